@@ -1,0 +1,70 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The module map, lowest level first. Imports go downwards only: tools/check-layers.
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableExperimentalFeature("Lifetimes"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func systemLibrary(_ name: String, _ pkgConfig: String, _ debianPackage: String) -> Target {
+  .systemLibrary(
+    name: name, path: "CSources/\(name)", pkgConfig: pkgConfig, providers: [.apt([debianPackage])])
+}
+
+func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+  name: "ashlar",
+  products: [.executable(name: "ashlar", targets: ["ashlar"])],
+  targets: [
+    systemLibrary("CUring", "liburing", "liburing-dev"),
+    systemLibrary("CISAL", "libisal", "libisal-dev"),
+    systemLibrary("CJansson", "jansson", "libjansson-dev"),
+    systemLibrary("CSystemd", "libsystemd", "libsystemd-dev"),
+
+    library("Units"),
+    library("Parity", "Units", "CISAL"),
+    library("NBDWire", "Units"),
+    library("IO", "Units"),
+    library("Ring", "Units", "IO", "CUring"),
+    library("Simulator", "Units", "Parity", "IO"),
+    library("Volumes", "Units", "IO"),
+    library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
+    library("Control", "Units", "IO", "Volumes", "NBDServer", "CJansson"),
+    .executableTarget(
+      name: "ashlar",
+      dependencies: [
+        "Units", "NBDWire", "IO", "Ring", "Volumes", "NBDServer", "Control", "CSystemd",
+      ],
+      swiftSettings: settings),
+
+    .target(
+      name: "TestSupport", dependencies: ["Units", "Parity", "NBDWire", "IO", "Simulator"],
+      path: "Tests/TestSupport", swiftSettings: settings),
+    tests("UnitsTests", "Units"),
+    tests("ParityTests", "Parity"),
+    tests("NBDWireTests", "NBDWire", "Units"),
+    tests("IOTests", "IO", "Units", "Simulator", "TestSupport"),
+    tests("RingTests", "Ring", "IO", "Units"),
+    tests("SimulatorTests", "Simulator", "IO", "Units", "TestSupport"),
+    tests("VolumesTests", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
+    tests(
+      "NBDServerTests", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
+      "TestSupport"),
+    tests("ControlTests", "Control", "NBDServer", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
+  ],
+  swiftLanguageModes: [.v6]
+)

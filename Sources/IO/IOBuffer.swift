@@ -1,0 +1,119 @@
+import Glibc
+
+/// A view of memory that a disk or a socket reads or fills.
+///
+/// It owns nothing. Whoever hands it to an operation keeps the memory alive, and stays suspended,
+/// until the operation has returned: the kernel may write into it until then. Slices are checked
+/// against the view's bounds in release builds too, because lengths come from the wire.
+@safe
+package struct IOBuffer: @unchecked Sendable {
+  // Safe: never dereferenced beyond `byteCount`; the owner outlives the operation (see above).
+  package let baseAddress: UnsafeMutableRawPointer
+  package let byteCount: Int
+
+  @inlinable
+  package init(_ baseAddress: UnsafeMutableRawPointer, byteCount: Int) {
+    precondition(byteCount >= 0)
+    unsafe self.baseAddress = unsafe baseAddress
+    self.byteCount = byteCount
+  }
+
+  /// The bytes from `offset` on, `count` of them.
+  ///
+  /// - Precondition: they lie inside the view.
+  @inlinable
+  package func slice(_ offset: Int, _ count: Int) -> IOBuffer {
+    precondition(offset >= 0 && count >= 0)
+    precondition(offset <= byteCount && count <= byteCount - offset)
+    return unsafe IOBuffer(baseAddress + offset, byteCount: count)
+  }
+
+  @inlinable
+  package func dropFirst(_ count: Int) -> IOBuffer { slice(count, byteCount - count) }
+
+  @inlinable
+  package func prefix(_ count: Int) -> IOBuffer { slice(0, count) }
+
+  /// Copies all of `source` to the start of this view.
+  ///
+  /// - Precondition: `source` is not longer than this view.
+  @inlinable
+  package func copy(from source: IOBuffer) {
+    precondition(source.byteCount <= byteCount)
+    // Safe: both lengths were compared; memmove allows overlap.
+    unsafe _ = memmove(baseAddress, source.baseAddress, source.byteCount)
+  }
+
+  @inlinable
+  package func fill(with byte: UInt8) {
+    // Safe: inside the view.
+    unsafe _ = memset(baseAddress, Int32(byte), byteCount)
+  }
+
+  /// Whether every byte is zero. Stops at the first that is not.
+  @inlinable
+  package var isZero: Bool {
+    guard byteCount > 0 else { return true }
+    // Safe: inside the view. A run of equal bytes equals itself shifted by one.
+    return unsafe baseAddress.load(as: UInt8.self) == 0
+      && memcmp(baseAddress, baseAddress + 1, byteCount - 1) == 0
+  }
+
+  /// The memory as a span, for codecs.
+  @inlinable
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get {
+      // Safe: the owner keeps the memory alive while the view is in use.
+      let span = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(baseAddress), byteCount: byteCount)
+      return unsafe _overrideLifetime(span, borrowing: self)
+    }
+  }
+
+  /// The memory as a span to write, for codecs.
+  @inlinable
+  package var mutableBytes: MutableRawSpan {
+    @_lifetime(borrow self)
+    get {
+      // Safe: the owner keeps the memory alive, and nobody else touches it while it is written.
+      let span = unsafe MutableRawSpan(_unsafeStart: baseAddress, byteCount: byteCount)
+      return unsafe _overrideLifetime(span, borrowing: self)
+    }
+  }
+}
+
+/// Memory of its own, aligned for direct I/O and freed with its last reference.
+package final class AlignedMemory: @unchecked Sendable {
+  /// All of it.
+  package let buffer: IOBuffer
+
+  /// Maps fresh zeroed pages.
+  ///
+  /// Pages cost memory only when they are touched.
+  ///
+  /// - Parameter byteCount: rounded up to whole pages.
+  /// - Returns: nil when the address space or the commit limit is exhausted.
+  package init?(byteCount: Int) {
+    let rounded = (max(byteCount, 1) + 4095) & ~4095
+    // Safe: a fresh private mapping; checked against MAP_FAILED before use.
+    let address = unsafe mmap(
+      nil, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard let address = unsafe address, unsafe address != MAP_FAILED else { return nil }
+    self.buffer = unsafe IOBuffer(address, byteCount: rounded)
+  }
+
+  deinit {
+    // Safe: the mapping made in `init`; nobody holds a view of it any more.
+    unsafe _ = munmap(buffer.baseAddress, buffer.byteCount)
+  }
+
+  /// Gives the pages of a range back to the kernel; they read as zeros afterwards.
+  ///
+  /// - Precondition: `offset` and `count` are multiples of 4096 inside the memory.
+  package func discard(_ offset: Int, _ count: Int) {
+    let range = buffer.slice(offset, count)
+    // Safe: page-aligned and inside our own mapping.
+    let result = unsafe madvise(range.baseAddress, range.byteCount, MADV_DONTNEED)
+    precondition(result == 0, "madvise(MADV_DONTNEED) failed on our own mapping")
+  }
+}
