@@ -59,7 +59,7 @@ package enum ListenAddress: Equatable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Why a text is no listen address. The description completes "'TEXT' ...".
+/// Why a text is no listen address; the description completes "'TEXT' ...".
 package enum ListenAddressError: Error, Equatable, Sendable, CustomStringConvertible {
   case unknownKind
   case noPath

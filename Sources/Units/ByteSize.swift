@@ -42,9 +42,21 @@ package enum ByteSize {
     guard byteCount >= 1024 else { return "\(byteCount) B" }
     let names = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     var index = min((63 - byteCount.leadingZeroBitCount) / 10, names.count)
-    // 1023.96 KiB would read "1024 KiB": it is 1 MiB by then.
-    if tenths(byteCount, index) >= 10235, index < names.count { index += 1 }
-    return "\(decimal(tenths: tenths(byteCount, index))) \(names[index - 1])"
+    // What would round to 1024 KiB is 1 MiB.
+    if rounded(byteCount, in: index, parts: 1) >= 1024, index < names.count { index += 1 }
+    let tenths = rounded(byteCount, in: index, parts: 10)
+    let text =
+      tenths >= 1000
+      ? "\(rounded(byteCount, in: index, parts: 1))"
+      : tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
+    return "\(text) \(names[index - 1])"
+  }
+
+  /// `byteCount` in `1 / parts` of the unit `1024^index`, rounded to the nearest.
+  private static func rounded(_ byteCount: UInt64, in index: Int, parts: UInt64) -> UInt64 {
+    let unit = UInt64(1) << UInt64(10 * index)
+    // The rest is below 2^60, so ten times it fits.
+    return byteCount / unit * parts + (byteCount % unit * parts + unit / 2) / unit
   }
 
   /// The exact form that `parse` reads back, with the largest unit that divides it: `64M`, `513`.
@@ -57,23 +69,9 @@ package enum ByteSize {
     let letter = unit.letter == "k" ? "k" : unit.letter.uppercased()
     return "\(byteCount >> unit.shift)\(letter)"
   }
-
-  /// `byteCount` in tenths of the unit `1024^index`, rounded to the nearest.
-  private static func tenths(_ byteCount: UInt64, _ index: Int) -> UInt64 {
-    let unit = UInt64(1) << UInt64(10 * index)
-    let whole = byteCount / unit
-    let rest = byteCount % unit
-    // rest < 2^60, so ten times it fits.
-    return whole * 10 + (rest * 10 + unit / 2) / unit
-  }
-
-  private static func decimal(tenths: UInt64) -> String {
-    if tenths >= 1000 { return "\((tenths + 5) / 10)" }
-    return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
-  }
 }
 
-/// Why a text is not a size or not a duration. The description completes "'TEXT' ...".
+/// Why a text is not a size or not a duration; the description completes "'TEXT' ...".
 package enum QuantityError: Error, Equatable, Sendable, CustomStringConvertible {
   case notANumber
   case unknownUnit(String, known: String)

@@ -38,11 +38,11 @@ package enum ExitCode {
   package static let deviceFailed: Int32 = 2
   /// `status --check` only: not running.
   package static let notRunning: Int32 = 3
-  /// The command line is wrong; nothing was done. As in sysexits.h.
+  /// The command line is wrong, and nothing was done: `EX_USAGE`.
   package static let usage: Int32 = 64
 }
 
-/// A mistake in the command line. One line; what is wrong and what would be right.
+/// A mistake in the command line: one line that says what is wrong and what would be right.
 package struct UsageError: Error, Equatable, Sendable {
   package let message: String
 
@@ -98,7 +98,7 @@ package struct Operand: Sendable {
   package let name: String
   package let help: String
   package let isRequired: Bool
-  /// Takes all that is left. The last operand only.
+  /// Takes all that is left; for the last operand only.
   package let isRepeatable: Bool
 
   package init(

@@ -1,6 +1,8 @@
 import Units
 
-/// How the text of an option becomes a value. The error names the option and what would be right.
+/// How the text of an option becomes a value.
+///
+/// The error names the option, the bad text and what would be right.
 package struct Conversion<Value>: Sendable {
   /// Completes "--NAME: 'TEXT' ..." when the text is wrong.
   private let body: @Sendable (String) -> Result<Value, UsageError>
@@ -10,7 +12,7 @@ package struct Conversion<Value>: Sendable {
     self.body = body
   }
 
-  /// - Parameter subject: what the text was given for: `--size`, or an operand's name.
+  /// Converts what was given for `subject`: `--size`, or an operand's name.
   package func convert(_ text: String, for subject: String) throws(UsageError) -> Value {
     switch body(text) {
     case .success(let value): return value
@@ -33,7 +35,7 @@ extension Conversion where Value == String {
     }
   }
 
-  /// A path. Made absolute by nobody; not empty and without a zero byte.
+  /// A path as it was given: not empty and without a zero byte.
   package static var path: Conversion {
     Conversion { text in
       if text.isEmpty { return .failure(UsageError("is empty: give a path")) }

@@ -29,7 +29,7 @@ package struct ParsedOptions: Sendable {
     try checkCompleteness()
   }
 
-  /// Whether the option is on the command line. A default does not count.
+  /// Whether the option is on the command line; a default does not count.
   package func isGiven(_ name: String) -> Bool {
     let option = declaration(of: name)
     return option.placeholder == nil ? flags.contains(name) : texts[name] != nil
@@ -41,7 +41,7 @@ package struct ParsedOptions: Sendable {
     return flags.contains(name)
   }
 
-  /// The option's value, else its default, else nil. For options that do not repeat.
+  /// The value of an option that does not repeat, else its default, else nil.
   package func value<Value>(
     _ name: String, as conversion: Conversion<Value>
   ) throws(UsageError) -> Value? {
