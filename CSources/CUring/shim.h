@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/stat.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,6 +35,9 @@ static inline int ashlar_block_device_sector_size(int descriptor, int *byte_coun
 }
 static inline int ashlar_block_device_is_rotational(int descriptor, unsigned short *answer) {
   return ioctl(descriptor, BLKROTATIONAL, answer);
+}
+static inline int ashlar_signalfd(const sigset_t *signals) {
+  return signalfd(-1, signals, SFD_CLOEXEC);
 }
 static inline int ashlar_pipe(int *ends) { return pipe2(ends, O_CLOEXEC); }
 static inline int ashlar_open(const char *path, int flags, unsigned mode) {

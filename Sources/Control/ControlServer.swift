@@ -96,14 +96,16 @@ package actor ControlServer<M: Machine> {
     connections[id] = Connection(
       stream: stream, activeAtNanoseconds: machine.nowNanoseconds, isEnding: isStopping)
     if isStopping { stream.shutdown() }
-    Task {
-      await converse(on: stream, id)
-      connections[id] = nil
-      await stream.close()
-      for waiter in vacancyWaiters { waiter.resume() }
-      vacancyWaiters.removeAll()
-    }
+    Task(executorPreference: machine) { await self.serve(stream, id) }
     startSweeping()
+  }
+
+  private func serve(_ stream: M.MachineStream, _ id: UInt64) async {
+    await converse(on: stream, id)
+    connections[id] = nil
+    await stream.close()
+    for waiter in vacancyWaiters { waiter.resume() }
+    vacancyWaiters.removeAll()
   }
 
   private func vacancy() async {
@@ -121,16 +123,18 @@ package actor ControlServer<M: Machine> {
   private func startSweeping() {
     guard !isSweeping else { return }
     isSweeping = true
+    Task(executorPreference: machine) { await self.sweep() }
+  }
+
+  private func sweep() async {
     let interval = max(1, min(1_000_000_000, limits.idleNanosecondsMax / 4))
-    Task {
-      while !connections.isEmpty {
-        await machine.sleep(nanoseconds: interval)
-        let now = machine.nowNanoseconds
-        for (id, connection) in connections.sorted(by: { $0.key < $1.key })
-        where now &- connection.activeAtNanoseconds >= limits.idleNanosecondsMax { end(id) }
-      }
-      isSweeping = false
+    while !connections.isEmpty {
+      await machine.sleep(nanoseconds: interval)
+      let now = machine.nowNanoseconds
+      for (id, connection) in connections.sorted(by: { $0.key < $1.key })
+      where now &- connection.activeAtNanoseconds >= limits.idleNanosecondsMax { end(id) }
     }
+    isSweeping = false
   }
 
   private func converse(on stream: M.MachineStream, _ id: UInt64) async {

@@ -98,23 +98,3 @@ final class Connection<Stream: ByteStream> {
     stream.shutdown()
   }
 }
-
-/// A place where one task waits for something that another does.
-@safe
-struct WaitPoint {
-  // Safe: resumed once, and cleared at the same time.
-  private var waiter: UnsafeContinuation<Void, Never>?
-
-  var isWaitedFor: Bool { unsafe waiter != nil }
-
-  mutating func put(_ continuation: UnsafeContinuation<Void, Never>) {
-    precondition(unsafe waiter == nil, "two tasks wait at one place")
-    unsafe waiter = unsafe continuation
-  }
-
-  mutating func signal() {
-    guard let continuation = unsafe waiter else { return }
-    unsafe waiter = nil
-    unsafe continuation.resume()
-  }
-}

@@ -136,7 +136,7 @@ extension NBDServer {
     let slot = RequestSlot(index: index, headers: headers)
     connection.slots.append(slot)
     let number = connection.number
-    Task { await self.serveRequests(ofSlot: index, connectionNumber: number) }
+    Task(executorPreference: machine) { await self.serveRequests(ofSlot: index, connectionNumber: number) }
     return slot
   }
 

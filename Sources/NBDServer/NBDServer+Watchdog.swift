@@ -11,7 +11,7 @@ extension NBDServer {
   func startWatching() {
     if !watchdogIsStarted {
       watchdogIsStarted = true
-      Task { await self.watch() }
+      Task(executorPreference: machine) { await self.watch() }
     }
     watchdogRest.signal()
   }

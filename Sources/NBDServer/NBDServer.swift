@@ -92,9 +92,9 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     listeners.append(listener)
     runningAcceptorCount += 1
     let index = listeners.count - 1
-    Task {
+    Task(executorPreference: machine) {
       await self.acceptConnections(at: index)
-      self.acceptorEnded()
+      await self.acceptorEnded()
     }
   }
 
@@ -139,14 +139,14 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
       nowNanoseconds: machine.nowNanoseconds)
     guard let connection else {
       logRarely(.error, "out of memory for a connection of \(stream.peerDescription)")
-      Task {
+      Task(executorPreference: machine) {
         await stream.close()
-        self.connectionEnded()
+        await self.connectionEnded()
       }
       return
     }
     connections[number] = connection
-    Task { await self.run(number) }
+    Task(executorPreference: machine) { await self.run(number) }
   }
 
   private func waitForConnectionEnd() async {
@@ -175,7 +175,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     guard let connection = connections[number] else { return }
     if await negotiate(connection) {
       connection.phase = .transmission
-      Task { await self.sendReplies(of: number) }
+      Task(executorPreference: machine) { await self.sendReplies(of: number) }
       await receiveRequests(of: connection)
       connection.phase = .draining
       connection.receiveDeadlineNanoseconds = nil

@@ -74,7 +74,7 @@ actor BlockingWorker {
     }
     requestPipe = requests.1
     resultPipe = results.0
-    Task { await self.receiveResults() }
+    Task(executorPreference: machine) { await self.receiveResults() }
     return nil
   }
 

@@ -71,7 +71,8 @@ extension RingMachine {
       if let wanted = options.createByteCount, wanted != byteCount {
         throw FileOpeningError.sizeDiffers(actualByteCount: byteCount)
       }
-      let directAlignment = FileOpening.switchToDirect(descriptor, isBlockDevice, options.caching)
+      let directAlignment = FileOpening.switchToDirect(
+        descriptor, isBlockDevice, byteCount, options.caching)
       if options.caching == .direct && directAlignment == nil {
         throw FileOpeningError.directNotPossible
       }
@@ -187,12 +188,18 @@ enum FileOpening {
   ///
   /// - Returns: the alignment it needs, or nil when the file stays buffered.
   static func switchToDirect(
-    _ descriptor: Int32, _ isBlockDevice: Bool, _ caching: FileOptions.Caching
+    _ descriptor: Int32, _ isBlockDevice: Bool, _ byteCount: UInt64,
+    _ caching: FileOptions.Caching
   ) -> Int? {
     guard caching != .buffered else { return nil }
     let flags = ashlar_get_flags(descriptor)
     guard flags >= 0, ashlar_set_flags(descriptor, flags | O_DIRECT) == 0 else { return nil }
-    if let alignment = directAlignment(descriptor, isBlockDevice) { return alignment }
+    // A last block that is not whole could not be written without growing the file.
+    if let alignment = directAlignment(descriptor, isBlockDevice),
+      byteCount % UInt64(alignment) == 0
+    {
+      return alignment
+    }
     _ = ashlar_set_flags(descriptor, flags)
     return nil
   }

@@ -20,6 +20,9 @@ package final class RingListener: StreamListener, @unchecked Sendable {
     self.machine = machine
   }
 
+  /// Whether other machines can reach it.
+  package var isBeyondLoopback: Bool { SocketOptions.isBeyondLoopback(descriptor) }
+
   package func acceptOnce() async -> Result<RingStream, SystemError> {
     guard !isStopped else { return .failure(SystemError(ECANCELED)) }
     let result = unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Int32, Never>) in
