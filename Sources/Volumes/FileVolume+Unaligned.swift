@@ -27,8 +27,8 @@ extension FileVolume {
   func writeAround(_ range: ByteRange, from buffer: IOBuffer) async throws(DiskError) {
     let (outer, bounce) = try await bounce(around: range)
     defer { bounceBuffers.release(bounce, isReserved: false) }
-    let reservation = await reserveIfNeeded(outer, isExclusive: true)
-    defer { releaseIfNeeded(reservation) }
+    let reservation = await reservations.reserve(outer, isExclusive: true)
+    defer { reservations.release(reservation) }
     let outerBuffer = bounce.buffer.prefix(Int(outer.byteCount))
     let blockByteCount = Int(alignment)
     let startsInside = range.offsetBytes != outer.offsetBytes

@@ -88,8 +88,8 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
       if range.endBytes == traits.byteCount { try checkSize() }
       do throws(DiskError) {
         if isDirectlyTransferable(range, buffer) {
-          let reservation = await reserveIfNeeded(range, isExclusive: false)
-          defer { releaseIfNeeded(reservation) }
+          let reservation = await reservations.reserve(range, isExclusive: false)
+          defer { reservations.release(reservation) }
           try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
         } else {
           try await writeAround(range, from: buffer)
@@ -185,10 +185,12 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     return false
   }
 
+  /// Clears with nobody writing there meanwhile: a client that trims a block and writes it in the
+  /// same breath (fio's trimwrite does) expects to find what it wrote.
   private func clear(_ range: ByteRange, _ mode: ClearMode) async throws(DiskError) {
     guard !range.isEmpty else { return }
-    let reservation = await reserveIfNeeded(range, isExclusive: false)
-    defer { releaseIfNeeded(reservation) }
+    let reservation = await reservations.reserve(range, isExclusive: true)
+    defer { reservations.release(reservation) }
     try await disk.clear(range, mode: mode)
   }
 
@@ -257,16 +259,6 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
     await disk.close()
     if let flushError { throw flushError }
-  }
-
-  func reserveIfNeeded(_ range: ByteRange, isExclusive: Bool) async -> Int? {
-    // Without blocks there is no read-modify-write to conflict with.
-    guard alignment > 1 else { return nil }
-    return await reservations.reserve(range, isExclusive: isExclusive)
-  }
-
-  func releaseIfNeeded(_ reservation: Int?) {
-    if let reservation { reservations.release(reservation) }
   }
 
   // MARK: Trouble

@@ -6,7 +6,8 @@ package import Units
 /// edges, changes them and writes them back. History without this: A reads block 0 to change byte
 /// 1; B writes all of block 0 and is acknowledged; A writes block 0 back: B's bytes are gone. So a
 /// read-modify-write waits for every write it overlaps, and they wait for it. Writers that cover
-/// whole blocks do not wait for each other: their order is the client's affair.
+/// whole blocks do not wait for each other: their order is the client's affair. Clearing a range
+/// is exclusive, too.
 ///
 /// First come, first served among those that conflict, so nobody starves.
 package final class RangeReservations {
