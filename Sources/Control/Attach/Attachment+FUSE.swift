@@ -31,7 +31,7 @@ extension Attachment {
     undo.add {
       unsafe _ = unlink(log)
     }
-    undo.add { endProcess(processID) }
+    undo.add { endProcess(processID, startTicks: ticks) }
     undo.add { _ = unmountQuietly(folder) }
 
     let file = Self.filePath(folder: folder)
@@ -61,12 +61,19 @@ extension Attachment {
       try releaseUses(device, record.name, isForced: isForced)
       _ = try run(.losetup, ["--detach", device.path])
       // losetup only asks: the device is free when its last user has closed it.
-      guard deadline.wait(until: { device.backingFile != Self.filePath(folder: record.folder) })
-      else {
+      let isFree = { device.backingFile != Self.filePath(folder: record.folder) }
+      if !deadline.wait(until: isFree), isForced {
+        // Requests that wait for a server which does not answer end with an error.
+        endProcess(record.processID, startTicks: record.processStartTicks)
+        note("killed nbdfuse, process \(record.processID)")
+        _ = Deadline(afterNanoseconds: 5_000_000_000).wait(until: isFree)
+      }
+      guard isFree() else {
         let uses = device.uses().joined(separator: ", ")
         throw AttachError(
-          "\(device.path) is not free yet (\(uses.isEmpty ? "nobody can be seen using it" : uses)): "
-            + "end what uses it, then run 'ashlar detach \(record.name)' again")
+          "\(device.path) is not free yet "
+            + "(\(uses.isEmpty ? "requests may be waiting for the server" : uses)): end what uses "
+            + "it, or use --force, then run 'ashlar detach \(record.name)' again")
       }
     }
     try unmountFUSE(record.folder, record, isForced: isForced)
@@ -101,7 +108,7 @@ extension Attachment {
     }
     // What waits in a dead FUSE file system gets an error, and the folder can be unmounted.
     if isRunning() {
-      endProcess(record.processID)
+      endProcess(record.processID, startTicks: record.processStartTicks)
       note("killed nbdfuse, process \(record.processID)")
     }
     guard MountTable.current().mount(on: folder) != nil else { return }
@@ -190,17 +197,16 @@ extension Attachment {
     }
   }
 
-  /// Gives a process five seconds to end by itself, then kills it.
-  private func endProcess(_ processID: Int32) {
-    guard let facts = ProcessFacts(processID: processID) else { return }
+  /// Gives a process two seconds to end by itself, then kills it.
+  private func endProcess(_ processID: Int32, startTicks: UInt64) {
     let hasEnded = {
       _ = Subprocess.collect(processID)
-      return !ProcessFacts.isRunning(processID, startTicks: facts.startTicks)
+      return !ProcessFacts.isRunning(processID, startTicks: startTicks)
     }
     for signal in [SIGTERM, SIGKILL] {
       if hasEnded() { return }
       kill(processID, signal)
-      if Deadline(afterNanoseconds: 5_000_000_000).wait(until: hasEnded) { return }
+      if Deadline(afterNanoseconds: 2_000_000_000).wait(until: hasEnded) { return }
     }
   }
 }
