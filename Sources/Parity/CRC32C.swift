@@ -21,7 +21,9 @@ package struct CRC32C: Equatable, Sendable {
   /// The checksum of all bytes seen so far.
   package var value: UInt32 { ~register }
 
-  /// Sees the bytes of a span. Never allocates.
+  /// Sees the bytes of a span.
+  ///
+  /// Never allocates.
   package mutating func update(_ bytes: RawSpan) {
     var start = 0
     // The C function counts in `int`.

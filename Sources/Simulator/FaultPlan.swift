@@ -48,12 +48,9 @@ package final class FaultPlan: @unchecked Sendable {
 
   init() {}
 
-  /// Fails one operation.
+  /// Fails the operation of this number, counted from 1 since the machine was made.
   ///
-  /// - Parameters:
-  ///   - number: counted from 1 since the machine was made.
-  ///   - kind: count operations of this kind only; nil counts all.
-  ///   - persistently: this one and all that follow it.
+  /// With a `kind` only its operations count. With `persistently` all that follow fail as well.
   package func fail(
     operation number: Int, of kind: OperationKind? = nil, with result: InjectedResult,
     persistently: Bool = false

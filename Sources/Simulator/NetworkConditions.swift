@@ -4,6 +4,7 @@ package struct NetworkConditions: Equatable, Sendable {
   package var shortestNanoseconds: UInt64 = 5_000
   package var longestNanoseconds: UInt64 = 100_000
   /// What one direction of a connection holds, on the way and unread, before the sender waits.
+  ///
   /// Taken by connections made from now on.
   package var bufferBytes = 64 * 1024
   /// In a million receives and sends, so many move fewer bytes than they could.

@@ -58,7 +58,9 @@ package struct RandomSource: Sendable {
     return width == .max ? next() : lowest + next(below: width + 1)
   }
 
-  /// Whether something that happens so often in a million happens now. Draws nothing for 0.
+  /// Whether something that happens so often in a million happens now.
+  ///
+  /// Draws nothing for 0.
   package mutating func happens(perMillion rate: Int) -> Bool {
     rate > 0 && next(below: 1_000_000) < UInt64(rate)
   }

@@ -23,9 +23,8 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
 
   /// Opens a medium.
   ///
-  /// - Parameters:
-  ///   - alignmentBytes: what offsets, lengths and addresses must be multiples of, as with
-  ///     O_DIRECT; 1 behaves as a buffered file.
+  /// Offsets, lengths and addresses must be multiples of `alignmentBytes`, as with O_DIRECT; with 1
+  /// it behaves as a buffered file.
   package init(
     _ machine: SimulatedMachine, _ medium: SimulatedMedium, alignmentBytes: Int = 4096,
     isRotational: Bool = false

@@ -30,7 +30,9 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
   package let name: String
   /// Fails operations of this machine's disks, streams and listeners by number.
   package let faultPlan = FaultPlan()
-  /// How it crashed, if it did. Such a machine never runs again: build a new one.
+  /// How it crashed, if it did.
+  ///
+  /// Such a machine never runs again: build a new one.
   package private(set) var crashKind: CrashKind?
   let number: UInt64
   private var random: RandomSource
@@ -94,7 +96,9 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
     try simulation.run(on: self, within: limits, body)
   }
 
-  /// Starts a task here. It runs when the simulation does.
+  /// Starts a task here.
+  ///
+  /// It runs when the simulation does.
   @discardableResult
   package func start(_ body: @escaping @Sendable () async -> Void) -> Task<Void, Never> {
     Task(executorPreference: self) { await body() }

@@ -37,9 +37,8 @@ package final class SimulatedMedium: @unchecked Sendable {
 
   /// A medium of zeros.
   ///
-  /// - Parameters:
-  ///   - byteCount: its size at first.
-  ///   - capacityBytes: how far a file may grow; `byteCount` when nil. A block device never grows.
+  /// A file may grow from `byteCount` up to `capacityBytes`, which is the same when nil; a block
+  /// device never grows.
   package init(byteCount: UInt64, capacityBytes: UInt64? = nil, isBlockDevice: Bool = false) {
     precondition(!isBlockDevice || capacityBytes == nil || capacityBytes == byteCount)
     self.isBlockDevice = isBlockDevice
@@ -153,8 +152,9 @@ package final class SimulatedMedium: @unchecked Sendable {
     }
   }
 
-  /// fdatasync failed: what it covered is clean, and durable only where a coin says so. Where
-  /// another says so, the page is dropped and reads return the old content.
+  /// fdatasync failed: what it covered is clean, and durable only where a coin says so.
+  ///
+  /// Where another coin says so, the page is dropped and reads return the old content.
   func failToSettle(acknowledgedThrough limit: UInt64, _ random: inout RandomSource) {
     var dropped: [UInt64] = []
     settleBySector(acknowledgedThrough: limit) { sector in

@@ -189,7 +189,9 @@ package final class SimulatedStream: ByteStream, MachinePart, @unchecked Sendabl
     wakeSender()
   }
 
-  /// The socket is gone. What the peer sent in vain, it learns by a reset.
+  /// The socket is gone.
+  ///
+  /// What the peer sent in vain, it learns by a reset.
   private func leave() {
     guard !isBroken else { return }
     if inbound.unreadCount > 0 {

@@ -28,7 +28,9 @@ package final class Simulation: @unchecked Sendable {
   }
 
   package let seed: UInt64
-  /// Virtual time. It does not start at 0, because no real clock reads 0 after boot.
+  /// Virtual time.
+  ///
+  /// It does not start at 0, because no real clock reads 0 after boot.
   package private(set) var nowNanoseconds: UInt64 = 1_000_000_000
   package private(set) var trace: Trace
   /// Jobs run and events fired so far.
@@ -86,7 +88,9 @@ package final class Simulation: @unchecked Sendable {
     if let reason { throw failure(reason) }
   }
 
-  /// Does something once, so much later. It runs between jobs, and must not wait.
+  /// Does something once, so much later.
+  ///
+  /// It runs between jobs, and must not wait.
   package func schedule(afterNanoseconds delay: UInt64, _ action: @escaping @Sendable () -> Void) {
     schedule(after: delay, on: nil, action)
   }
@@ -225,7 +229,9 @@ package struct SimulationFailure: Error, CustomStringConvertible, Sendable {
   }
 }
 
-/// Where a body leaves what it came to. Written on the simulation's thread, read after it.
+/// Where a body leaves what it came to.
+///
+/// Written on the simulation's thread, read after it.
 private final class BodyOutcome<Value: Sendable>: @unchecked Sendable {
   var result: Result<Value, any Error>?
 }
