@@ -101,13 +101,17 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
   // MARK: An operation's course
 
   private func perform(_ operation: DiskOperation) async -> Int32 {
-    machine.simulation.confine()
+    await machine.suspend { waiter in
+      operation.waiter = waiter
+      submit(operation)
+    }
+    return operation.result
+  }
+
+  private func submit(_ operation: DiskOperation) {
     precondition(!isClosed, "an operation on a closed disk")
     // What a crashed machine still starts never happens.
-    guard machine.crashKind == nil else {
-      await machine.suspend { _ in }
-      return -ECANCELED
-    }
+    guard machine.crashKind == nil else { return }
     let injected = machine.faultPlan.begin(operation.kind)
     decide(operation, injected)
     machine.simulation.note(
@@ -116,17 +120,13 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
       "disk \(number) \(operation.kind) \(operation.offsetBytes)+\(operation.byteCount)"
         + " will be \(operation.result)\(operation.note)")
     inFlight.append(operation)
-    await machine.suspend { waiter in
-      operation.waiter = waiter
-      if case .crash(let kind) = injected {
-        machine.crash(kind)
-      } else if operation.isStuck {
-        stuck.append(operation)
-      } else {
-        proceed(operation)
-      }
+    if case .crash(let kind) = injected {
+      machine.crash(kind)
+    } else if operation.isStuck {
+      stuck.append(operation)
+    } else {
+      proceed(operation)
     }
-    return operation.result
   }
 
   private func proceed(_ operation: DiskOperation) {

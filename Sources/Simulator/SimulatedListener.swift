@@ -56,7 +56,9 @@ package final class SimulatedListener: StreamListener, MachinePart, @unchecked S
     while true {
       if isStopped { return .failure(SystemError(ECANCELED)) }
       if !backlog.isEmpty { return .success(backlog.removeFirst()) }
-      await machine.suspend { acceptor = $0 }
+      await machine.suspend { waiter in
+        if isStopped || !backlog.isEmpty { waiter.resume() } else { acceptor = waiter }
+      }
     }
   }
 

@@ -133,6 +133,9 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
   }
 
   /// Suspends the caller until the waiter that `register` keeps is resumed.
+  ///
+  /// Outside actors the runtime may let other jobs run before it calls `register`: what the caller
+  /// has seen before may no longer hold there, and is to be looked at again.
   func suspend(_ register: (Waiter) -> Void) async {
     simulation.confine()
     // Safe: the waiter resumes it at most once; a crash leaves it suspended on purpose.

@@ -124,7 +124,9 @@ package final class SimulatedStream: ByteStream, MachinePart, @unchecked Sendabl
       }
       if let error = takeError() { return -error }
       if isReceiveShut || isBroken || inbound.isAtEnd { return 0 }
-      await machine.suspend { receiver = $0 }
+      await machine.suspend { waiter in
+        if canReceive { waiter.resume() } else { receiver = waiter }
+      }
     }
   }
 
@@ -140,9 +142,19 @@ package final class SimulatedStream: ByteStream, MachinePart, @unchecked Sendabl
         outbound.put(count, from: pieces)
         return Int32(clamping: count)
       }
-      await machine.suspend { sender = $0 }
+      await machine.suspend { waiter in
+        if canSend { waiter.resume() } else { sender = waiter }
+      }
     }
   }
+
+  /// Whether a receive would return now, with whatever answer.
+  private var canReceive: Bool {
+    inbound.unreadCount > 0 || inbound.isAtEnd || isReceiveShut || isBroken
+  }
+
+  /// Whether a send would return now, with whatever answer.
+  private var canSend: Bool { outbound.vacantCount > 0 || isSendShut || isBroken }
 
   /// The answer that a planned fault gives at once.
   private func answer(to fault: InjectedResult?) -> Int32? {
