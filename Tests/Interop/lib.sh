@@ -24,7 +24,9 @@ fail() {
   printf 'FAIL: %s\n' "$*" >&2
   exit 1
 }
-trap 'printf "FAIL: line %s: status %s from: %s\n" "$LINENO" "$?" "$BASH_COMMAND" >&2' ERR
+# report_failure LINE STATUS COMMAND: what ended the test; a here-document is left out.
+report_failure() { printf 'FAIL: line %s: status %s from: %s\n' "$1" "$2" "${3%%$'\n'*}" >&2; }
+trap 'report_failure "$LINENO" "$?" "$BASH_COMMAND"' ERR
 
 mkdir -p "$ROOT/.build/interop"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ashlar.XXXXXX")
