@@ -29,6 +29,8 @@ die() {
 # --- Ending cleanly -----------------------------------------------------------------------------
 
 EXIT_ACTIONS=()
+# A signal may come while a command's output is redirected: what is said last goes here.
+exec {OUT}>&1 {ERR}>&2
 
 # on_exit COMMAND: run it when the script ends, the last one first; after INT, TERM and HUP too.
 on_exit() {
@@ -45,8 +47,9 @@ on_exit() {
 run_exit_actions() {
   local status=$1 index
   trap '' INT TERM HUP
-  trap - EXIT
+  trap - EXIT ERR
   set +e
+  exec >&"$OUT" 2>&"$ERR"
   for ((index = ${#EXIT_ACTIONS[@]} - 1; index >= 0; index--)); do
     eval "${EXIT_ACTIONS[index]}" </dev/null
   done
@@ -116,16 +119,15 @@ detach_loops() {
 
 # left_behind FOLDER...: print what a run left: mounts, loop devices and processes in its folders.
 left_behind() {
-  local folder pid
+  local folder pid words
   for folder in "$@"; do
     findmnt -rno TARGET,SOURCE | awk -v dir="$folder" '$1 == dir || index($1, dir "/") == 1 { print "mount " $0 }'
     losetup -nO NAME,BACK-FILE 2>/dev/null | awk -v dir="$folder/" 'index($2, dir) == 1 { print "loop device " $0 }'
     for pid in /proc/[0-9]*; do
       pid=${pid#/proc/}
       [[ $pid != "$$" && $pid != "$BASHPID" && $pid != "$PPID" ]] || continue
-      if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$folder/"; then
-        printf 'process %s: %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c1-150)"
-      fi
+      words=$({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) || continue
+      [[ $words != *"$folder/"* ]] || printf 'process %s: %.150s\n' "$pid" "$words"
     done
   done
 }
