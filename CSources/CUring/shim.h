@@ -4,5 +4,47 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <fcntl.h>
 #include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// What Swift cannot say: this is a waiting loop, let the sibling thread have the core.
+static inline void ashlar_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+// Variadic in the C library, and so out of Swift's reach.
+static inline int ashlar_statx(int descriptor, unsigned mask, struct statx *result) {
+  return (int)syscall(SYS_statx, descriptor, "", 0x1000 /* AT_EMPTY_PATH */, mask, result);
+}
+static inline int ashlar_block_device_size(int descriptor, unsigned long long *byte_count) {
+  return ioctl(descriptor, BLKGETSIZE64, byte_count);
+}
+static inline int ashlar_block_device_sector_size(int descriptor, int *byte_count) {
+  return ioctl(descriptor, BLKSSZGET, byte_count);
+}
+static inline int ashlar_block_device_is_rotational(int descriptor, unsigned short *answer) {
+  return ioctl(descriptor, BLKROTATIONAL, answer);
+}
+static inline int ashlar_signalfd(const sigset_t *signals) {
+  return signalfd(-1, signals, SFD_CLOEXEC);
+}
+static inline int ashlar_pipe(int *ends) { return pipe2(ends, O_CLOEXEC); }
+static inline int ashlar_open(const char *path, int flags, unsigned mode) {
+  return open(path, flags | O_CLOEXEC, mode);
+}
+static inline int ashlar_get_flags(int descriptor) { return fcntl(descriptor, F_GETFL); }
+static inline int ashlar_set_flags(int descriptor, int flags) {
+  return fcntl(descriptor, F_SETFL, flags);
+}
 #endif

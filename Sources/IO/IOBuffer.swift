@@ -117,3 +117,11 @@ package final class AlignedMemory: @unchecked Sendable {
     precondition(result == 0, "madvise(MADV_DONTNEED) failed on our own mapping")
   }
 }
+
+extension IOBuffer {
+  /// Whether the address is a multiple of `alignment`, a power of two.
+  @inlinable
+  package func isAligned(to alignment: Int) -> Bool {
+    unsafe Int(bitPattern: baseAddress) & (alignment - 1) == 0
+  }
+}

@@ -4,8 +4,10 @@
 /// over it, so the identical code runs on both. Disks, streams and listeners are reached through
 /// the associated types; a machine's own type says how they are opened.
 ///
-/// Everything that uses a machine runs on its executor. Actors take it as their `unownedExecutor`.
-package protocol Machine: AnyObject, Sendable {
+/// Everything that uses a machine runs on its executor. Actors take it as their `unownedExecutor`,
+/// and every task is started with `Task(executorPreference: machine)`: without the preference the
+/// runtime (6.3) resumes a task's continuations on the global pool, on another thread.
+package protocol Machine: TaskExecutor {
   associatedtype MachineDisk: Disk
   associatedtype MachineStream: ByteStream
   associatedtype MachineListener: StreamListener where MachineListener.Stream == MachineStream

@@ -7,7 +7,7 @@ package import Units
 /// runs on that actor's executor; it is called by many requests at once, interleaved at each
 /// `await`. Ranges lie inside the device: the server has checked them. Any offset and length is
 /// allowed, aligned or not.
-package protocol Volume: AnyObject {
+package protocol Volume: AnyObject, SendableMetatype {
   /// Asked once, before data flows.
   var traits: VolumeTraits { get }
 

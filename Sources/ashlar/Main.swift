@@ -1,6 +1,21 @@
+import Control
+import Glibc
+
 @main
 struct Main {
+  /// Every command; see `Command` for how one is declared.
+  static let program = Program(
+    name: "ashlar", version: ashlarVersion,
+    summary: "a block device service for databases that must not lose a write",
+    commands: [serveCommand])
+
   static func main() {
-    print("ashlar")
+    // A reader that goes away is an error of the write, not the end of the program.
+    _ = signal(SIGPIPE, SIG_IGN)
+    let code = program.run(
+      Array(CommandLine.arguments.dropFirst()),
+      output: { Terminal.output.write($0) },
+      complaint: { Terminal.error.write($0) })
+    exit(code)
   }
 }

@@ -1,0 +1,206 @@
+import Glibc
+package import IO
+package import NBDServer
+
+/// What a control socket controls: the server of one device.
+package protocol ControlTarget: Sendable {
+  /// Taken at once, never waiting for the I/O path.
+  func status() async -> ServerStatus
+  /// Asks for an orderly end and returns; repeated calls change nothing.
+  func requestStop() async
+}
+
+/// How much of a server's attention clients of the control socket can take.
+package struct ControlLimits: Sendable {
+  /// Connections at once. One more ends the one that has been silent the longest, so that
+  /// forgotten clients cannot lock an operator out.
+  package var connectionCountMax = 16
+  /// A connection ends when nothing has moved on it for this long.
+  package var idleNanosecondsMax: UInt64 = 30_000_000_000
+
+  package init() {}
+}
+
+/// Answers `status` and `stop` on a listener, beside the data path and on the same executor.
+package actor ControlServer<M: Machine> {
+  private let machine: M
+  private let listener: M.MachineListener
+  private let target: any ControlTarget
+  private let limits: ControlLimits
+  private let processID = getpid()
+
+  private var connections: [UInt64: Connection] = [:]
+  private var nextConnectionID: UInt64 = 0
+  private var isStopping = false
+  private var isSweeping = false
+  /// Resumed whenever a connection has ended.
+  private var vacancyWaiters: [CheckedContinuation<Void, Never>] = []
+
+  private struct Connection {
+    let stream: M.MachineStream
+    var activeAtNanoseconds: UInt64
+    var isEnding = false
+  }
+
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor holds the machine, so its executor outlives the actor's jobs.
+    unsafe machine.unownedExecutor
+  }
+
+  package init(
+    machine: M, listener: M.MachineListener, target: any ControlTarget,
+    limits: ControlLimits = ControlLimits()
+  ) {
+    precondition(limits.connectionCountMax > 0)
+    self.machine = machine
+    self.listener = listener
+    self.target = target
+    self.limits = limits
+  }
+
+  /// Serves until `stop`, then waits for the open connections to end and closes the listener.
+  package func run() async {
+    while !isStopping {
+      switch await listener.acceptOnce() {
+      case .success(let stream):
+        await admit(stream)
+      case .failure(let error) where error.number == ECANCELED:
+        isStopping = true
+      case .failure:
+        // Out of descriptors or memory, or a peer that left again: neither is the end of it.
+        await machine.sleep(nanoseconds: 100_000_000)
+      }
+    }
+    for id in connections.keys.sorted() { end(id) }
+    while !connections.isEmpty { await vacancy() }
+    await listener.close()
+  }
+
+  /// Makes `run` return. Responses on their way are cut off after what has been queued.
+  package func stop() {
+    isStopping = true
+    listener.stop()
+  }
+
+  private func admit(_ stream: M.MachineStream) async {
+    while connections.count >= limits.connectionCountMax {
+      let living = connections.filter { !$0.value.isEnding }
+      let key = { (entry: (key: UInt64, value: Connection)) in
+        (entry.value.activeAtNanoseconds, entry.key)
+      }
+      if let oldest = living.min(by: { key($0) < key($1) }) { end(oldest.key) }
+      await vacancy()
+    }
+    let id = nextConnectionID
+    nextConnectionID += 1
+    connections[id] = Connection(
+      stream: stream, activeAtNanoseconds: machine.nowNanoseconds, isEnding: isStopping)
+    if isStopping { stream.shutdown() }
+    Task(executorPreference: machine) { await self.serve(stream, id) }
+    startSweeping()
+  }
+
+  private func serve(_ stream: M.MachineStream, _ id: UInt64) async {
+    await converse(on: stream, id)
+    connections[id] = nil
+    await stream.close()
+    for waiter in vacancyWaiters { waiter.resume() }
+    vacancyWaiters.removeAll()
+  }
+
+  private func vacancy() async {
+    await withCheckedContinuation { vacancyWaiters.append($0) }
+  }
+
+  /// Makes whatever waits on the connection return; its task does the rest.
+  private func end(_ id: UInt64) {
+    guard connections[id]?.isEnding == false else { return }
+    connections[id]?.isEnding = true
+    connections[id]?.stream.shutdown()
+  }
+
+  /// One task looks after the idle times of all connections, as long as there are any.
+  private func startSweeping() {
+    guard !isSweeping else { return }
+    isSweeping = true
+    Task(executorPreference: machine) { await self.sweep() }
+  }
+
+  private func sweep() async {
+    let interval = max(1, min(1_000_000_000, limits.idleNanosecondsMax / 4))
+    while !connections.isEmpty {
+      await machine.sleep(nanoseconds: interval)
+      let now = machine.nowNanoseconds
+      for (id, connection) in connections.sorted(by: { $0.key < $1.key })
+      where now &- connection.activeAtNanoseconds >= limits.idleNanosecondsMax { end(id) }
+    }
+    isSweeping = false
+  }
+
+  private func converse(on stream: M.MachineStream, _ id: UInt64) async {
+    guard let lines = LineBuffer(byteCountMax: ControlRequest.lineByteCountMax) else { return }
+    let pieces = ScatterList(capacity: 1)
+    do throws(StreamError) {
+      while true {
+        while let line = lines.nextLine() {
+          if line.isEmpty { continue }
+          try await answer(line, on: stream, pieces)
+          connections[id]?.activeAtNanoseconds = machine.nowNanoseconds
+        }
+        guard let vacant = lines.vacant else {
+          let refusal = ControlRefusal(
+            code: "line_too_long",
+            message: "a request is longer than \(ControlRequest.lineByteCountMax) bytes",
+            action: "send one JSON object a line")
+          return try await send(.refused(refusal), on: stream, pieces)
+        }
+        pieces.removeAll()
+        pieces.append(vacant)
+        lines.grow(by: try await stream.receive(into: pieces))
+        connections[id]?.activeAtNanoseconds = machine.nowNanoseconds
+      }
+    } catch {
+      // The client left, was idle for too long, or broke: nobody is there to be told.
+    }
+  }
+
+  private func answer(
+    _ line: [UInt8], on stream: M.MachineStream, _ pieces: ScatterList
+  ) async throws(StreamError) {
+    let request: ControlRequest
+    do throws(ControlRefusal) {
+      request = try ControlRequest(line: line)
+    } catch {
+      return try await send(.refused(error), on: stream, pieces)
+    }
+    switch request {
+    case .status:
+      let report = StatusReport(await target.status())
+      try await send(.status(report, processID: processID), on: stream, pieces)
+    case .stop:
+      // Whether or not the answer gets through: it was asked for, so it is done.
+      do throws(StreamError) {
+        try await send(.stopping(processID: processID), on: stream, pieces)
+      } catch {
+        await target.requestStop()
+        throw error
+      }
+      await target.requestStop()
+    }
+  }
+
+  private func send(
+    _ response: ControlResponse, on stream: M.MachineStream, _ pieces: ScatterList
+  ) async throws(StreamError) {
+    let line = response.line
+    guard let memory = AlignedMemory(byteCount: line.count) else {
+      throw .broken(SystemError(ENOMEM))
+    }
+    let buffer = memory.buffer.prefix(line.count)
+    LineBuffer.copy(line, to: buffer)
+    pieces.removeAll()
+    pieces.append(buffer)
+    try await stream.send(pieces)
+    withExtendedLifetime(memory) {}
+  }
+}

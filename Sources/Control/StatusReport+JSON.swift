@@ -1,0 +1,173 @@
+// The one place where the keys of the status stand, once to write and once to read. Readers
+// outside Ashlar rely on them: keys are added, never renamed, never given another meaning.
+
+extension StatusReport {
+  /// The object under `"status"` in a response.
+  package var json: JSONValue {
+    [
+      "name": .string(name),
+      "state": .string(state.rawValue),
+      "cause": .string(cause),
+      "action": .string(action),
+      "stopping": .bool(isStopping),
+      "up_nanoseconds": .count(upNanoseconds),
+      "device": [
+        "kind": .string(device.kind),
+        "byte_count": .count(device.byteCount),
+        "read_only": .bool(device.isReadOnly),
+        "rotational": .bool(device.isRotational),
+        "preferred_block_bytes": .count(device.preferredBlockBytes),
+      ],
+      "listeners": .array(listeners.map { .string($0) }),
+      "connections": .array(connections.map(\.json)),
+      "connection_count_max": .count(connectionCountMax),
+      "accepted_count": .count(acceptedCount),
+      "violation_count": .count(violationCount),
+      "requests": [
+        "read": reads.json,
+        "write": writes.json,
+        "flush": flushes.json,
+        "other": others.json,
+      ],
+      "requests_in_flight": .count(requestsInFlight),
+      "buffer_bytes_in_use": .count(bufferBytesInUse),
+      "buffer_bytes_max": .count(bufferBytesMax),
+      "oldest_request_nanoseconds": .count(oldestRequestNanoseconds),
+    ]
+  }
+
+  /// Reads what `json` wrote; members that it does not know are passed over.
+  package init(_ json: JSONValue) throws(ControlError) {
+    let reader = JSONReader(json, path: "status")
+    let stateText = try reader.string("state")
+    guard let state = State(rawValue: stateText) else {
+      throw .unexpectedResponse("status.state is '\(stateText)'")
+    }
+    self.state = state
+    name = try reader.string("name")
+    cause = try reader.string("cause")
+    action = try reader.string("action")
+    isStopping = try reader.bool("stopping")
+    upNanoseconds = try reader.count("up_nanoseconds")
+    device = try DeviceReport(reader.object("device"))
+    listeners = try reader.array("listeners").map { element throws(ControlError) in
+      guard let text = element.string else {
+        throw .unexpectedResponse("status.listeners holds something else than text")
+      }
+      return text
+    }
+    connections = try reader.array("connections").map { element throws(ControlError) in
+      try ConnectionReport(JSONReader(element, path: "status.connections"))
+    }
+    connectionCountMax = try reader.count("connection_count_max")
+    acceptedCount = try reader.count("accepted_count")
+    violationCount = try reader.count("violation_count")
+    let requests = try reader.object("requests")
+    reads = try RequestReport(requests.object("read"))
+    writes = try RequestReport(requests.object("write"))
+    flushes = try RequestReport(requests.object("flush"))
+    others = try RequestReport(requests.object("other"))
+    requestsInFlight = try reader.count("requests_in_flight")
+    bufferBytesInUse = try reader.count("buffer_bytes_in_use")
+    bufferBytesMax = try reader.count("buffer_bytes_max")
+    oldestRequestNanoseconds = try reader.count("oldest_request_nanoseconds")
+  }
+}
+
+extension DeviceReport {
+  fileprivate init(_ reader: JSONReader) throws(ControlError) {
+    kind = try reader.string("kind")
+    byteCount = try reader.count("byte_count")
+    isReadOnly = try reader.bool("read_only")
+    isRotational = try reader.bool("rotational")
+    preferredBlockBytes = try reader.count("preferred_block_bytes")
+  }
+}
+
+extension ConnectionReport {
+  fileprivate var json: JSONValue {
+    [
+      "peer": .string(peer),
+      "requests_in_flight": .count(requestsInFlight),
+      "bytes_in_flight": .count(bytesInFlight),
+      "up_nanoseconds": .count(upNanoseconds),
+    ]
+  }
+
+  fileprivate init(_ reader: JSONReader) throws(ControlError) {
+    peer = try reader.string("peer")
+    requestsInFlight = try reader.count("requests_in_flight")
+    bytesInFlight = try reader.count("bytes_in_flight")
+    upNanoseconds = try reader.count("up_nanoseconds")
+  }
+}
+
+extension RequestReport {
+  fileprivate var json: JSONValue {
+    [
+      "count": .count(count),
+      "byte_count": .count(byteCount),
+      "error_count": .count(errorCount),
+      "latency": [
+        "p50_nanoseconds": .count(latency.p50),
+        "p99_nanoseconds": .count(latency.p99),
+        "p99_9_nanoseconds": .count(latency.p999),
+        "max_nanoseconds": .count(latency.maximum),
+        "mean_nanoseconds": .count(latency.mean),
+      ],
+    ]
+  }
+
+  fileprivate init(_ reader: JSONReader) throws(ControlError) {
+    count = try reader.count("count")
+    byteCount = try reader.count("byte_count")
+    errorCount = try reader.count("error_count")
+    let times = try reader.object("latency")
+    latency = LatencyReport(
+      p50: try times.count("p50_nanoseconds"), p99: try times.count("p99_nanoseconds"),
+      p999: try times.count("p99_9_nanoseconds"), maximum: try times.count("max_nanoseconds"),
+      mean: try times.count("mean_nanoseconds"))
+  }
+}
+
+/// Takes members of an object by name and type, and names what is missing or of another type.
+private struct JSONReader {
+  private let json: JSONValue
+  private let path: String
+
+  init(_ json: JSONValue, path: String) {
+    self.json = json
+    self.path = path
+  }
+
+  func string(_ name: String) throws(ControlError) -> String {
+    try member(name, \.string)
+  }
+
+  func bool(_ name: String) throws(ControlError) -> Bool {
+    try member(name, \.bool)
+  }
+
+  func array(_ name: String) throws(ControlError) -> [JSONValue] {
+    try member(name, \.array)
+  }
+
+  func object(_ name: String) throws(ControlError) -> JSONReader {
+    JSONReader(try member(name, { $0 }), path: "\(path).\(name)")
+  }
+
+  func count(_ name: String) throws(ControlError) -> UInt64 {
+    let number = try member(name, \.integer)
+    guard number >= 0 else { throw .unexpectedResponse("\(path).\(name) is negative") }
+    return UInt64(number)
+  }
+
+  private func member<Value>(
+    _ name: String, _ convert: (JSONValue) -> Value?
+  ) throws(ControlError) -> Value {
+    guard let value = json[name].flatMap(convert) else {
+      throw .unexpectedResponse("\(path).\(name) is missing or of another type")
+    }
+    return value
+  }
+}

@@ -1,0 +1,231 @@
+import IO
+import NBDWire
+import Units
+
+// Receiving requests. One receive brings as many as the socket holds; payloads that have not
+// arrived yet are received straight into the buffers they are written from.
+extension NBDServer {
+  /// Reads requests and hands them to slots until the client leaves or breaks the rules.
+  func receiveRequests(of connection: ServedConnection) async {
+    while !connection.isBroken {
+      guard connection.unconsumedByteCount >= Request.headerByteCount else {
+        guard await receiveMore(connection) else { return }
+        continue
+      }
+      guard let request = Request(parsing: connection.unconsumed.bytes, at: 0) else {
+        return endForViolation(connection, "a request without its magic number")
+      }
+      connection.consume(Request.headerByteCount)
+      switch connection.agreement.judge(request, export: export) {
+      case .serve(let command):
+        guard await take(request, command, on: connection) else { return }
+      case .refuse(let error):
+        guard await refuse(request, error, on: connection) else { return }
+      case .disconnect:
+        return
+      case .violation(let reason):
+        return endForViolation(connection, reason)
+      }
+    }
+  }
+
+  private func endForViolation(_ connection: ServedConnection, _ reason: String) {
+    violationCount += 1
+    if connection.endReason == nil { connection.endReason = reason }
+  }
+
+  /// Receives what belongs to the request and hands it to a slot.
+  ///
+  /// - Returns: false when the client is gone.
+  private func take(
+    _ request: Request, _ command: NBDCommand, on connection: ServedConnection
+  ) async -> Bool {
+    let payloadByteCount = command == .write ? Int(request.byteCount) : 0
+    guard !isStopping else { return await refuse(request, .shutdown, on: connection) }
+    let slot = await vacantSlot(of: connection)
+    begin(request, command, in: slot, of: connection)
+    if request.byteCount == 0 && command != .flush {
+      // Nothing to do; unspecified by the protocol, and no reason to disconnect.
+      answer(slot, of: connection, error: nil)
+      return true
+    }
+    let bufferByteCount = Self.bufferByteCount(of: request, command)
+    if bufferByteCount > 0 {
+      guard await acquirePayload(bufferByteCount, for: slot, of: connection) else {
+        let isDropped = await dropPayload(payloadByteCount, of: connection)
+        answer(slot, of: connection, error: .noMemory)
+        return isDropped
+      }
+    }
+    if payloadByteCount > 0 {
+      guard await receivePayload(payloadByteCount, into: slot, of: connection) else {
+        release(slot, of: connection)
+        return false
+      }
+    }
+    servingCount += 1
+    slot.state = .serving
+    slot.handOver()
+    return true
+  }
+
+  /// What a request needs beyond its headers.
+  private static func bufferByteCount(of request: Request, _ command: NBDCommand) -> Int {
+    switch command {
+    case .read, .write: Int(request.byteCount)
+    case .blockStatus: BlockStatusReply.byteCountMax
+    case .disconnect, .flush, .trim, .cache, .writeZeroes: 0
+    }
+  }
+
+  /// Answers with an error, after dropping a payload so that the stream stays in step.
+  private func refuse(
+    _ request: Request, _ error: NBDErrorCode, on connection: ServedConnection
+  ) async -> Bool {
+    if request.commandNumber == NBDCommand.write.rawValue {
+      guard await dropPayload(Int(request.byteCount), of: connection) else { return false }
+    }
+    let slot = await vacantSlot(of: connection)
+    let command = NBDCommand(rawValue: request.commandNumber) ?? .cache
+    begin(request, command, in: slot, of: connection)
+    answer(slot, of: connection, error: error)
+    return true
+  }
+
+  private func begin(
+    _ request: Request, _ command: NBDCommand, in slot: RequestSlot,
+    of connection: ServedConnection
+  ) {
+    slot.request = request
+    slot.command = command
+    slot.contextIdentifier = connection.agreement.allocationContextIdentifier
+    slot.receivedNanoseconds = machine.nowNanoseconds
+    // A refused request may name bytes that no device has.
+    slot.range =
+      ByteRange(offsetBytes: request.offsetBytes, byteCount: UInt64(request.byteCount))
+      ?? ByteRange(from: 0, to: 0)
+    connection.requestsInFlight += 1
+    requestsInFlight += 1
+    startWatching()
+  }
+
+  // MARK: Slots and buffers
+
+  private func vacantSlot(of connection: ServedConnection) async -> RequestSlot {
+    // Each connection may always have one request: those who hold the rest cannot stop it.
+    while requestsInFlight >= options.requestsMax && connection.requestsInFlight > 0 {
+      receiversWaiting.append(connection.number)
+      // Safe: resumed once, by `release`.
+      unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+        unsafe connection.budgetArrival.put(continuation)
+      }
+    }
+    while true {
+      if let slot = connection.vacantSlots.popLast() { return slot }
+      if connection.slots.count < options.requestsPerConnectionMax {
+        return makeSlot(of: connection)
+      }
+      await waitForVacancy(of: connection)
+    }
+  }
+
+  private func makeSlot(of connection: ServedConnection) -> RequestSlot {
+    let index = connection.slots.count
+    let headers = connection.slotHeaders.buffer.slice(
+      index * RequestSlot.headerByteCount, RequestSlot.headerByteCount)
+    let slot = RequestSlot(index: index, headers: headers)
+    connection.slots.append(slot)
+    let number = connection.number
+    Task(executorPreference: machine) { await self.serveRequests(ofSlot: index, connectionNumber: number) }
+    return slot
+  }
+
+  func waitForVacancy(of connection: ServedConnection) async {
+    // Safe: resumed once, by `release`.
+    unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+      unsafe connection.vacancy.put(continuation)
+    }
+  }
+
+  private func acquirePayload(
+    _ byteCount: Int, for slot: RequestSlot, of connection: ServedConnection
+  ) async -> Bool {
+    guard let size = BufferPool.size(for: byteCount) else { return false }
+    while connection.bytesInFlight > 0
+      && connection.bytesInFlight + size > options.bytesPerConnectionMax
+    {
+      await waitForVacancy(of: connection)
+    }
+    let isReserved =
+      connection.reservedBytesInFlight + size <= ServerOptions.reservedByteCount
+    connection.bytesInFlight += size
+    if isReserved { connection.reservedBytesInFlight += size }
+    guard let memory = await buffers.acquire(byteCount: byteCount, isReserved: isReserved) else {
+      connection.bytesInFlight -= size
+      if isReserved { connection.reservedBytesInFlight -= size }
+      return false
+    }
+    slot.payload = memory
+    slot.payloadIsReserved = isReserved
+    return true
+  }
+
+  // MARK: Payloads
+
+  /// Fills the slot's buffer: first with what has been received already, then from the socket.
+  ///
+  /// The last receive also takes what follows the payload. How much of it: the next header only
+  /// when this payload is large, since the next payload is then likely large too, and what is
+  /// received behind its header would have to be copied; else as much as there is room for.
+  private func receivePayload(
+    _ byteCount: Int, into slot: RequestSlot, of connection: ServedConnection
+  ) async -> Bool {
+    guard let buffer = slot.payload?.buffer.prefix(byteCount) else { return false }
+    var done = min(byteCount, connection.unconsumedByteCount)
+    buffer.copy(from: connection.unconsumed.prefix(done))
+    connection.consume(done)
+    guard done < byteCount else { return true }
+    connection.receiveDeadlineNanoseconds = stallDeadline(byteCount)
+    defer { connection.receiveDeadlineNanoseconds = nil }
+    let tailByteCount =
+      byteCount >= Self.largePayloadByteCount ? Request.headerByteCount : Self.tailByteCount
+    while done < byteCount {
+      // Everything received has been consumed, so the buffer is empty.
+      connection.incoming.removeAll()
+      connection.incoming.append(buffer.dropFirst(done))
+      connection.incoming.append(connection.received.buffer.prefix(tailByteCount))
+      do throws(StreamError) {
+        let count = try await connection.stream.receive(into: connection.incoming)
+        let payloadPart = min(count, byteCount - done)
+        done += payloadPart
+        connection.end = count - payloadPart
+      } catch {
+        note(error, on: connection)
+        return false
+      }
+    }
+    return true
+  }
+
+  private static var largePayloadByteCount: Int { 32 << 10 }
+  private static var tailByteCount: Int { 64 << 10 }
+
+  /// Receives a payload that nobody wants.
+  private func dropPayload(_ byteCount: Int, of connection: ServedConnection) async -> Bool {
+    var left = byteCount
+    connection.receiveDeadlineNanoseconds = stallDeadline(byteCount)
+    defer { connection.receiveDeadlineNanoseconds = nil }
+    while true {
+      let dropped = min(left, connection.unconsumedByteCount)
+      connection.consume(dropped)
+      left -= dropped
+      guard left > 0 else { return true }
+      guard await receiveMore(connection) else { return false }
+    }
+  }
+
+  /// A stalled peer is dropped: a fixed time and a second for each MiB.
+  func stallDeadline(_ byteCount: Int) -> UInt64 {
+    machine.nowNanoseconds + options.stallNanoseconds + UInt64(byteCount) * 1_000_000_000 >> 20
+  }
+}

@@ -1,0 +1,194 @@
+import IO
+import NBDWire
+import Units
+import Volumes
+
+// Serving: the loop of each slot.
+extension NBDServer {
+  /// Serves one request after the other until the slot is retired.
+  func serveRequests(ofSlot index: Int, connectionNumber: Int) async {
+    guard let connection = connections[connectionNumber] else { return }
+    let slot = connection.slots[index]
+    while await slot.nextRequest() {
+      let error = await perform(slot)
+      servingCount -= 1
+      if slot.state == .abandoned {
+        // It was answered long ago; the slot is free when that answer has been sent.
+        if slot.errorIsSent { release(slot, of: connection) }
+      } else {
+        answer(slot, of: connection, error: error)
+      }
+    }
+  }
+
+  /// Has the volume do it.
+  ///
+  /// - Returns: the error for the wire, or nil.
+  private func perform(_ slot: RequestSlot) async -> NBDErrorCode? {
+    do throws(VolumeError) {
+      try await request(slot)
+      return nil
+    } catch {
+      switch error {
+      case .noSpace:
+        noteFailure(slot, error)
+        return .noSpace
+      case .notSupported:
+        // The only error that is an ordinary answer: FAST_ZERO that would not be fast.
+        return slot.request.flags.contains(.fastZero) ? .notSupported : .inputOutput
+      case .inputOutput, .stopped:
+        noteFailure(slot, error)
+        return .inputOutput
+      }
+    }
+  }
+
+  private func request(_ slot: RequestSlot) async throws(VolumeError) {
+    let flags = slot.request.flags
+    let isDurable = flags.contains(.forceUnitAccess)
+    switch slot.command {
+    case .read:
+      try await volume.read(slot.range, into: payload(of: slot))
+    case .write:
+      try await volume.write(slot.range, from: payload(of: slot), durably: isDurable)
+    case .flush:
+      try await volume.flush()
+    case .trim:
+      try await volume.trim(slot.range, durably: isDurable)
+    case .writeZeroes:
+      try await volume.writeZeroes(
+        slot.range, keepAllocated: flags.contains(.noHole), onlyIfFast: flags.contains(.fastZero),
+        durably: isDurable)
+    case .cache:
+      await volume.prefetch(slot.range)
+    case .blockStatus:
+      try await prepareBlockStatus(slot)
+    case .disconnect:
+      preconditionFailure("DISC is not handed to a slot")
+    }
+  }
+
+  private func payload(of slot: RequestSlot) -> IOBuffer {
+    guard let memory = slot.payload else { preconditionFailure("a request without its buffer") }
+    return memory.buffer.prefix(Int(slot.request.byteCount))
+  }
+
+  private func noteFailure(_ slot: RequestSlot, _ error: VolumeError) {
+    logRarely(
+      .error,
+      "\(slot.command) of \(slot.request.byteCount) bytes at \(slot.request.offsetBytes) failed: "
+        + describe(error))
+  }
+
+  // MARK: Replies
+
+  /// Counts the request, writes its reply, and queues it for the sender.
+  func answer(_ slot: RequestSlot, of connection: ServedConnection, error: NBDErrorCode?) {
+    count(slot, error)
+    slot.pieces.removeAll(keepingCapacity: true)
+    if let error {
+      writeError(error, in: slot, of: connection)
+    } else if slot.command == .read && slot.request.byteCount > 0 {
+      writeRead(slot, of: connection)
+    } else if slot.command == .blockStatus {
+      writeBlockStatus(slot, of: connection)
+    } else {
+      writeSuccess(slot, of: connection)
+    }
+    if slot.state != .abandoned { slot.state = .replying }
+    connection.replies.append(slot)
+    connection.replyArrival.signal()
+  }
+
+  private func count(_ slot: RequestSlot, _ error: NBDErrorCode?) {
+    let now = machine.nowNanoseconds
+    let latency = now - min(now, slot.receivedNanoseconds)
+    let byteCount = UInt64(slot.request.byteCount)
+    switch slot.command {
+    case .read: reads.record(byteCount, latency, isError: error != nil)
+    case .write: writes.record(byteCount, latency, isError: error != nil)
+    case .flush: flushes.record(0, latency, isError: error != nil)
+    case .trim, .writeZeroes, .cache, .blockStatus, .disconnect:
+      others.record(byteCount, latency, isError: error != nil)
+    }
+  }
+
+  private func writeSuccess(_ slot: RequestSlot, of connection: ServedConnection) {
+    var bytes = slot.headers.mutableBytes
+    // A structured READ has chunks even when it is empty; other commands may stay simple.
+    let count =
+      slot.command == .read && connection.agreement.usesStructuredReplies
+      ? ReplyHeader.encodeChunk(
+        type: .none, isLast: true, cookie: slot.request.cookie, payloadByteCount: 0, into: &bytes,
+        at: 0)
+      : ReplyHeader.encodeSimple(error: nil, cookie: slot.request.cookie, into: &bytes, at: 0)
+    slot.pieces.append(slot.headers.prefix(count))
+  }
+
+  private func writeError(
+    _ error: NBDErrorCode, in slot: RequestSlot, of connection: ServedConnection
+  ) {
+    var bytes = slot.headers.mutableBytes
+    // A READ, and any reply with a payload, must be structured once that was agreed: rule 45.
+    let isChunk =
+      connection.agreement.usesStructuredReplies
+      && (slot.command == .read || slot.command == .blockStatus)
+    let count =
+      isChunk
+      ? ReplyHeader.encodeErrorChunk(
+        error: error, cookie: slot.request.cookie, into: &bytes, at: 0)
+      : ReplyHeader.encodeSimple(error: error, cookie: slot.request.cookie, into: &bytes, at: 0)
+    slot.pieces.append(slot.headers.prefix(count))
+  }
+
+  private func writeRead(_ slot: RequestSlot, of connection: ServedConnection) {
+    let data = payload(of: slot)
+    guard connection.agreement.usesStructuredReplies else {
+      var bytes = slot.headers.mutableBytes
+      let count = ReplyHeader.encodeSimple(
+        error: nil, cookie: slot.request.cookie, into: &bytes, at: 0)
+      slot.pieces.append(slot.headers.prefix(count))
+      slot.pieces.append(data)
+      return
+    }
+    ReadReply.write(slot, data)
+  }
+
+  // MARK: Giving back
+
+  /// Makes the slot vacant and wakes whoever waits for what it held.
+  func release(_ slot: RequestSlot, of connection: ServedConnection) {
+    if let memory = slot.payload {
+      let size = memory.buffer.byteCount
+      connection.bytesInFlight -= size
+      if slot.payloadIsReserved { connection.reservedBytesInFlight -= size }
+      slot.payload = nil
+      buffers.release(memory, isReserved: slot.payloadIsReserved)
+    }
+    slot.state = .idle
+    slot.errorIsSent = false
+    connection.vacantSlots.append(slot)
+    connection.requestsInFlight -= 1
+    requestsInFlight -= 1
+    connection.vacancy.signal()
+    if connection.requestsInFlight == 0 {
+      connection.budgetArrival.signal()
+      connection.drained.signal()
+    }
+    while requestsInFlight < options.requestsMax && !receiversWaiting.isEmpty {
+      let number = receiversWaiting.removeFirst()
+      guard let waiting = connections[number], waiting.budgetArrival.isWaitedFor else { continue }
+      waiting.budgetArrival.signal()
+      break
+    }
+  }
+}
+
+extension RequestTotals {
+  mutating func record(_ byteCount: UInt64, _ nanoseconds: UInt64, isError: Bool) {
+    count += 1
+    self.byteCount += byteCount
+    if isError { errorCount += 1 }
+    latency.record(nanoseconds: nanoseconds)
+  }
+}

@@ -1,0 +1,112 @@
+import CUring
+import Glibc
+package import IO
+
+/// A listening socket on the ring.
+package final class RingListener: StreamListener, @unchecked Sendable {
+  // Used on the loop's thread only.
+  package let localDescription: String
+  private let descriptor: Int32
+  private let machine: RingMachine
+  /// The socket file to remove when it is ours.
+  private let ownPath: String?
+  private var pendingAccept: UInt64 = 0
+  private var isStopped = false
+
+  init(descriptor: Int32, localDescription: String, ownPath: String?, machine: RingMachine) {
+    self.descriptor = descriptor
+    self.localDescription = localDescription
+    self.ownPath = ownPath
+    self.machine = machine
+  }
+
+  /// Whether other machines can reach it.
+  package var isBeyondLoopback: Bool { SocketOptions.isBeyondLoopback(descriptor) }
+
+  package func acceptOnce() async -> Result<RingStream, SystemError> {
+    guard !isStopped else { return .failure(SystemError(ECANCELED)) }
+    let result = unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Int32, Never>) in
+      // Safe: as in `RingMachine.submit`; the identifier is kept only to cancel by.
+      let entry = machine.vacantEntry()
+      entry.accept(descriptor)
+      pendingAccept = unsafe UInt64(unsafeBitCast(waiter, to: UInt.self))
+      entry.identifier = pendingAccept
+    }
+    pendingAccept = 0
+    if isStopped {
+      if result >= 0 { _ = Glibc.close(result) }
+      return .failure(SystemError(ECANCELED))
+    }
+    guard result >= 0 else { return .failure(SystemError(-result)) }
+    return .success(machine.adoptStream(result))
+  }
+
+  package func stop() {
+    guard !isStopped else { return }
+    isStopped = true
+    // Cancelled rather than shut down: an inherited socket belongs to others, too.
+    if pendingAccept != 0 { machine.cancel(identifier: pendingAccept) }
+  }
+
+  package func close() async {
+    stop()
+    _ = Glibc.close(descriptor)
+    if let ownPath { unsafe _ = unlink(ownPath) }
+  }
+}
+
+extension RingMachine {
+  /// Makes a connected socket a stream of this machine, which closes it.
+  package func adoptStream(_ descriptor: Int32) -> RingStream {
+    let peer = SocketOptions.prepareStream(descriptor)
+    let file = fileTable?.register(descriptor) ?? FileReference(descriptor: descriptor)
+    return RingStream(file: file, peerDescription: peer, machine: self)
+  }
+
+  /// Makes a listening socket that somebody else opened (socket activation) a listener.
+  ///
+  /// - Returns: nil when the descriptor is no listening stream socket.
+  package func adoptListener(_ descriptor: Int32) -> RingListener? {
+    guard SocketOptions.isListeningStream(descriptor) else { return nil }
+    return RingListener(
+      descriptor: descriptor, localDescription: SocketOptions.localDescription(descriptor),
+      ownPath: nil, machine: self)
+  }
+
+  /// Listens on a unix socket.
+  ///
+  /// A socket file that nobody answers any more is replaced; one that is in use is not.
+  ///
+  /// - Parameter mode: the file's permission bits.
+  package func listen(
+    unixPath path: String, mode: UInt32
+  ) throws(ListenError) -> RingListener {
+    let descriptor = try SocketOpening.listenUnix(path, mode: mode)
+    return RingListener(
+      descriptor: descriptor, localDescription: "unix:\(path)", ownPath: path, machine: self)
+  }
+
+  /// Listens on every address that `host` and `port` stand for.
+  package func listen(
+    host: String, port: String
+  ) throws(ListenError) -> [RingListener] {
+    try SocketOpening.listenTCP(host: host, port: port).map { descriptor in
+      RingListener(
+        descriptor: descriptor, localDescription: SocketOptions.localDescription(descriptor),
+        ownPath: nil, machine: self)
+    }
+  }
+}
+
+/// Why no socket listens.
+package enum ListenError: Error, Equatable, Sendable {
+  /// A unix path of more than 107 bytes.
+  case pathTooLong(byteCount: Int)
+  /// Somebody answers there.
+  case inUse
+  /// The path exists and is no socket.
+  case notSocket
+  /// The name or port is unknown; the resolver's words.
+  case unresolved(String)
+  case refused(operation: String, SystemError)
+}

@@ -1,0 +1,325 @@
+package import IO
+package import Units
+
+/// One plain file or block device, without redundancy.
+///
+/// Requests that are not aligned to the disk's blocks are made whole by reading around them.
+/// What it promises: an acknowledged write survives the daemon (P1), a flushed one the power (P2),
+/// and nothing is made up (P4, P8): a failed fdatasync stops all writing, and a file that another
+/// program has truncated stops the device altogether, because the bytes that were there would
+/// come back as zeros.
+package final class FileVolume<ServingMachine: Machine>: Volume {
+  package typealias VolumeDisk = ServingMachine.MachineDisk
+
+  package let traits: VolumeTraits
+  let disk: VolumeDisk
+  let machine: ServingMachine
+  /// The disk's block: what is not a multiple of it needs the blocks around it. 1: any byte.
+  let alignment: UInt64
+  let reservations = RangeReservations()
+  let bounceBuffers = BufferPool(byteCountMax: 64 << 20)
+  private let flushes = FlushGroup()
+
+  private var failure: (cause: String, action: String)?
+  /// After a truncation reads stop, too.
+  private var readsAreStopped = false
+  private var lastTrouble: (cause: String, action: String, atNanoseconds: UInt64)?
+  private var noSpaceCount: UInt64 = 0
+  private var readErrorCount: UInt64 = 0
+  private var writeErrorCount: UInt64 = 0
+  /// Zeros to write from, shared by all who need some; never written to.
+  private var zeros: AlignedMemory?
+  private static var zeroByteCount: Int { 1 << 20 }
+  private var punchHoleIsSupported = true
+  private var zeroRangeIsSupported = true
+
+  /// How long after the last refused write the device still counts as impaired.
+  private static var troubleNanoseconds: UInt64 { 60_000_000_000 }
+
+  /// - Parameters:
+  ///   - byteCount: the device's size, a multiple of the disk's alignment.
+  ///   - kind: what it lies on, for the status.
+  package init(
+    disk: VolumeDisk, byteCount: UInt64, kind: String, isReadOnly: Bool, machine: ServingMachine
+  ) {
+    self.disk = disk
+    self.machine = machine
+    alignment = UInt64(disk.properties.alignmentBytes)
+    precondition(byteCount % alignment == 0)
+    traits = VolumeTraits(
+      kind: kind, byteCount: byteCount, isReadOnly: isReadOnly,
+      isRotational: disk.properties.isRotational,
+      preferredBlockBytes: UInt32(max(4096, disk.properties.alignmentBytes)))
+  }
+
+  package var health: VolumeHealth {
+    if let failure { return .failed(cause: failure.cause, action: failure.action) }
+    if let trouble = lastTrouble,
+      machine.nowNanoseconds - trouble.atNanoseconds < Self.troubleNanoseconds
+    {
+      return .impaired(cause: trouble.cause, action: trouble.action)
+    }
+    return .optimal
+  }
+
+  // MARK: Reading and writing
+
+  package func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError) {
+    guard !readsAreStopped else { throw .stopped }
+    guard !range.isEmpty else { return }
+    do throws(DiskError) {
+      if isDirectlyTransferable(range, buffer) {
+        try await disk.read(at: range.offsetBytes, into: buffer.prefix(Int(range.byteCount)))
+      } else {
+        try await readAround(range, into: buffer)
+      }
+    } catch {
+      throw noteReadError(error, range)
+    }
+    try checkSize()
+  }
+
+  package func write(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) async throws(VolumeError) {
+    try checkWritable()
+    if !range.isEmpty {
+      // A write to the very end would hide a truncation from the check behind it.
+      if range.endBytes == traits.byteCount { try checkSize() }
+      do throws(DiskError) {
+        if isDirectlyTransferable(range, buffer) {
+          let reservation = await reservations.reserve(range, isExclusive: false)
+          defer { reservations.release(reservation) }
+          try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
+        } else {
+          try await writeAround(range, from: buffer)
+        }
+      } catch {
+        throw noteWriteError(error, range)
+      }
+      try checkSize()
+      try checkWritable()
+    }
+    if durably { try await flush() }
+  }
+
+  package func flush() async throws(VolumeError) {
+    try checkWritable()
+    await flushes.join {
+      // Somebody's round may have failed while this one waited: never ask again (P8).
+      guard failure == nil else { return }
+      do throws(DiskError) {
+        try await disk.synchronize()
+      } catch {
+        fail(
+          cause: "flushing \(traits.kind) failed: \(error.words)",
+          action: "what was written since the last successful flush may be lost. Check the disk, "
+            + "stop the server, and let the client recover its data before it goes on")
+      }
+    }
+    try checkWritable()
+    try checkSize()
+  }
+
+  // MARK: Clearing
+
+  package func trim(_ range: ByteRange, durably: Bool) async throws(VolumeError) {
+    try checkWritable()
+    if punchHoleIsSupported {
+      do throws(DiskError) {
+        try await clear(range.alignedInside(clearAlignment), .punchHole)
+      } catch {
+        guard error.isUnsupported else { throw noteWriteError(error, range) }
+        // Not being able to give space back is no error: trim is advice.
+        punchHoleIsSupported = false
+      }
+      try checkSize()
+    }
+    if durably { try await flush() }
+  }
+
+  package func writeZeroes(
+    _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
+  ) async throws(VolumeError) {
+    try checkWritable()
+    let inside = range.alignedInside(clearAlignment)
+    if !inside.isEmpty {
+      let isCleared = try await clearByFileSystem(inside, keepAllocated: keepAllocated)
+      if !isCleared {
+        if onlyIfFast { throw .notSupported }
+        try await writeZeroBytes(inside)
+      }
+      try await writeZeroBytes(ByteRange(from: range.offsetBytes, to: inside.offsetBytes))
+      try await writeZeroBytes(ByteRange(from: inside.endBytes, to: range.endBytes))
+    } else {
+      try await writeZeroBytes(range)
+    }
+    try checkSize()
+    if durably { try await flush() }
+  }
+
+  /// Tries the file system's own ways.
+  ///
+  /// - Returns: false when it has none for this; nothing was changed then.
+  private func clearByFileSystem(
+    _ range: ByteRange, keepAllocated: Bool
+  ) async throws(VolumeError) -> Bool {
+    if !keepAllocated && punchHoleIsSupported {
+      do throws(DiskError) {
+        try await clear(range, .punchHole)
+        return true
+      } catch {
+        guard error.isUnsupported else { throw noteWriteError(error, range) }
+        punchHoleIsSupported = false
+      }
+    }
+    if zeroRangeIsSupported {
+      do throws(DiskError) {
+        try await clear(range, .zeroRange)
+        return true
+      } catch {
+        guard error.isUnsupported else { throw noteWriteError(error, range) }
+        zeroRangeIsSupported = false
+      }
+    }
+    return false
+  }
+
+  /// Clears with nobody writing there meanwhile: a client that trims a block and writes it in the
+  /// same breath (fio's trimwrite does) expects to find what it wrote.
+  private func clear(_ range: ByteRange, _ mode: ClearMode) async throws(DiskError) {
+    guard !range.isEmpty else { return }
+    let reservation = await reservations.reserve(range, isExclusive: true)
+    defer { reservations.release(reservation) }
+    try await disk.clear(range, mode: mode)
+  }
+
+  private func writeZeroBytes(_ range: ByteRange) async throws(VolumeError) {
+    guard !range.isEmpty else { return }
+    if zeros == nil { zeros = AlignedMemory(byteCount: Self.zeroByteCount) }
+    guard let zeros else { throw .inputOutput(reason: "out of memory") }
+    var offset = range.offsetBytes
+    while offset < range.endBytes {
+      let end = min(offset + UInt64(Self.zeroByteCount), range.endBytes)
+      let part = ByteRange(from: offset, to: end)
+      try await write(part, from: zeros.buffer.prefix(Int(part.byteCount)), durably: false)
+      offset = end
+    }
+  }
+
+  /// A block device clears whole sectors only, also when it is not opened for direct I/O.
+  private var clearAlignment: UInt64 {
+    disk.properties.isBlockDevice ? max(alignment, 4096) : alignment
+  }
+
+  // MARK: The rest
+
+  package func extents(
+    of range: ByteRange, into extents: ExtentList
+  ) async throws(VolumeError) {
+    guard !readsAreStopped else { throw .stopped }
+    var offset = range.offsetBytes
+    while offset < range.endBytes {
+      let found: DiskExtent
+      do throws(DiskError) {
+        found = try await disk.extent(at: offset)
+      } catch {
+        if error.isUnsupported {
+          // Nothing is known: "allocated" is always safe.
+          let rest = Extent(byteCount: range.endBytes - offset, isHole: false, isZero: false)
+          _ = extents.append(rest)
+          return
+        }
+        try checkSize()
+        throw noteReadError(error, range)
+      }
+      let end = min(found.endBytes, range.endBytes)
+      guard end > offset else { throw .inputOutput(reason: "an extent that does not move on") }
+      let extent = Extent(byteCount: end - offset, isHole: found.isHole, isZero: found.isHole)
+      guard extents.append(extent) else { return }
+      offset = end
+    }
+    try checkSize()
+  }
+
+  package func prefetch(_ range: ByteRange) async {
+    guard !readsAreStopped else { return }
+    await disk.prefetch(range)
+  }
+
+  package func fail(cause: String, action: String) {
+    // The first failure is the one to know.
+    if failure == nil { failure = (cause, action) }
+  }
+
+  package func close() async throws(VolumeError) {
+    var flushError: VolumeError?
+    if !traits.isReadOnly {
+      do throws(VolumeError) { try await flush() } catch { flushError = error }
+    }
+    await disk.close()
+    if let flushError { throw flushError }
+  }
+
+  // MARK: Trouble
+
+  func checkWritable() throws(VolumeError) {
+    guard failure == nil else { throw .stopped }
+  }
+
+  /// Notices that another program has truncated the file.
+  ///
+  /// Writes behind the new end would grow the file again, and what was in between would read as
+  /// zeros. Called after every operation, before its result is believed.
+  private func checkSize() throws(VolumeError) {
+    guard !disk.properties.isBlockDevice else { return }
+    switch disk.currentByteCount() {
+    case .success(let byteCount):
+      guard byteCount < traits.byteCount else { return }
+      stopBecauseTruncated(to: byteCount)
+      throw .stopped
+    case .failure(let error):
+      throw .inputOutput(reason: "the size of \(traits.kind) cannot be read: \(error)")
+    }
+  }
+
+  private func stopBecauseTruncated(to byteCount: UInt64) {
+    readsAreStopped = true
+    fail(
+      cause: "\(traits.kind) was truncated by another program: it has \(byteCount) bytes, "
+        + "\(traits.byteCount) were being served",
+      action: "the bytes behind the cut are lost. Stop the server, restore the file from a copy, "
+        + "and keep other programs away from it")
+  }
+
+  private func noteReadError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
+    if case .endedEarly(let atBytes) = error, !disk.properties.isBlockDevice {
+      stopBecauseTruncated(to: atBytes)
+      return .stopped
+    }
+    readErrorCount += 1
+    noteTrouble(
+      "\(readErrorCount) reads failed; the last at byte \(range.offsetBytes): \(error.words)",
+      "check the disk below")
+    return .inputOutput(reason: error.words)
+  }
+
+  private func noteWriteError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
+    if error.isNoSpace {
+      noSpaceCount += 1
+      noteTrouble(
+        "\(noSpaceCount) writes were refused: no space left below \(traits.kind)",
+        "free space there; writes then succeed again. No acknowledged byte is lost")
+      return .noSpace
+    }
+    writeErrorCount += 1
+    noteTrouble(
+      "\(writeErrorCount) writes failed; the last at byte \(range.offsetBytes): \(error.words)",
+      "check the disk below")
+    return .inputOutput(reason: error.words)
+  }
+
+  private func noteTrouble(_ cause: String, _ action: String) {
+    lastTrouble = (cause, action, machine.nowNanoseconds)
+  }
+}

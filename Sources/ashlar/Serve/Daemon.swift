@@ -1,0 +1,256 @@
+import CSystemd
+import Control
+import Glibc
+import IO
+import NBDServer
+import Ring
+import Units
+import Volumes
+
+/// The serving process: opens what the settings name, wires it up, and waits for the end.
+actor Daemon {
+  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
+
+  private nonisolated let machine: RingMachine
+  private let settings: ServeSettings
+  private let log = ServerLog { level, line in
+    Terminal.error.write("ashlar: \(level == .notice ? "" : "\(level.rawValue): ")\(line)\n")
+  }
+  private var stopIsWanted = WaitPoint()
+  private var stopWasRequested = false
+
+  init(machine: RingMachine, settings: ServeSettings) {
+    self.machine = machine
+    self.settings = settings
+  }
+
+  /// Serves until asked to stop.
+  ///
+  /// - Returns: the process's exit code.
+  func run() async -> Int32 {
+    do throws(StartError) {
+      switch settings.source {
+      case .memory(let byteCount):
+        guard let volume = MemoryVolume(byteCount: byteCount) else {
+          throw StartError("no address space for \(ByteSize.format(byteCount)) of memory")
+        }
+        return try await serve(volume)
+      case .file(let path, let options):
+        return try await serve(try await openFile(path, options))
+      }
+    } catch {
+      Complaint.print(command: "serve", error.message)
+      return ExitCode.failure
+    }
+  }
+
+  private func openFile(
+    _ path: String, _ options: FileOptions
+  ) async throws(StartError) -> sending FileVolume<RingMachine> {
+    do throws(FileOpeningError) {
+      let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
+      let kind =
+        (disk.properties.isBlockDevice ? "block device " : "file ") + path
+        + (disk.isDirect ? " (direct)" : " (buffered)")
+      return FileVolume(
+        disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
+        machine: machine)
+    } catch {
+      throw StartError(error.explanation(path: path, options: options))
+    }
+  }
+
+  private func serve<Served: Volume>(_ volume: sending Served) async throws(StartError) -> Int32 {
+    let traits = volume.traits
+    let directory: RuntimeDirectory
+    let controlPath: String
+    do throws(RuntimeDirectoryError) {
+      directory = try RuntimeDirectory.created()
+      controlPath = try directory.controlSocketPath(settings.server.name)
+    } catch {
+      throw StartError(error.description)
+    }
+    // The control socket first: it is what makes the name ours.
+    let controlListener = try listenUnix(
+      controlPath, mode: 0o600,
+      inUse: "a device called '\(settings.server.name)' is already being served: see "
+        + "'ashlar status \(settings.server.name)', or choose another --name")
+    let listeners: [RingListener]
+    do throws(StartError) {
+      listeners = try openListeners(directory)
+    } catch {
+      await controlListener.close()
+      throw error
+    }
+    let signals: SignalStream
+    do throws(SystemError) {
+      signals = try SignalStream([SIGTERM, SIGINT, SIGHUP], machine: machine)
+    } catch {
+      throw StartError("signals cannot be received: \(error)")
+    }
+    let server = NBDServer(
+      volume: volume, options: limited(settings.server), machine: machine, log: log)
+    for listener in listeners { await server.listen(at: listener) }
+    let control = ControlServer(
+      machine: machine, listener: controlListener,
+      target: DeviceControl(server: server, daemon: self))
+    let controlTask = Task(executorPreference: machine) { await control.run() }
+    Task(executorPreference: machine) { await self.stopAtSignal(signals) }
+    announce(traits, listeners)
+    await waitForStop()
+    unsafe _ = sd_notify(0, "STOPPING=1")
+    let complaint = await server.stop()
+    await control.stop()
+    await controlTask.value
+    if let complaint {
+      log(.error, complaint)
+      return ExitCode.failure
+    }
+    log(.notice, "\(settings.server.name) is stopped; everything is flushed")
+    return ExitCode.success
+  }
+
+  private func announce(_ traits: VolumeTraits, _ listeners: [RingListener]) {
+    let places = listeners.map(\.localDescription).joined(separator: " ")
+    log(
+      .notice,
+      "serving \(settings.server.name), \(ByteSize.format(traits.byteCount)) of \(traits.kind)"
+        + "\(traits.isReadOnly ? ", read-only" : ""), at \(places)")
+    // Safe: a literal; libsystemd copies it.
+    unsafe _ = sd_notify(0, "READY=1")
+  }
+
+  /// Leaves descriptors for the control socket and for what the process opens itself.
+  private func limited(_ options: ServerOptions) -> ServerOptions {
+    var options = options
+    var limit = rlimit()
+    // Safe: `limit` lives until the call returns.
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+      return options
+    }
+    let available = Int(min(limit.rlim_cur, 1 << 20)) - 32
+    if available < options.connectionCountMax {
+      options.connectionCountMax = max(1, available)
+      log(
+        .warning,
+        "only \(limit.rlim_cur) descriptors are allowed (ulimit -n): at most "
+          + "\(options.connectionCountMax) clients are served at once")
+    }
+    return options
+  }
+
+  // MARK: Listening
+
+  private func openListeners(
+    _ directory: RuntimeDirectory
+  ) throws(StartError) -> [RingListener] {
+    var listeners = try inheritedListeners()
+    var addresses = settings.listen
+    if addresses.isEmpty && listeners.isEmpty {
+      do throws(RuntimeDirectoryError) {
+        addresses = [.unix(path: try directory.blockSocketPath(settings.server.name))]
+      } catch {
+        throw StartError(error.description)
+      }
+    }
+    for address in addresses {
+      switch address {
+      case .unix(let path):
+        listeners.append(
+          try listenUnix(
+            path, mode: settings.socketMode, inUse: "somebody already listens at unix:\(path)"))
+      case .tcp(let host, let port):
+        listeners += try listenTCP(host, port, address)
+      }
+    }
+    for listener in listeners where listener.isBeyondLoopback {
+      guard settings.allowsPlainTCP else {
+        throw StartError(
+          "\(listener.localDescription) can be reached from other machines, and there is no "
+            + "encryption yet: anyone there could read and write the device. Listen at "
+            + "tcp:127.0.0.1:PORT or unix:PATH, or add --insecure-plain if you accept that")
+      }
+      log(
+        .warning,
+        "--insecure-plain: \(listener.localDescription) is open to everyone who can reach it, "
+          + "without encryption or password")
+    }
+    return listeners
+  }
+
+  private func inheritedListeners() throws(StartError) -> [RingListener] {
+    let count = sd_listen_fds(1)
+    guard count >= 0 else { throw StartError("LISTEN_FDS: \(SystemError(-count))") }
+    var listeners: [RingListener] = []
+    for descriptor in 3..<3 + count {
+      guard let listener = machine.adoptListener(descriptor) else {
+        throw StartError(
+          "the socket passed as descriptor \(descriptor) is not a listening stream socket: check "
+            + "the socket unit (ListenStream=)")
+      }
+      listeners.append(listener)
+    }
+    return listeners
+  }
+
+  private func listenUnix(
+    _ path: String, mode: UInt32, inUse: String
+  ) throws(StartError) -> RingListener {
+    do throws(ListenError) {
+      return try machine.listen(unixPath: path, mode: mode)
+    } catch {
+      throw StartError(
+        error == .inUse ? inUse : "unix:\(path): \(error.explanation)")
+    }
+  }
+
+  private func listenTCP(
+    _ host: String, _ port: UInt16, _ address: ListenAddress
+  ) throws(StartError) -> [RingListener] {
+    do throws(ListenError) {
+      return try machine.listen(host: host, port: "\(port)")
+    } catch {
+      throw StartError("\(address): \(error.explanation)")
+    }
+  }
+
+  // MARK: Stopping
+
+  func requestStop() {
+    stopWasRequested = true
+    stopIsWanted.signal()
+  }
+
+  private func waitForStop() async {
+    guard !stopWasRequested else { return }
+    // Safe: resumed once, by `requestStop`.
+    unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+      unsafe stopIsWanted.put(continuation)
+    }
+  }
+
+  private func stopAtSignal(_ signals: SignalStream) async {
+    while let signal = await signals.next() {
+      log(.notice, "signal \(signal): stopping")
+      requestStop()
+    }
+  }
+}
+
+/// What the control socket reaches.
+private struct DeviceControl<Served: Volume>: ControlTarget {
+  let server: NBDServer<RingMachine, Served>
+  let daemon: Daemon
+
+  func status() async -> ServerStatus { await server.status() }
+  func requestStop() async { await daemon.requestStop() }
+}
+
+/// Why nothing is served, for the operator.
+private struct StartError: Error {
+  let message: String
+
+  init(_ message: String) {
+    self.message = message
+  }
+}

@@ -1,0 +1,170 @@
+import Control
+import NBDServer
+import NBDWire
+import Ring
+import Units
+
+/// `ashlar serve`: one device, in the foreground, until it is stopped.
+let serveCommand = Command(
+  name: "serve",
+  summary: "serve a block device over NBD",
+  usage: ["--file PATH [--size SIZE] [options]", "--memory SIZE [options]"],
+  discussion: [
+    "Serves one plain device without redundancy until 'ashlar stop NAME', SIGTERM or SIGINT, "
+      + "then finishes what is in flight, flushes, and ends. Logs to standard error.",
+    "The control socket and, without --listen, the NBD socket are NAME.control and NAME.sock in "
+      + "the runtime directory: $ASHLAR_RUNTIME_DIR, or /run/ashlar, or the user's own.",
+    "A socket passed by systemd (LISTEN_FDS) is served as well.",
+  ],
+  options: [
+    Option("file", "PATH", help: "serve a file or block device"),
+    Option("size", "SIZE", help: "create the file with this size when it does not exist"),
+    Option(
+      "direct", "on|off", help: "pass the page cache by; default: on where the file system can"),
+    Option("memory", "SIZE", help: "serve memory, forgotten at the end"),
+    Option("name", "NAME", help: "the device's name; default: from the file's name, or 'memory'"),
+    Option("description", "TEXT", default: "", help: "shown to clients that list exports"),
+    Option(
+      "listen", "ADDRESS", isRepeatable: true,
+      help: "unix:PATH or tcp:HOST:PORT; may be repeated"),
+    Option(
+      "socket-mode", "MODE", default: "0600", help: "permission bits of unix sockets, octal"),
+    .flag(
+      "insecure-plain",
+      help: "allow TCP beyond loopback without encryption: anyone who reaches it can read and "
+        + "write everything"),
+    .flag("read-only", help: "refuse writes"),
+    Option("max-connections", "N", default: "100", help: "clients; further ones wait"),
+    Option("max-requests", "N", default: "128", help: "requests in flight per client"),
+    Option("max-total-requests", "N", default: "4096", help: "requests in flight in all"),
+    Option("max-bytes", "SIZE", default: "64M", help: "payload memory per client"),
+    Option("max-total-bytes", "SIZE", default: "256M", help: "payload memory in all"),
+    Option("max-options", "N", default: "32", help: "options in one handshake"),
+    Option("max-option-size", "SIZE", default: "64k", help: "data of one handshake option"),
+    Option("handshake-timeout", "TIME", default: "10s", help: "for the whole handshake"),
+    Option(
+      "stall-timeout", "TIME", default: "60s",
+      help: "for a client to send a payload or take its replies, plus 1 s a MiB"),
+    Option(
+      "request-timeout", "TIME", default: "60s",
+      help: "for the disk to answer; then the device stops and says so"),
+    Option("shutdown-timeout", "TIME", default: "20s", help: "for an orderly end"),
+  ],
+  run: { options throws(UsageError) in
+    let settings = try ServeSettings(options)
+    let machine: RingMachine
+    do throws(RingError) {
+      machine = try RingMachine()
+    } catch {
+      Complaint.print(command: "serve", error.explanation)
+      return ExitCode.failure
+    }
+    return machine.run { await Daemon(machine: machine, settings: settings).run() }
+  })
+
+/// What the command line asks for, checked.
+struct ServeSettings: Sendable {
+  enum Source: Sendable {
+    case file(path: String, options: FileOptions)
+    case memory(byteCount: UInt64)
+  }
+
+  let source: Source
+  let server: ServerOptions
+  let listen: [ListenAddress]
+  let socketMode: UInt32
+  let allowsPlainTCP: Bool
+
+  /// NBD sizes are below 2^63.
+  private static let sizes: ClosedRange<UInt64> = 512...(1 << 62)
+
+  init(_ options: ParsedOptions) throws(UsageError) {
+    source = try Self.source(options)
+    server = try Self.serverOptions(options, source)
+    listen = try options.values("listen", as: .listenAddress)
+    allowsPlainTCP = options.flag("insecure-plain")
+    let mode = try options.required("socket-mode", as: .text)
+    guard let bits = UInt32(mode, radix: 8), bits <= 0o777 else {
+      throw UsageError("--socket-mode: '\(mode)' is not an octal mode such as 0600 or 0660")
+    }
+    socketMode = bits
+  }
+
+  private static func source(_ options: ParsedOptions) throws(UsageError) -> Source {
+    let memory = try options.value("memory", as: .size(in: sizes))
+    let path = try options.value("file", as: .path)
+    switch (path, memory) {
+    case (nil, nil): throw UsageError("say what to serve: --file PATH or --memory SIZE")
+    case (.some, .some): throw UsageError("--file and --memory exclude each other")
+    case (nil, .some(let byteCount)):
+      for name in ["size", "direct"] where options.isGiven(name) {
+        throw UsageError("--\(name) goes with --file only")
+      }
+      if options.flag("read-only") { throw UsageError("--read-only goes with --file only") }
+      return .memory(byteCount: byteCount)
+    case (.some(let path), nil):
+      let isReadOnly = options.flag("read-only")
+      let byteCount = try options.value("size", as: .size(in: sizes))
+      if isReadOnly && byteCount != nil { throw UsageError("--size and --read-only exclude each other") }
+      let direct = try options.value("direct", as: .choice(["on", "off"]))
+      let caching: FileOptions.Caching =
+        switch direct {
+        case "on": .direct
+        case "off": .buffered
+        default: .directIfPossible
+        }
+      return .file(
+        path: path,
+        options: FileOptions(isReadOnly: isReadOnly, caching: caching, createByteCount: byteCount))
+    }
+  }
+
+  private static func serverOptions(
+    _ options: ParsedOptions, _ source: Source
+  ) throws(UsageError) -> ServerOptions {
+    let name: String
+    if let given = try options.value("name", as: .deviceName) {
+      name = given
+    } else {
+      name = try defaultName(of: source)
+    }
+    var server = ServerOptions(name: name)
+    server.description = try options.required(
+      "description",
+      as: Conversion { text in
+        text.utf8.count <= 4096 && !text.utf8.contains(0)
+          ? .success(text) : .failure(UsageError("is longer than 4096 bytes or holds a zero byte"))
+      })
+    server.connectionCountMax = try options.required(
+      "max-connections", as: .integer(in: 1...10_000))
+    server.requestsPerConnectionMax = try options.required(
+      "max-requests", as: .integer(in: 1...1024))
+    server.requestsMax = try options.required(
+      "max-total-requests", as: .integer(in: 1...1_000_000))
+    let payloads: ClosedRange<UInt64> = 1 << 20...(1 << 40)
+    server.bytesPerConnectionMax = Int(try options.required("max-bytes", as: .size(in: payloads)))
+    server.bytesMax = Int(try options.required("max-total-bytes", as: .size(in: payloads)))
+    server.negotiationLimits.optionCountMax = try options.required(
+      "max-options", as: .integer(in: 4...100_000))
+    server.negotiationLimits.optionByteCountMax = Int(
+      try options.required("max-option-size", as: .size(in: 8192...(112 << 10))))
+    let times: ClosedRange<UInt64> = 1_000_000_000...86_400_000_000_000
+    server.handshakeNanoseconds = try options.required("handshake-timeout", as: .duration(in: times))
+    server.stallNanoseconds = try options.required("stall-timeout", as: .duration(in: times))
+    server.requestNanoseconds = try options.required("request-timeout", as: .duration(in: times))
+    server.shutdownNanoseconds = try options.required("shutdown-timeout", as: .duration(in: times))
+    return server
+  }
+
+  /// The file's name without its folder and extension, as far as it makes a valid name.
+  private static func defaultName(of source: Source) throws(UsageError) -> String {
+    guard case .file(let path, _) = source else { return "memory" }
+    let last = path.split(separator: "/").last.map(String.init) ?? ""
+    let stem = last.lastIndex(of: ".").map { String(last[..<$0]) } ?? last
+    let name = stem.isEmpty ? last : stem
+    guard isValidDeviceName(name) else {
+      throw UsageError("the name '\(name)' \(deviceNameRule); choose one with --name")
+    }
+    return name
+  }
+}
