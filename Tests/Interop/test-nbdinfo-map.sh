@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# base:allocation tells written ranges from holes, and a trimmed or zeroed range becomes a hole
+# again, on every device kind. Checklist 31, 34, 63, 64, 66-68.
+. "$(dirname "$0")/lib.sh"
+
+expect_map() { # expect_map JSON: offset, length, type of each extent
+  nbdinfo --map --json "$URI" | jq -c '[.[] | [.offset, .length, .type]]' >"$WORK/map"
+  [[ $(cat "$WORK/map") == "$1" ]] || fail "the map is $(cat "$WORK/map"), not $1"
+}
+map() {
+  expect_map '[[0,8388608,3]]'
+  qemu-io -f raw -c 'write -P 0x5a 1M 2M' -c 'write -P 0xa5 6M 1M' "$URI" >/dev/null
+  expect_map '[[0,1048576,3],[1048576,2097152,0],[3145728,3145728,3],[6291456,1048576,0],[7340032,1048576,3]]'
+  qemu-io -f raw -c 'discard 1M 1M' -c 'write -zu 6M 1M' "$URI" >/dev/null
+  expect_map '[[0,2097152,3],[2097152,1048576,0],[3145728,5242880,3]]'
+  qemu-io -f raw -c 'read -P 0 1M 1M' -c 'read -P 0x5a 2M 1M' -c 'read -P 0 3M 5M' "$URI" >/dev/null ||
+    fail "what the map calls zero is not"
+  # Without leave to punch a hole (NO_HOLE) the range reads as zeros and keeps its space.
+  qemu-io -f raw -c 'write -z 4M 64k' -c 'read -P 0 4M 64k' "$URI" >/dev/null || fail "write zeroes"
+  nbdinfo --map --json "$URI" | jq -e '[.[] | select(.offset <= 4194304 and .offset + .length > 4194304)]
+    | .[0].type == 0 or .[0].type == 2' >/dev/null || fail "NO_HOLE left a hole"
+}
+for_each_device 8M map
