@@ -197,7 +197,7 @@ package actor ControlServer<M: Machine> {
       throw .broken(SystemError(ENOMEM))
     }
     let buffer = memory.buffer.prefix(line.count)
-    LineBuffer.copy(line, to: buffer)
+    buffer.copy(from: line)
     pieces.removeAll()
     pieces.append(buffer)
     try await stream.send(pieces)
