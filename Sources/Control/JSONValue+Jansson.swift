@@ -54,7 +54,6 @@ extension JSONValue {
   private static func value(
     of json: UnsafeMutablePointer<json_t>, depth: Int
   ) throws(JSONError) -> JSONValue {
-    guard depth <= depthMax else { throw .tooDeep }
     // Safe: each accessor is called on the type it is for; children live as long as the root.
     switch unsafe json.pointee.type {
     case JSON_TRUE: return .bool(true)
@@ -63,6 +62,7 @@ extension JSONValue {
     case JSON_REAL: return .real(unsafe json_real_value(json))
     case JSON_STRING: return .string(unsafe text(of: json))
     case JSON_ARRAY:
+      guard depth < depthMax else { throw .tooDeep }
       var elements: [JSONValue] = []
       for index in 0..<(unsafe json_array_size(json)) {
         guard let element = unsafe json_array_get(json, index) else { continue }
@@ -70,6 +70,7 @@ extension JSONValue {
       }
       return .array(elements)
     case JSON_OBJECT:
+      guard depth < depthMax else { throw .tooDeep }
       var members: [JSONMember] = []
       var iterator = unsafe json_object_iter(json)
       while let position = unsafe iterator {

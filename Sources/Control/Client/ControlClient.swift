@@ -71,7 +71,8 @@ package struct ControlClient: ~Copyable {
           throw .noAnswer(processID: listenerProcessID)
         }
       } else if errno == EPIPE || errno == ECONNRESET {
-        throw .closed(processID: listenerProcessID)
+        // It may have said why before it closed: receiving tells.
+        return
       } else if errno != EINTR {
         throw .unreachable(SystemError.last)
       }
