@@ -9,7 +9,7 @@ extension JSONValue {
   /// How deep arrays and objects may nest.
   package static var depthMax: Int { 32 }
 
-  /// Reads one JSON document and nothing behind it. Duplicate members are refused.
+  /// Reads one JSON document and nothing behind it; duplicate members are refused.
   package static func decode(_ bytes: [UInt8]) throws(JSONError) -> JSONValue {
     var error = json_error_t()
     // Safe: the pointer covers `bytes` and is not kept; jansson checks UTF-8 and the length.
