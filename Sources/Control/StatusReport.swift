@@ -33,6 +33,7 @@ package struct StatusReport: Equatable, Sendable {
   package var oldestRequestNanoseconds: UInt64
 }
 
+/// The device that a server serves; sizes in bytes.
 package struct DeviceReport: Equatable, Sendable {
   package var kind: String
   package var byteCount: UInt64
@@ -41,6 +42,7 @@ package struct DeviceReport: Equatable, Sendable {
   package var preferredBlockBytes: UInt64
 }
 
+/// One client of a server.
 package struct ConnectionReport: Equatable, Sendable {
   package var peer: String
   package var requestsInFlight: UInt64
@@ -48,6 +50,7 @@ package struct ConnectionReport: Equatable, Sendable {
   package var upNanoseconds: UInt64
 }
 
+/// Sums over the requests of one kind since the start.
 package struct RequestReport: Equatable, Sendable {
   package var count: UInt64
   package var byteCount: UInt64
@@ -65,6 +68,7 @@ package struct LatencyReport: Equatable, Sendable {
 }
 
 extension StatusReport {
+  /// Sums a status up.
   package init(_ status: ServerStatus) {
     (state, cause, action) =
       switch status.health {
