@@ -44,6 +44,7 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
     self.name = name
     number = simulation.makePartNumber()
     random = simulation.makeSource()
+    simulation.add(self)
   }
 
   /// A machine in a simulation of its own.
