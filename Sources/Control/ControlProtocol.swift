@@ -157,4 +157,6 @@ package enum ControlError: Error, Equatable, Sendable {
   case unexpectedResponse(String)
   /// It refused.
   case refused(ControlRefusal)
+  /// It was asked to stop and has not ended in time.
+  case stillRunning(processID: Int32)
 }

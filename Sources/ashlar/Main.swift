@@ -7,7 +7,13 @@ struct Main {
   static let program = Program(
     name: "ashlar", version: ashlarVersion,
     summary: "a block device service for databases that must not lose a write",
-    commands: [serveCommand])
+    commands: [
+      serveCommand,
+      StopCommand.command,
+      AttachCommand.command,
+      DetachCommand.command,
+      StatusCommand.command,
+    ])
 
   static func main() {
     // A reader that goes away is an error of the write, not the end of the program.

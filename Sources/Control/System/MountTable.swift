@@ -15,6 +15,20 @@ package struct MountTable: Equatable, Sendable {
     MountTable(mountinfo: (try? SmallFile.read("/proc/self/mountinfo")) ?? [])
   }
 
+  /// The mounts of all mount namespaces that can be seen, such as those of services.
+  package static func everywhere() -> MountTable {
+    var table = current()
+    var seen: Set<String> = []
+    if let own = SmallFile.linkTarget("/proc/self/ns/mnt") { seen.insert(own) }
+    for process in SmallFile.names(in: "/proc") where Int32(process) != nil {
+      guard let space = SmallFile.linkTarget("/proc/\(process)/ns/mnt"),
+        seen.insert(space).inserted, let bytes = try? SmallFile.read("/proc/\(process)/mountinfo")
+      else { continue }
+      table.mounts += MountTable(mountinfo: bytes).mounts
+    }
+    return table
+  }
+
   /// Reads /proc/self/mountinfo. Lines that it does not understand are passed over.
   ///
   /// A line: `36 35 98:0 /root /folder rw,noatime shared:1 - ext4 /dev/sda1 rw`, where any number

@@ -53,8 +53,7 @@ package enum Subprocess {
       // A program may leave children behind that hold its pipes: its own end is what counts.
       if status != nil || !open.contains(true) { break }
       if deadline.hasPassed {
-        kill(processID, SIGKILL)
-        _ = collect(processID, waiting: true)
+        end(processID)
         throw .timedOut(complaint: String(decoding: texts[1], as: UTF8.self))
       }
       wait(for: ends, open)
@@ -69,8 +68,7 @@ package enum Subprocess {
           status = collect(processID); return status != nil
         })
       else {
-        kill(processID, SIGKILL)
-        _ = collect(processID, waiting: true)
+        end(processID)
         throw .timedOut(complaint: String(decoding: texts[1], as: UTF8.self))
       }
     }
@@ -91,11 +89,17 @@ package enum Subprocess {
     return try spawn(program, arguments, output: log, complaint: log, inOwnSession: true)
   }
 
+  /// Kills a child of ours. One that waits in the kernel for a dead disk is left to its fate.
+  private static func end(_ processID: Int32) {
+    kill(processID, SIGKILL)
+    _ = Deadline(afterNanoseconds: 1_000_000_000).wait { collect(processID) != nil }
+  }
+
   /// How a child of ours ended: nil while it runs. To be asked once after the end.
-  package static func collect(_ processID: Int32, waiting: Bool = false) -> Int32? {
+  package static func collect(_ processID: Int32) -> Int32? {
     var status: Int32 = 0
     while true {
-      let result = unsafe waitpid(processID, &status, waiting ? 0 : WNOHANG)
+      let result = unsafe waitpid(processID, &status, WNOHANG)
       if result == processID { break }
       if result < 0, errno == EINTR { continue }
       // No child of ours any more: somebody else has collected it.

@@ -1,0 +1,118 @@
+import Control
+import Glibc
+import IO
+import Units
+
+/// `ashlar stop NAME`.
+enum StopCommand {
+  static let command = Command(
+    name: "stop",
+    summary: "end the server of a device in good order",
+    discussion: [
+      "The server takes no new clients, finishes the requests it has, flushes, and ends. stop "
+        + "returns when its process is gone.",
+      "--force goes on although the device is attached, and kills a server that does not answer "
+        + "or does not end in time. Acknowledged writes survive that; requests under way fail.",
+    ],
+    operands: [Operand("NAME", help: "the device")],
+    options: [
+      Option("timeout", "DURATION", default: "30s", help: "how long to wait for its end"),
+      .flag("force", help: "see above"),
+      .flag("json", help: "print the outcome as a JSON object"),
+    ],
+    run: run)
+
+  @Sendable private static func run(_ options: ParsedOptions) throws(UsageError) -> Int32 {
+    let name = try Conversion<String>.deviceName.convert(options.operand(0) ?? "", for: "NAME")
+    let timeout = try options.required("timeout", as: .duration)
+    let isForced = options.flag("force")
+    let path: String
+    do throws(RuntimeDirectoryError) {
+      guard let directory = try RuntimeDirectory.existing() else {
+        return failed(ControlError.notRunning(staleSocket: false).explained(name))
+      }
+      path = try directory.controlSocketPath(name)
+      let record = AttachRecord.load(try directory.attachRecordPath(name))
+      if let record, Attachment.isInPlace(record), !isForced {
+        return failed(
+          "\(name) is attached as \(record.device): run 'ashlar detach \(name)' first; --force "
+            + "stops it all the same, and whatever uses the device then gets errors")
+      }
+    } catch {
+      return failed(error.description)
+    }
+    do throws(ControlError) {
+      let wasKilled = try stop(name, path, timeout, isForced)
+      if options.flag("json") {
+        let outcome: JSONValue = [
+          "version": .integer(1), "name": .string(name), "stopped": true,
+          "killed": .bool(wasKilled),
+        ]
+        return Terminal.output.write(outcome.text + "\n") ? ExitCode.success : ExitCode.failure
+      }
+      return ExitCode.success
+    } catch {
+      return failed(error.explained(name))
+    }
+  }
+
+  /// - Returns: whether the server had to be killed.
+  private static func stop(
+    _ name: String, _ path: String, _ timeout: UInt64, _ isForced: Bool
+  ) throws(ControlError) -> Bool {
+    let deadline = Deadline(afterNanoseconds: timeout)
+    let answerDeadline = Deadline(afterNanoseconds: min(timeout, 2_000_000_000))
+    let processID: Int32
+    do throws(ControlError) {
+      var client = try ControlClient(path: path, until: answerDeadline)
+      guard case .stopping(let answered) = try client.ask(.stop, until: answerDeadline) else {
+        throw .unexpectedResponse("no promise to stop")
+      }
+      processID = answered
+    } catch {
+      guard isForced, case .noAnswer(let silent?) = error else { throw error }
+      try kill(silent)
+      return true
+    }
+    guard let facts = ProcessFacts(processID: processID) else { return false }
+    let hasEnded = waitWithProgress(name, deadline) {
+      !ProcessFacts.isRunning(processID, startTicks: facts.startTicks)
+    }
+    if hasEnded { return false }
+    guard isForced else { throw .stillRunning(processID: processID) }
+    try kill(processID)
+    return true
+  }
+
+  private static func waitWithProgress(
+    _ name: String, _ deadline: Deadline, _ condition: () -> Bool
+  ) -> Bool {
+    let startNanoseconds = Deadline.nowNanoseconds
+    while !deadline.hasPassed {
+      let pause = Deadline(afterNanoseconds: min(2_000_000_000, deadline.remainingNanoseconds))
+      if pause.wait(until: condition) { return true }
+      let waited = TimeSpan.formatUptime(
+        nanoseconds: Deadline.nowNanoseconds - startNanoseconds)
+      Terminal.error.write("ashlar stop: waiting for \(name) to finish its requests, \(waited)\n")
+    }
+    return condition()
+  }
+
+  /// Kills the server, once it is certain that it is one.
+  private static func kill(_ processID: Int32) throws(ControlError) {
+    // With socket activation the kernel names the manager that made the socket.
+    guard let facts = ProcessFacts(processID: processID),
+      SmallFile.text("/proc/\(processID)/comm") == "ashlar"
+    else { throw .noAnswer(processID: processID) }
+    guard Glibc.kill(processID, SIGKILL) == 0 else { throw .unreachable(.last) }
+    let deadline = Deadline(afterNanoseconds: 10_000_000_000)
+    guard deadline.wait(until: { !ProcessFacts.isRunning(processID, startTicks: facts.startTicks) })
+    else { throw .stillRunning(processID: processID) }
+    Terminal.error.write("ashlar stop: killed process \(processID)\n")
+  }
+
+  private static func failed(_ message: String) -> Int32 {
+    Complaint.print(command: "stop", message)
+    return ExitCode.failure
+  }
+}

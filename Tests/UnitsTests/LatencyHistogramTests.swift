@@ -1,0 +1,99 @@
+import Testing
+
+@testable import Units
+
+@Suite("Units: latency histogram")
+struct LatencyHistogramTests {
+  private static let bucketCount = 592
+
+  @Test("every value up to 2^17 lies between the ends of its bucket and of the one before")
+  func bucketsAndTheirEndsAgree() {
+    for value: UInt64 in 0..<(1 << 17) {
+      let bucket = LatencyHistogram.bucket(of: value)
+      #expect(value <= LatencyHistogram.lastValue(of: bucket))
+      if bucket > 0 { #expect(value > LatencyHistogram.lastValue(of: bucket - 1)) }
+    }
+  }
+
+  @Test("each bucket ends where the next begins, and is at most a sixteenth wide")
+  func bucketsTile() {
+    for bucket in 0..<Self.bucketCount - 1 {
+      let last = LatencyHistogram.lastValue(of: bucket)
+      #expect(LatencyHistogram.bucket(of: last) == bucket)
+      #expect(LatencyHistogram.bucket(of: last + 1) == bucket + 1)
+      guard bucket >= 16 else { continue }
+      let first = LatencyHistogram.lastValue(of: bucket - 1) + 1
+      #expect((last - first + 1) * 16 <= first)
+    }
+    #expect(LatencyHistogram.lastValue(of: Self.bucketCount - 1) == .max)
+    #expect(LatencyHistogram.bucket(of: .max) == Self.bucketCount - 1)
+  }
+
+  @Test("the last bucket begins above 17 minutes")
+  func reach() {
+    let first = LatencyHistogram.lastValue(of: Self.bucketCount - 2) + 1
+    #expect(first > 17 * 60 * 1_000_000_000)
+  }
+
+  @Test("an empty histogram tells zeros")
+  func empty() {
+    let histogram = LatencyHistogram()
+    #expect(histogram.count == 0)
+    #expect(histogram.meanNanoseconds == 0)
+    #expect(histogram.maximumNanoseconds == 0)
+    #expect(histogram.percentile(0.5) == 0)
+  }
+
+  /// Values spread over all magnitudes, the same every time.
+  private func samples(_ count: Int, _ salt: UInt64) -> [UInt64] {
+    var state = salt
+    return (0..<count).map { _ in
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return (state >> 24) >> (state >> 58 & 31)
+    }
+  }
+
+  @Test(
+    "percentiles are those of the sorted list, rounded up to the bucket's end", arguments: 1...40)
+  func percentilesAgainstSortedList(count: Int) {
+    let values = samples(count, UInt64(count))
+    let sorted = values.sorted()
+    var histogram = LatencyHistogram()
+    for value in values { histogram.record(nanoseconds: value) }
+    #expect(histogram.count == UInt64(count))
+    #expect(histogram.maximumNanoseconds == sorted[count - 1])
+    #expect(histogram.meanNanoseconds == values.reduce(0, +) / UInt64(count))
+    for step in 0...count {
+      // Halves keep away from products that rounding could push over a whole number.
+      let fraction = (Double(step) - 0.5) / Double(count)
+      let exact = sorted[max(step, 1) - 1]
+      let end = LatencyHistogram.lastValue(of: LatencyHistogram.bucket(of: exact))
+      #expect(histogram.percentile(fraction) == min(end, sorted[count - 1]))
+    }
+    #expect(histogram.percentile(1) == sorted[count - 1])
+    #expect(histogram.percentile(7) == sorted[count - 1])
+  }
+
+  @Test("merging equals recording everything in one")
+  func mergeEqualsRecordingAll() {
+    var first = LatencyHistogram()
+    var second = LatencyHistogram()
+    var all = LatencyHistogram()
+    for value in samples(500, 1) {
+      first.record(nanoseconds: value)
+      all.record(nanoseconds: value)
+    }
+    for value in samples(300, 2) {
+      second.record(nanoseconds: value)
+      all.record(nanoseconds: value)
+    }
+    first.merge(second)
+    #expect(first.count == all.count)
+    #expect(first.meanNanoseconds == all.meanNanoseconds)
+    #expect(first.maximumNanoseconds == all.maximumNanoseconds)
+    for percent in 0...100 {
+      let fraction = Double(percent) / 100
+      #expect(first.percentile(fraction) == all.percentile(fraction))
+    }
+  }
+}
