@@ -1,3 +1,4 @@
+package import IO
 package import NBDServer
 package import Units
 import Volumes
@@ -31,6 +32,7 @@ package struct StatusReport: Equatable, Sendable {
   package var bufferBytesInUse: UInt64
   package var bufferBytesMax: UInt64
   package var oldestRequestNanoseconds: UInt64
+  package var loop: LoopCounters
 }
 
 /// The device that a server serves; sizes in bytes.
@@ -101,6 +103,7 @@ extension StatusReport {
     bufferBytesInUse = UInt64(clamping: status.bufferBytesInUse)
     bufferBytesMax = UInt64(clamping: status.bufferBytesMax)
     oldestRequestNanoseconds = status.oldestRequestNanoseconds
+    loop = status.loop
   }
 }
 

@@ -19,9 +19,21 @@ final class FakeMachine: Machine, @unchecked Sendable {
     unsafe MainActor.sharedUnownedExecutor
   }
 
+  /// Tasks that prefer this machine run on the main actor like everything else here.
+  func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    Task { @MainActor in
+      // Safe: each job is run once, on the executor that it is told.
+      unsafe job.runSynchronously(
+        isolatedTo: MainActor.sharedUnownedExecutor, taskExecutor: self.asUnownedTaskExecutor())
+    }
+  }
+
   func sleep(nanoseconds: UInt64) async {
     await withCheckedContinuation { sleepers.append((nowNanoseconds + nanoseconds, $0)) }
   }
+
+  var loopCounters: LoopCounters { LoopCounters() }
 
   func randomNumber() -> UInt64 { 4 }
 
@@ -93,7 +105,7 @@ final class FakeStream: ByteStream, @unchecked Sendable {
     if isShutDown { return -ECONNRESET }
     let piece = pieces.piece(0)
     let count = min(piece.byteCount, incoming.count, max(1, chunkByteCount))
-    LineBuffer.copy(Array(incoming[..<count]), to: piece)
+    piece.copy(from: Array(incoming[..<count]))
     incoming.removeFirst(count)
     return Int32(count)
   }

@@ -1,4 +1,5 @@
 import Control
+import IO
 import Units
 import Volumes
 
@@ -28,7 +29,17 @@ var sampleStatus: ServerStatus {
     ],
     connectionCountMax: 100, acceptedCount: 9, violationCount: 1, reads: reads, writes: writes,
     flushes: RequestTotals(), others: RequestTotals(), requestsInFlight: 5,
-    bufferBytesInUse: 131_072, bufferBytesMax: 64 << 20, oldestRequestNanoseconds: 1_050_000)
+    bufferBytesInUse: 131_072, bufferBytesMax: 64 << 20, oldestRequestNanoseconds: 1_050_000,
+    loop: sampleLoop)
+}
+
+private var sampleLoop: LoopCounters {
+  var loop = LoopCounters()
+  loop.turnCount = 11
+  loop.enterCount = 12
+  loop.jobCount = 13
+  loop.completionCount = 14
+  return loop
 }
 
 var sampleReport: StatusReport { StatusReport(sampleStatus) }
