@@ -68,7 +68,8 @@ struct ControlProtocolTests {
       + #""write":{"count":2,"byte_count":8192,"error_count":0,"#
       + #""latency":\#(latency(0, 0, 0, 0, 0))},"flush":\#(none),"other":\#(none)},"#
       + #""requests_in_flight":5,"buffer_bytes_in_use":131072,"buffer_bytes_max":67108864,"#
-      + #""oldest_request_nanoseconds":1050000}"#
+      + #""oldest_request_nanoseconds":1050000,"#
+      + #""loop":{"turn_count":11,"enter_count":12,"job_count":13,"completion_count":14}}"#
     #expect(sampleReport.json.text == expected)
   }
 
