@@ -74,14 +74,13 @@ run() {
 stop_pid() {
   local pid=$1 tries=$((${2:-10} * 20)) try
   kill -TERM "$pid" 2>/dev/null || return 0
-  kill -CONT "$pid" 2>/dev/null
+  kill -CONT "$pid" 2>/dev/null || true
   for ((try = 0; try < tries; try++)); do
     is_running "$pid" || break
     sleep 0.05
   done
-  if is_running "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
-  wait "$pid" 2>/dev/null
-  return 0
+  if is_running "$pid"; then kill -KILL "$pid" 2>/dev/null || true; fi
+  wait "$pid" 2>/dev/null || true
 }
 
 # is_running PID: true while it is there and no zombie.
