@@ -39,7 +39,7 @@ if [[ -n $ASHLAR ]]; then
   "$ASHLAR" serve --file /run/below/disk.img --size 512M --name disk >/run/log 2>&1 & server=$!
   for _ in {1..100}; do
     "$ASHLAR" status disk --check >/dev/null 2>&1 && break
-    kill -0 $server 2>/dev/null || break
+    kill -0 "$server" 2>/dev/null || break
     sleep 0.1
   done
   "$ASHLAR" status disk || { cat /run/log; exit 1; }
@@ -76,7 +76,7 @@ umount /mnt
 detach
 if [[ -n $ASHLAR ]]; then
   "$ASHLAR" stop disk
-  wait $server || { echo "the server ended with status $?"; cat /run/log; exit 1; }
+  wait "$server" || { echo "the server ended with status $?"; cat /run/log; exit 1; }
   umount /run/below
 fi
 echo "$FS cycle done"
