@@ -12,7 +12,9 @@ package protocol ControlTarget: Sendable {
 
 /// How much of a server's attention clients of the control socket can take.
 package struct ControlLimits: Sendable {
-  /// Connections at once. One more ends the one that has been silent the longest, so that
+  /// Connections at once.
+  ///
+  /// One more ends the one that has been silent the longest, so that
   /// forgotten clients cannot lock an operator out.
   package var connectionCountMax = 16
   /// A connection ends when nothing has moved on it for this long.
@@ -76,7 +78,9 @@ package actor ControlServer<M: Machine> {
     await listener.close()
   }
 
-  /// Makes `run` return. Responses on their way are cut off after what has been queued.
+  /// Makes `run` return.
+  ///
+  /// Responses on their way are cut off after what has been queued.
   package func stop() {
     isStopping = true
     listener.stop()
@@ -197,7 +201,7 @@ package actor ControlServer<M: Machine> {
       throw .broken(SystemError(ENOMEM))
     }
     let buffer = memory.buffer.prefix(line.count)
-    LineBuffer.copy(line, to: buffer)
+    buffer.copy(from: line)
     pieces.removeAll()
     pieces.append(buffer)
     try await stream.send(pieces)

@@ -9,7 +9,7 @@ extension JSONValue {
   /// How deep arrays and objects may nest.
   package static var depthMax: Int { 32 }
 
-  /// Reads one JSON document and nothing behind it. Duplicate members are refused.
+  /// Reads one JSON document and nothing behind it; duplicate members are refused.
   package static func decode(_ bytes: [UInt8]) throws(JSONError) -> JSONValue {
     var error = json_error_t()
     // Safe: the pointer covers `bytes` and is not kept; jansson checks UTF-8 and the length.
@@ -54,7 +54,6 @@ extension JSONValue {
   private static func value(
     of json: UnsafeMutablePointer<json_t>, depth: Int
   ) throws(JSONError) -> JSONValue {
-    guard depth <= depthMax else { throw .tooDeep }
     // Safe: each accessor is called on the type it is for; children live as long as the root.
     switch unsafe json.pointee.type {
     case JSON_TRUE: return .bool(true)
@@ -63,6 +62,7 @@ extension JSONValue {
     case JSON_REAL: return .real(unsafe json_real_value(json))
     case JSON_STRING: return .string(unsafe text(of: json))
     case JSON_ARRAY:
+      guard depth < depthMax else { throw .tooDeep }
       var elements: [JSONValue] = []
       for index in 0..<(unsafe json_array_size(json)) {
         guard let element = unsafe json_array_get(json, index) else { continue }
@@ -70,6 +70,7 @@ extension JSONValue {
       }
       return .array(elements)
     case JSON_OBJECT:
+      guard depth < depthMax else { throw .tooDeep }
       var members: [JSONMember] = []
       var iterator = unsafe json_object_iter(json)
       while let position = unsafe iterator {

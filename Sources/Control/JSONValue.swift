@@ -1,4 +1,4 @@
-/// A JSON document in memory. Objects keep the order of their members.
+/// A JSON document in memory; objects keep the order of their members.
 package enum JSONValue: Equatable, Sendable {
   case null
   case bool(Bool)

@@ -37,10 +37,10 @@ package final class LineBuffer {
   /// The next whole line without its newline; nil when there is none yet.
   package func nextLine() -> [UInt8]? {
     while searched < end {
-      let found = byte(at: searched) == UInt8(ascii: "\n")
+      let found = memory.buffer[searched] == UInt8(ascii: "\n")
       searched += 1
       guard found else { continue }
-      let line = (start..<searched - 1).map { byte(at: $0) }
+      let line = (start..<searched - 1).map { memory.buffer[$0] }
       start = searched
       return line
     }
@@ -50,19 +50,5 @@ package final class LineBuffer {
     end -= start
     start = 0
     return nil
-  }
-
-  /// Copies bytes to the start of a buffer that is as long at least.
-  package static func copy(_ source: [UInt8], to buffer: IOBuffer) {
-    precondition(source.count <= buffer.byteCount)
-    var target = buffer.mutableBytes
-    for (index, byte) in source.enumerated() {
-      target.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
-    }
-  }
-
-  private func byte(at index: Int) -> UInt8 {
-    // Safe: checked against the view's bounds; every pattern of bits is a byte.
-    unsafe memory.buffer.bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self)
   }
 }

@@ -5,8 +5,8 @@ import Glibc
 ///
 /// `$ASHLAR_RUNTIME_DIR`; else `/run/ashlar` for root, `$XDG_RUNTIME_DIR/ashlar` for a user,
 /// `/tmp/ashlar-UID` for a user without one. Whoever can write to it can put his own sockets in
-/// our place, so it must belong to us or to root, and nobody else may write to it; one below
-/// `/tmp` must be ours with mode 0700.
+/// our place, so it must belong to us or to root, and nobody else may write to it;
+/// `/tmp/ashlar-UID` must be ours with mode 0700.
 package struct RuntimeDirectory: Equatable, Sendable {
   package let path: String
 

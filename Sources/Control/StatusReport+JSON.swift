@@ -1,3 +1,5 @@
+import IO
+
 // The one place where the keys of the status stand, once to write and once to read. Readers
 // outside Ashlar rely on them: keys are added, never renamed, never given another meaning.
 
@@ -33,6 +35,12 @@ extension StatusReport {
       "buffer_bytes_in_use": .count(bufferBytesInUse),
       "buffer_bytes_max": .count(bufferBytesMax),
       "oldest_request_nanoseconds": .count(oldestRequestNanoseconds),
+      "loop": [
+        "turn_count": .count(loop.turnCount),
+        "enter_count": .count(loop.enterCount),
+        "job_count": .count(loop.jobCount),
+        "completion_count": .count(loop.completionCount),
+      ],
     ]
   }
 
@@ -71,6 +79,12 @@ extension StatusReport {
     bufferBytesInUse = try reader.count("buffer_bytes_in_use")
     bufferBytesMax = try reader.count("buffer_bytes_max")
     oldestRequestNanoseconds = try reader.count("oldest_request_nanoseconds")
+    let counters = try reader.object("loop")
+    loop = LoopCounters()
+    loop.turnCount = try counters.count("turn_count")
+    loop.enterCount = try counters.count("enter_count")
+    loop.jobCount = try counters.count("job_count")
+    loop.completionCount = try counters.count("completion_count")
   }
 }
 

@@ -1,3 +1,4 @@
+package import IO
 package import NBDServer
 package import Units
 import Volumes
@@ -31,8 +32,10 @@ package struct StatusReport: Equatable, Sendable {
   package var bufferBytesInUse: UInt64
   package var bufferBytesMax: UInt64
   package var oldestRequestNanoseconds: UInt64
+  package var loop: LoopCounters
 }
 
+/// The device that a server serves; sizes in bytes.
 package struct DeviceReport: Equatable, Sendable {
   package var kind: String
   package var byteCount: UInt64
@@ -41,6 +44,7 @@ package struct DeviceReport: Equatable, Sendable {
   package var preferredBlockBytes: UInt64
 }
 
+/// One client of a server.
 package struct ConnectionReport: Equatable, Sendable {
   package var peer: String
   package var requestsInFlight: UInt64
@@ -48,6 +52,7 @@ package struct ConnectionReport: Equatable, Sendable {
   package var upNanoseconds: UInt64
 }
 
+/// Sums over the requests of one kind since the start.
 package struct RequestReport: Equatable, Sendable {
   package var count: UInt64
   package var byteCount: UInt64
@@ -65,6 +70,7 @@ package struct LatencyReport: Equatable, Sendable {
 }
 
 extension StatusReport {
+  /// Sums a status up.
   package init(_ status: ServerStatus) {
     (state, cause, action) =
       switch status.health {
@@ -97,6 +103,7 @@ extension StatusReport {
     bufferBytesInUse = UInt64(clamping: status.bufferBytesInUse)
     bufferBytesMax = UInt64(clamping: status.bufferBytesMax)
     oldestRequestNanoseconds = status.oldestRequestNanoseconds
+    loop = status.loop
   }
 }
 

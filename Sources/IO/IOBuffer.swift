@@ -125,3 +125,25 @@ extension IOBuffer {
     unsafe Int(bitPattern: baseAddress) & (alignment - 1) == 0
   }
 }
+
+extension IOBuffer {
+  /// One byte.
+  ///
+  /// - Precondition: `index` lies inside the view.
+  package subscript(index: Int) -> UInt8 {
+    precondition(index >= 0 && index < byteCount)
+    // Safe: inside the view; every pattern of bits is a byte.
+    return unsafe baseAddress.load(fromByteOffset: index, as: UInt8.self)
+  }
+
+  /// Copies all of `source` to the start of this view.
+  ///
+  /// - Precondition: `source` is not longer than this view.
+  package func copy(from source: [UInt8]) {
+    precondition(source.count <= byteCount)
+    // Safe: both lengths were compared; an array and the view never overlap.
+    unsafe source.withUnsafeBytes { bytes in
+      if let start = bytes.baseAddress { unsafe _ = memcpy(baseAddress, start, bytes.count) }
+    }
+  }
+}

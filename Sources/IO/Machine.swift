@@ -20,11 +20,29 @@ package protocol Machine: TaskExecutor {
   /// Read once per turn of the loop: cheap, and at most one turn old.
   var nowNanoseconds: UInt64 { get }
 
+  /// What the executor has done so far.
+  var loopCounters: LoopCounters { get }
+
   /// Suspends the caller for at least this long.
   func sleep(nanoseconds: UInt64) async
 
   /// A random number: from the kernel, or from the simulation's seed.
   func randomNumber() -> UInt64
+}
+
+/// What an executor's loop has done since it was made; what one request costs is told from two of
+/// these.
+package struct LoopCounters: Equatable, Sendable {
+  /// Turns of the loop.
+  package var turnCount: UInt64 = 0
+  /// Calls into the kernel to hand over operations and wait for them.
+  package var enterCount: UInt64 = 0
+  /// Jobs run: each resumption after a suspension is one.
+  package var jobCount: UInt64 = 0
+  /// Operations completed.
+  package var completionCount: UInt64 = 0
+
+  package init() {}
 }
 
 /// What a disk can do and wants, asked once when it is opened.

@@ -60,8 +60,7 @@ extension NBDServer {
     }
     defer { buffers.release(memory, isReserved: true) }
     let buffer = memory.buffer.prefix(bytes.count)
-    var target = buffer.mutableBytes
-    for index in bytes.indices { target.storeBytes(of: bytes[index], toByteOffset: index, as: UInt8.self) }
+    buffer.copy(from: bytes)
     connection.outgoing.removeAll()
     connection.outgoing.append(buffer)
     do throws(StreamError) {

@@ -271,7 +271,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
       acceptedCount: acceptedCount, violationCount: violationCount, reads: reads, writes: writes,
       flushes: flushes, others: others, requestsInFlight: requestsInFlight,
       bufferBytesInUse: buffers.byteCountInUse, bufferBytesMax: buffers.byteCountMax,
-      oldestRequestNanoseconds: oldest)
+      oldestRequestNanoseconds: oldest, loop: machine.loopCounters)
   }
 
   // MARK: Logging

@@ -1,3 +1,4 @@
+package import IO
 package import Units
 package import Volumes
 
@@ -28,6 +29,8 @@ package struct ServerStatus: Sendable {
   package var bufferBytesMax: Int
   /// How long the oldest unanswered request has waited for the device; 0 without one.
   package var oldestRequestNanoseconds: UInt64
+  /// What the process's loop has done, for the cost of a request.
+  package var loop: LoopCounters
 }
 
 /// One client.

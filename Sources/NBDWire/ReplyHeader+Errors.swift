@@ -1,5 +1,5 @@
 extension ReplyHeader {
-  /// The longest text that an error chunk carries.
+  /// The longest text that an error chunk may carry; a longer one is a bug and traps.
   package static let errorMessageByteCountMax = 4096
 
   /// The size of what `encodeErrorChunk` writes.
@@ -54,16 +54,10 @@ extension ReplyHeader {
     }
   }
 
-  /// How much of the text is sent: all of it up to the limit, cut before a split character.
+  /// A text is ours and short; a literal of a single scalar has no memory behind it.
   private static func messageByteCount(_ message: StaticString) -> Int {
-    // A literal of one character may have no memory behind it.
-    guard message.hasPointerRepresentation else { return 0 }
-    guard message.utf8CodeUnitCount > errorMessageByteCountMax else {
-      return message.utf8CodeUnitCount
-    }
-    var count = errorMessageByteCountMax
-    // Safe: `count` is below the literal's length. 10xxxxxx continues a character.
-    while count > 0, unsafe message.utf8Start[count] & 0xC0 == 0x80 { count -= 1 }
-    return count
+    precondition(message.hasPointerRepresentation)
+    precondition(message.utf8CodeUnitCount <= errorMessageByteCountMax)
+    return message.utf8CodeUnitCount
   }
 }

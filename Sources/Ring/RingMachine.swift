@@ -35,8 +35,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private(set) var fileTable: FileTable?
   private(set) var blockingWorker: BlockingWorker?
 
-  /// What the loop has done so far, for the budgets.
-  package private(set) var counters = RingCounters()
+  package private(set) var loopCounters = LoopCounters()
 
   /// Sets up the ring on the calling thread, which must be the one that calls `run`.
   ///
@@ -160,7 +159,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     // Full: hand over what there is. The kernel takes it all unless it is out of memory.
     while true {
       let result = unsafe io_uring_submit(ring)
-      counters.enterCount += 1
+      loopCounters.enterCount += 1
       if let entry = unsafe io_uring_get_sqe(ring) { return unsafe RingEntry(entry) }
       precondition(
         result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY,
@@ -198,8 +197,8 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
         isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
       left -= 1
     }
-    counters.jobCount += UInt64(Self.jobsPerTurnMax - left)
-    counters.turnCount += 1
+    loopCounters.jobCount += UInt64(Self.jobsPerTurnMax - left)
+    loopCounters.turnCount += 1
   }
 
   /// Hands new entries to the kernel; waits for a completion when nothing else is to do.
@@ -251,7 +250,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   }
 
   private func enter(waitFor count: UInt32, timeoutNanoseconds: UInt64?) {
-    counters.enterCount += 1
+    loopCounters.enterCount += 1
     let result: Int32
     if count == 0 {
       result = unsafe io_uring_submit_and_get_events(ring)
@@ -283,7 +282,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
         unsafe waiter.resume(returning: completion.res)
       }
       unsafe io_uring_cq_advance(ring, count)
-      counters.completionCount += UInt64(count)
+      loopCounters.completionCount += UInt64(count)
       if count < Self.completionBatch { return }
     }
   }
@@ -295,18 +294,6 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     precondition(result == 0, "no CLOCK_BOOTTIME")
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
-}
-
-/// What the loop has done since it was made.
-package struct RingCounters: Sendable {
-  /// Turns of the loop.
-  package var turnCount: UInt64 = 0
-  /// `io_uring_enter` calls.
-  package var enterCount: UInt64 = 0
-  /// Jobs run: each resumption after a suspension is one.
-  package var jobCount: UInt64 = 0
-  /// Operations completed.
-  package var completionCount: UInt64 = 0
 }
 
 /// Why there is no ring.

@@ -31,14 +31,8 @@ package struct SignalStream: Sendable {
       let count = await machine.readPipe(descriptor, into: memory.buffer.prefix(128))
       if count == -EINTR || count == -EAGAIN { continue }
       guard count == 128 else { return nil }
-      return Int32(truncatingIfNeeded: memory.buffer.bytes.unsafeLoadWord())
+      // Safe: any bits make a number.
+      return unsafe memory.buffer.prefix(4).baseAddress.load(as: Int32.self)
     }
-  }
-}
-
-extension RawSpan {
-  fileprivate func unsafeLoadWord() -> UInt32 {
-    // Safe: the span has 128 bytes, and any bits make a number.
-    unsafe unsafeLoadUnaligned(fromByteOffset: 0, as: UInt32.self)
   }
 }

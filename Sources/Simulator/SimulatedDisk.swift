@@ -9,7 +9,8 @@ import Units
 /// sectors, each at a time of its own: overlapping operations in flight interleave.
 package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
   package let properties: DiskProperties
-  package let medium: SimulatedMedium
+  /// Given up at a crash, because tasks that never end go on holding the disk.
+  private var openMedium: SimulatedMedium?
   package let machine: SimulatedMachine
   /// How long operations take from now on.
   package var latency = DiskLatency()
@@ -32,11 +33,19 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
     properties = DiskProperties(
       alignmentBytes: alignmentBytes, isBlockDevice: medium.isBlockDevice,
       isRotational: isRotational)
-    self.medium = medium
+    openMedium = medium
     self.machine = machine
     number = machine.simulation.makePartNumber()
     random = machine.simulation.makeSource()
     machine.attach(self)
+  }
+
+  /// What it lies on.
+  ///
+  /// - Precondition: its machine has not crashed. Keep the medium itself to reopen it.
+  package var medium: SimulatedMedium {
+    guard let openMedium else { preconditionFailure("the disk's machine has crashed") }
+    return openMedium
   }
 
   // MARK: Disk
@@ -74,6 +83,7 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
 
   package func currentByteCount() -> Result<UInt64, SystemError> {
     machine.simulation.confine()
+    guard machine.crashKind == nil else { return .failure(SystemError(ECANCELED)) }
     if let error = medium.sizeError { return .failure(error) }
     return .success(medium.live.byteCount)
   }
@@ -186,5 +196,6 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
     if kind == .powerLoss { medium.losePower(&random) }
     machine.simulation.note(
       .mediumChange, number, UInt64(medium.live.checksum), medium.live.byteCount, "disk \(number)")
+    openMedium = nil
   }
 }

@@ -1,4 +1,4 @@
-import IO
+package import IO
 
 /// How a machine ends without warning.
 package enum CrashKind: Equatable, Sendable {
@@ -44,6 +44,7 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
     self.name = name
     number = simulation.makePartNumber()
     random = simulation.makeSource()
+    simulation.add(self)
   }
 
   /// A machine in a simulation of its own.
@@ -59,6 +60,9 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
   }
 
   package var nowNanoseconds: UInt64 { simulation.nowNanoseconds }
+
+  /// Simulated time says nothing about cost.
+  package var loopCounters: LoopCounters { LoopCounters() }
 
   package func sleep(nanoseconds: UInt64) async {
     // Timers are late, never early.

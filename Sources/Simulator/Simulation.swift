@@ -27,6 +27,10 @@ package final class Simulation: @unchecked Sendable {
     let sequence: UInt64
   }
 
+  private struct WeakMachine {
+    weak var machine: SimulatedMachine?
+  }
+
   package let seed: UInt64
   /// Virtual time.
   ///
@@ -45,6 +49,7 @@ package final class Simulation: @unchecked Sendable {
   private var jobSequence: UInt64 = 0
   private var eventSequence: UInt64 = 0
   private var partCount: UInt64 = 0
+  private var machines: [WeakMachine] = []
   private var runner: pthread_t?
   private var runningMachine: SimulatedMachine?
 
@@ -93,6 +98,14 @@ package final class Simulation: @unchecked Sendable {
   /// It runs between jobs, and must not wait.
   package func schedule(afterNanoseconds delay: UInt64, _ action: @escaping @Sendable () -> Void) {
     schedule(after: delay, on: nil, action)
+  }
+
+  /// Kills every machine, so that what their unfinished tasks hold of the simulation is freed.
+  ///
+  /// For campaigns of many histories. The tasks themselves, and memory of their own, stay.
+  package func end() {
+    for entry in machines { entry.machine?.crash(.kill) }
+    machines = []
   }
 
   private func drive(within limits: Limits, until isDone: () -> Bool) -> SimulationFailure.Reason? {
@@ -161,6 +174,10 @@ package final class Simulation: @unchecked Sendable {
       EventQueue.Event(
         atNanoseconds: nowNanoseconds.addingSaturating(delay), sequence: eventSequence,
         machine: machine, action: action))
+  }
+
+  func add(_ machine: SimulatedMachine) {
+    machines.append(WeakMachine(machine: machine))
   }
 
   /// Drops every job and event of a machine that has just crashed.

@@ -191,6 +191,24 @@ struct SimulatedMachineTests {
     #expect(value == nil)
   }
 
+  @Test("the end of a simulation frees its media, though tasks of it are still waiting")
+  func endFreesMedia() throws {
+    let simulation = Simulation(seed: 9)
+    weak var freed: SimulatedMedium?
+    try {
+      let machine = SimulatedMachine(simulation)
+      let medium = SimulatedMedium(byteCount: 4096)
+      let disk = SimulatedDisk(machine, medium)
+      freed = medium
+      disk.isStuck = true
+      machine.start { _ = await disk.synchronizeOnce() }
+      try simulation.runUntilQuiet()
+    }()
+    #expect(freed != nil)
+    simulation.end()
+    #expect(freed == nil)
+  }
+
   @Test("code that has left its machine traps", .timeLimit(.minutes(1)))
   func leavingTraps() async {
     await #expect(processExitsWith: .failure) {

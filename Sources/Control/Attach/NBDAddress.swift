@@ -29,9 +29,9 @@ package struct NBDAddress: Equatable, Sendable {
     guard let colon = uri.range(of: "://"), uri.hasPrefix("nbd") else { return nil }
     let scheme = uri[..<colon.lowerBound]
     let rest = uri[colon.upperBound...]
-    let pathStart = rest.firstIndex(of: "/") ?? rest.endIndex
     let queryStart = rest.firstIndex(of: "?") ?? rest.endIndex
-    guard pathStart <= queryStart,
+    let pathStart = rest[..<queryStart].firstIndex(of: "/") ?? queryStart
+    guard
       let export = percentDecoded(rest[pathStart..<queryStart].dropFirst())
     else { return nil }
     self.uri = uri

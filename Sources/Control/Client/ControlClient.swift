@@ -1,7 +1,7 @@
 import Glibc
 import IO
 
-/// A blocking connection to a server's control socket. Every wait ends at a deadline.
+/// A blocking connection to a server's control socket; every wait ends at a deadline.
 package struct ControlClient: ~Copyable {
   private let descriptor: Int32
   /// Who listens, from the kernel; with socket activation the manager that made the socket.
@@ -71,7 +71,8 @@ package struct ControlClient: ~Copyable {
           throw .noAnswer(processID: listenerProcessID)
         }
       } else if errno == EPIPE || errno == ECONNRESET {
-        throw .closed(processID: listenerProcessID)
+        // It may have said why before it closed: receiving tells.
+        return
       } else if errno != EINTR {
         throw .unreachable(SystemError.last)
       }

@@ -10,7 +10,15 @@ package struct DeviceSighting: Sendable {
   package let server: Server
   package let attachment: AttachRecord?
 
-  /// Asks the server. Takes no longer than the deadline, whatever state the server is in.
+  init(name: String, server: Server, attachment: AttachRecord?) {
+    self.name = name
+    self.server = server
+    self.attachment = attachment
+  }
+
+  /// Asks the server.
+  ///
+  /// Takes no longer than the deadline, whatever state the server is in.
   package init(
     _ name: String, in directory: RuntimeDirectory, until deadline: Deadline
   ) throws(RuntimeDirectoryError) {

@@ -29,7 +29,7 @@ package struct MountTable: Equatable, Sendable {
     return table
   }
 
-  /// Reads /proc/self/mountinfo. Lines that it does not understand are passed over.
+  /// Reads /proc/self/mountinfo; lines that it does not understand are passed over.
   ///
   /// A line: `36 35 98:0 /root /folder rw,noatime shared:1 - ext4 /dev/sda1 rw`, where any number
   /// of optional fields stands before the dash, and blanks in names are written `\040`.

@@ -4,7 +4,7 @@ import Glibc
 package struct ProcessFacts: Equatable, Sendable {
   /// As in /proc: `R` running, `S` sleeping, `D` waiting for a disk, `T` stopped, `Z` ended.
   package let state: Character
-  /// In clock ticks since the host started. With the number it names one process for good.
+  /// In clock ticks since the host started; with the number it names one process for good.
   package let startTicks: UInt64
 
   /// - Returns: nil when there is no such process.

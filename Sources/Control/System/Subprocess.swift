@@ -89,13 +89,13 @@ package enum Subprocess {
     return try spawn(program, arguments, output: log, complaint: log, inOwnSession: true)
   }
 
-  /// Kills a child of ours. One that waits in the kernel for a dead disk is left to its fate.
+  /// Kills a child of ours; one that waits in the kernel for a dead disk is left to its fate.
   private static func end(_ processID: Int32) {
     kill(processID, SIGKILL)
     _ = Deadline(afterNanoseconds: 1_000_000_000).wait { collect(processID) != nil }
   }
 
-  /// How a child of ours ended: nil while it runs. To be asked once after the end.
+  /// How a child of ours ended, to be asked once after the end; nil while it runs.
   package static func collect(_ processID: Int32) -> Int32? {
     var status: Int32 = 0
     while true {
