@@ -8,7 +8,7 @@
 require_mounts
 status=0; "$ASHLAR" attach disk --fuse >"$WORK/out" 2>&1 || status=$?
 [[ $status -ne 0 && $status -lt 128 ]] || fail "attach without a server: status $status"
-grep -qi 'not running' "$WORK/out" || { cat "$WORK/out"; fail "attach does not say that the server is missing"; }
+grep -qiE 'not running|no server' "$WORK/out" || { cat "$WORK/out"; fail "attach does not say that the server is missing"; }
 
 serve disk --memory 64M
 attach disk
