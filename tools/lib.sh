@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # much here is for those that source it
 # Shared by the scripts under tools/ and Tests/Interop/. Source it; it does nothing by itself.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -49,7 +49,8 @@ run_exit_actions() {
   trap '' INT TERM HUP
   trap - EXIT ERR
   set +e
-  exec >&"$OUT" 2>&"$ERR"
+  exec 1>&"$OUT"
+  exec 2>&"$ERR"
   for ((index = ${#EXIT_ACTIONS[@]} - 1; index >= 0; index--)); do
     eval "${EXIT_ACTIONS[index]}" </dev/null
   done
@@ -74,14 +75,13 @@ run() {
 stop_pid() {
   local pid=$1 tries=$((${2:-10} * 20)) try
   kill -TERM "$pid" 2>/dev/null || return 0
-  kill -CONT "$pid" 2>/dev/null
+  kill -CONT "$pid" 2>/dev/null || true
   for ((try = 0; try < tries; try++)); do
     is_running "$pid" || break
     sleep 0.05
   done
-  if is_running "$pid"; then kill -KILL "$pid" 2>/dev/null; fi
-  wait "$pid" 2>/dev/null
-  return 0
+  if is_running "$pid"; then kill -KILL "$pid" 2>/dev/null || true; fi
+  wait "$pid" 2>/dev/null || true
 }
 
 # is_running PID: true while it is there and no zombie.
@@ -170,9 +170,7 @@ install_packages() {
 
 PACKAGES_BUILD=(liburing-dev libisal-dev libjansson-dev libsystemd-dev pkg-config)
 PACKAGES_SERVE=(libnbd-bin fuse3 e2fsprogs util-linux mount jq)
-# shellcheck disable=SC2034  # used by the scripts that source this
 PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq)
-# shellcheck disable=SC2034
 PACKAGES_TEST=("${PACKAGES_SERVE[@]}" nbdkit nbd-client fio xfsprogs qemu-utils qemu-block-extra
   socat strace sqlite3 python3 busybox-static cpio kmod iproute2 procps postgresql)
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016  # what on_exit is given is evaluated at the end
 # For the tests in this folder: source it first. Gives each test folders of its own, the program,
 # and servers whose end is part of the verdict.
 #   WORK     scratch in TMPDIR with a short path: sockets, mount points, logs

@@ -7,11 +7,11 @@
 . "$HERE/kill9.sh"
 . "$HERE/full.sh"
 
-make_small_fs 80M
+make_small_fs 56M
 for direct in on off; do
   note "--direct $direct"
   rm -f "$STATE" "$DATA/small/"*.img
-  fallocate -l 24M "$DATA/small/ballast.img"
+  fallocate -l 16M "$DATA/small/ballast.img"
   serve disk --file "$DATA/small/disk.img" --size 256M --direct "$direct"
   verify_acked load disk --seconds 6 >"$WORK/load.json" || fail "a wrong block or a lost connection while the disk was full"
   note "load: $(cat "$WORK/load.json")"

@@ -11,11 +11,11 @@ for direct in on off; do
     note "--direct $direct, round $round"
     rm -f "$STATE" "$DATA/disk.img"
     serve disk --file "$DATA/disk.img" --size 64M --direct "$direct"
-    verify_acked load disk --seconds 3 >"$WORK/load.json" & load=$!
-    on_exit "stop_pid $load 2"
-    sleep 1.$RANDOM
+    start_load disk 3
+    sleep 1
+    pause_up_to 1000
     truncate -s 16M "$DATA/disk.img"
-    status=0; wait "$load" || status=$?
+    status=0; wait "$LOAD" || status=$?
     note "load: $(cat "$WORK/load.json")"
     [[ $status -eq 0 ]] || fail "wrong contents under load"
     jq -e '[to_entries[] | select(.key | test("errno")) | .value] | add > 0' "$WORK/load.json" >/dev/null ||

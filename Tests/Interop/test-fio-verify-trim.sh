@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 verify() {
-  fio_verify "$URI" --rw=randtrimwrite --bs=16k --size=64M --iodepth=8 --serialize_overlap=1 --verify=sha1
-  fio_verify "$URI" --rw=randtrimwrite --bsrange=4k-64k --size=64M --iodepth=8 --serialize_overlap=1 --verify=sha1
+  fio_verify "$URI" --rw=randtrimwrite --bs=16k --size=32M --iodepth=8 --serialize_overlap=1 --verify=sha1
+  fio_verify "$URI" --rw=randtrimwrite --bsrange=4k-64k --size=32M --iodepth=8 --serialize_overlap=1 --verify=sha1
 }
 for_each_device 64M verify

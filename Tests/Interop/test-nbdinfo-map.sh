@@ -15,9 +15,11 @@ map() {
   expect_map '[[0,2097152,3],[2097152,1048576,0],[3145728,5242880,3]]'
   qemu-io -f raw -c 'read -P 0 1M 1M' -c 'read -P 0x5a 2M 1M' -c 'read -P 0 3M 5M' "$URI" >/dev/null ||
     fail "what the map calls zero is not"
-  # Without leave to punch a hole (NO_HOLE) the range reads as zeros and keeps its space.
+  # Without leave to punch a hole (NO_HOLE) the range reads as zeros, and has its space: on a file it
+  # takes blocks. (The map may still call it a hole: file systems do not tell provisioned zeros apart.)
+  local before=0
+  [[ $1 == memory ]] || before=$(stat -c %b "$DATA/$1.img")
   qemu-io -f raw -c 'write -z 4M 64k' -c 'read -P 0 4M 64k' "$URI" >/dev/null || fail "write zeroes"
-  nbdinfo --map --json "$URI" | jq -e '[.[] | select(.offset <= 4194304 and .offset + .length > 4194304)]
-    | .[0].type == 0 or .[0].type == 2' >/dev/null || fail "NO_HOLE left a hole"
+  [[ $1 == memory || $(stat -c %b "$DATA/$1.img") -ge $((before + 128)) ]] || fail "NO_HOLE provisioned no space"
 }
 for_each_device 8M map

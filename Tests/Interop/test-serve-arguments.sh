@@ -14,8 +14,8 @@ refused 'size' --file "$DATA/missing.img"
 [[ ! -e $DATA/missing.img ]] || fail "a file was created without a size"
 refused 'missing|no such|exist' --file "$DATA/no/such/folder.img" --size 16M
 refused 'size' --memory banana
-refused 'size' --memory 0
-refused 'size' --memory 99999999999999999999G
+refused 'size|outside|memory' --memory 0
+refused 'size|outside|memory' --memory 99999999999999999999G
 refused 'direct' --file "$DATA/x.img" --size 1M --direct maybe
 refused 'unknown|option' --memory 16M --frobnicate
 refused 'memory|file' --memory 16M --file "$DATA/x.img"

@@ -12,7 +12,7 @@ grep -qi 'not running' "$WORK/out" || { cat "$WORK/out"; fail "stop does not say
 serve disk --memory 16M
 expect_status 0 "$ASHLAR" status disk --check >/dev/null
 expect_status 0 "$ASHLAR" status disk >"$WORK/out"
-grep -q disk "$WORK/out" && grep -qi optimal "$WORK/out" || { cat "$WORK/out"; fail "status shows too little"; }
+{ grep -q disk "$WORK/out" && grep -qi optimal "$WORK/out"; } || { cat "$WORK/out"; fail "status shows too little"; }
 expect_status 0 "$ASHLAR" status >"$WORK/out"
 grep -q disk "$WORK/out" || fail "status without a name does not list the server"
 expect_status 0 "$ASHLAR" stop disk >/dev/null

@@ -9,10 +9,9 @@ for how in term stop term stop; do
   note "by $how"
   rm -f "$STATE" "$DATA/disk.img"
   serve disk --file "$DATA/disk.img" --size 64M
-  verify_acked load disk --seconds 30 >"$WORK/load.json" & load=$!
-  on_exit "stop_pid $load 2"
-  sleep 0.$((RANDOM % 400 + 500))
-  is_running "$load" || { cat "$WORK/load.json"; fail "the load ended before the server was stopped"; }
+  start_load disk 30
+  pause_up_to 500
+  is_running "$LOAD" || { cat "$WORK/load.json"; fail "the load ended before the server was stopped"; }
   begin=$EPOCHREALTIME
   case $how in
     term) kill -TERM "$SERVER" ;;
@@ -23,7 +22,7 @@ for how in term stop term stop; do
   esac
   expect_exit "$SERVER" 0 15
   awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "    ended after %.1f s\n", b - a }'
-  wait "$load" || fail "the load met a wrong block"
+  wait "$LOAD" || fail "the load met a wrong block"
   note "load: $(cat "$WORK/load.json")"
   jq -e '[keys[] | select(test("errno")) | select(test("errno-108$") | not)] == []' "$WORK/load.json" >/dev/null ||
     fail "requests failed with something else than ESHUTDOWN"

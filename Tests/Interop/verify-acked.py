@@ -31,7 +31,7 @@ import time
 import nbd
 
 BLOCK, SECTOR = 4096, 512
-SHOWN_MAX = 10
+SHOWN_MAX, RUN_MAX = 10, 64
 
 
 def block_bytes(block, version):
@@ -153,6 +153,10 @@ class Writer(threading.Thread):
             self.counts[f"{kind}-errno-{error}"] += 1
             return
         self.counts[kind] += 1
+        if kind == "write" and self.options.started:
+            with open(self.options.started, "w", encoding="ascii"):
+                pass
+            self.options.started = None
         if kind == "write":
             for block in blocks:
                 self.book.acknowledged[block] = version
@@ -203,17 +207,34 @@ def load(options):
     return finish(book, options, counts)
 
 
+def contents(client, blocks):
+    """Each block with its bytes, or None for a read error. Neighbours are read together."""
+    index = 0
+    while index < len(blocks):
+        count = 1
+        while count < RUN_MAX and index + count < len(blocks) and blocks[index + count] == blocks[index] + count:
+            count += 1
+        try:
+            data = client.read(blocks[index] * BLOCK, count * BLOCK)
+            yield from ((blocks[index] + each, data[each * BLOCK : (each + 1) * BLOCK]) for each in range(count))
+        except nbd.Refused:
+            for block in blocks[index : index + count]:
+                try:
+                    yield block, client.read(block * BLOCK, BLOCK)
+                except nbd.Refused:
+                    yield block, None
+        index += count
+
+
 def check(options):
     client = nbd.Client(options.socket, options.name, timeout=options.patience)
     book = read_book(options, client.size)
     counts = collections.Counter()
-    for block in sorted(set(book.acknowledged) | set(book.open)):
-        try:
-            data = client.read(block * BLOCK, BLOCK)
-        except nbd.Refused as error:
+    for block, data in contents(client, sorted(set(book.acknowledged) | set(book.open))):
+        if data is None:
             counts["read-errors"] += 1
             if not options.errors_allowed:
-                book.problems.append(f"block {block}: {error}")
+                book.problems.append(f"block {block}: read error")
             continue
         version = book.judge(block, data)
         counts["blocks"] += 1
@@ -238,6 +259,7 @@ def main():
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--patience", type=float, default=20, help="seconds without a reply that fail")
+    parser.add_argument("--started", help="a file to create when the first write has been acknowledged")
     parser.add_argument("--errors-allowed", action="store_true")
     options = parser.parse_args()
     sys.exit(load(options) if options.action == "load" else check(options))
