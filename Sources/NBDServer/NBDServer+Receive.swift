@@ -64,6 +64,7 @@ extension NBDServer {
       }
     }
     servingCount += 1
+    slot.servingSinceNanoseconds = machine.nowNanoseconds
     slot.state = .serving
     slot.handOver()
     return true

@@ -256,7 +256,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     for number in connections.keys.sorted() {
       guard let connection = connections[number] else { continue }
       for slot in connection.slots where slot.state == .serving || slot.state == .abandoned {
-        oldest = max(oldest, now - min(now, slot.receivedNanoseconds))
+        oldest = max(oldest, now - min(now, slot.servingSinceNanoseconds))
       }
       clients.append(
         ConnectionStatus(
