@@ -63,6 +63,11 @@ extension NBDServer {
         return false
       }
     }
+    // The wait for a slot, a buffer or the payload may have been long.
+    guard !isStopping else {
+      answer(slot, of: connection, error: .shutdown)
+      return true
+    }
     servingCount += 1
     slot.servingSinceNanoseconds = machine.nowNanoseconds
     slot.state = .serving
