@@ -221,6 +221,8 @@ extension NBDServer {
     var left = byteCount
     connection.receiveDeadlineNanoseconds = stallDeadline(byteCount)
     defer { connection.receiveDeadlineNanoseconds = nil }
+    // The request has not begun, so nothing else has.
+    startWatching()
     while true {
       let dropped = min(left, connection.unconsumedByteCount)
       connection.consume(dropped)
