@@ -103,25 +103,30 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   private func acceptConnections(at index: Int) async {
     let listener = listeners[index]
     while !isStopping {
-      while openConnectionCount >= options.connectionCountMax && !isStopping {
-        logRarely(
-          .warning,
-          "\(options.connectionCountMax) clients are connected; further ones wait "
-            + "(--max-connections)")
-        await waitForConnectionEnd()
-      }
-      guard !isStopping else { return }
-      // Counted before the accept, so that several listeners keep the limit together.
-      openConnectionCount += 1
       switch await listener.acceptOnce() {
       case .success(let stream):
         acceptedCount += 1
+        // After the accept: a place that a listener kept for a client who may never come would be
+        // missing at the others.
+        await waitForPlace()
+        openConnectionCount += 1
+        // Too late for `stop` to see it: its handshake ends at once.
+        if isStopping { stream.shutdown() }
         start(stream)
       case .failure(let error):
-        connectionEnded()
         if error.isCancelled { return }
         await recover(from: error, at: listener.localDescription)
       }
+    }
+  }
+
+  private func waitForPlace() async {
+    while openConnectionCount >= options.connectionCountMax && !isStopping {
+      logRarely(
+        .warning,
+        "\(options.connectionCountMax) clients are connected; further ones wait "
+          + "(--max-connections)")
+      await waitForConnectionEnd()
     }
   }
 

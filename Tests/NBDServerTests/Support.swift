@@ -72,9 +72,11 @@ struct ServerSite<ServedVolume: Volume>: Sendable {
     within nanoseconds: UInt64 = 5_000_000_000, _ condition: (ServerStatus) -> Bool
   ) async -> Bool {
     let deadline = simulation.nowNanoseconds + nanoseconds
+    var pause: UInt64 = 100_000
     while simulation.nowNanoseconds < deadline {
       if condition(await server.status()) { return true }
-      await clients.sleep(nanoseconds: 1_000_000)
+      await clients.sleep(nanoseconds: pause)
+      pause = min(pause + pause / 8, 200_000_000)
     }
     return condition(await server.status())
   }
