@@ -63,7 +63,13 @@ extension NBDServer {
         return false
       }
     }
+    // The wait for a slot, a buffer or the payload may have been long.
+    guard !isStopping else {
+      answer(slot, of: connection, error: .shutdown)
+      return true
+    }
     servingCount += 1
+    slot.servingSinceNanoseconds = machine.nowNanoseconds
     slot.state = .serving
     slot.handOver()
     return true
@@ -215,6 +221,8 @@ extension NBDServer {
     var left = byteCount
     connection.receiveDeadlineNanoseconds = stallDeadline(byteCount)
     defer { connection.receiveDeadlineNanoseconds = nil }
+    // The request has not begun, so nothing else has.
+    startWatching()
     while true {
       let dropped = min(left, connection.unconsumedByteCount)
       connection.consume(dropped)

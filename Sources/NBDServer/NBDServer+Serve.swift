@@ -13,8 +13,8 @@ extension NBDServer {
       let error = await perform(slot)
       servingCount -= 1
       if slot.state == .abandoned {
-        // It was answered long ago; the slot is free when that answer has been sent.
-        if slot.errorIsSent { release(slot, of: connection) }
+        // It was answered long ago; the slot is free when that answer has been sent, too.
+        if slot.errorIsSent { release(slot, of: connection) } else { slot.state = .replying }
       } else {
         answer(slot, of: connection, error: error)
       }
@@ -174,6 +174,8 @@ extension NBDServer {
     if connection.requestsInFlight == 0 {
       connection.budgetArrival.signal()
       connection.drained.signal()
+      // The sender ends with the last request, whoever gave it back.
+      if connection.isFinished { connection.replyArrival.signal() }
     }
     while requestsInFlight < options.requestsMax && !receiversWaiting.isEmpty {
       let number = receiversWaiting.removeFirst()

@@ -44,7 +44,7 @@ extension NBDServer {
       guard let connection = connections[number] else { continue }
       inspectDeadlines(of: connection, now)
       for slot in connection.slots
-      where slot.state == .serving && now - min(now, slot.receivedNanoseconds) > requestLimit {
+      where slot.state == .serving && now - min(now, slot.servingSinceNanoseconds) > requestLimit {
         stuckCount += 1
         abandon(slot, of: connection)
       }

@@ -31,6 +31,8 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   var acceptorsWaiting: [WaitPoint] = []
   var runningAcceptorCount = 0
   var isStopping = false
+  private var volumeIsClosed = false
+  private var closingError: VolumeError?
 
   var requestsInFlight = 0
   /// Receivers that wait for `requestsMax` to have room.
@@ -101,25 +103,30 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   private func acceptConnections(at index: Int) async {
     let listener = listeners[index]
     while !isStopping {
-      while openConnectionCount >= options.connectionCountMax && !isStopping {
-        logRarely(
-          .warning,
-          "\(options.connectionCountMax) clients are connected; further ones wait "
-            + "(--max-connections)")
-        await waitForConnectionEnd()
-      }
-      guard !isStopping else { return }
-      // Counted before the accept, so that several listeners keep the limit together.
-      openConnectionCount += 1
       switch await listener.acceptOnce() {
       case .success(let stream):
         acceptedCount += 1
+        // After the accept: a place that a listener kept for a client who may never come would be
+        // missing at the others.
+        await waitForPlace()
+        openConnectionCount += 1
+        // Too late for `stop` to see it: its handshake ends at once.
+        if isStopping { stream.shutdown() }
         start(stream)
       case .failure(let error):
-        connectionEnded()
         if error.isCancelled { return }
         await recover(from: error, at: listener.localDescription)
       }
+    }
+  }
+
+  private func waitForPlace() async {
+    while openConnectionCount >= options.connectionCountMax && !isStopping {
+      logRarely(
+        .warning,
+        "\(options.connectionCountMax) clients are connected; further ones wait "
+          + "(--max-connections)")
+      await waitForConnectionEnd()
     }
   }
 
@@ -225,14 +232,26 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     let replyDeadline = min(deadline, machine.nowNanoseconds + 1_000_000_000)
     _ = await waitUntil(replyDeadline) { requestsInFlight == 0 }
     for number in connections.keys.sorted() { connections[number]?.stream.shutdown() }
-    _ = await waitUntil(deadline) { openConnectionCount == 0 && runningAcceptorCount == 0 }
-    for listener in listeners { await listener.close() }
-    do throws(VolumeError) {
-      try await volume.close()
-    } catch {
-      return "the last flush failed: \(describe(error))"
+    let haveEnded = await waitUntil(deadline) {
+      openConnectionCount == 0 && runningAcceptorCount == 0
     }
-    return nil
+    guard haveEnded else {
+      return "\(openConnectionCount) connections had not ended after "
+        + "\(options.shutdownNanoseconds / 1_000_000_000) s"
+    }
+    for listener in listeners { await listener.close() }
+    // In a task of its own: a disk may be stuck with the last flush as with any other.
+    Task(executorPreference: machine) { await self.closeVolume() }
+    guard await waitUntil(deadline, { volumeIsClosed }) else {
+      return "the last flush of \(volume.traits.kind) had not returned after "
+        + "\(options.shutdownNanoseconds / 1_000_000_000) s"
+    }
+    return closingError.map { "the last flush failed: \(describe($0))" }
+  }
+
+  private func closeVolume() async {
+    do throws(VolumeError) { try await volume.close() } catch { closingError = error }
+    volumeIsClosed = true
   }
 
   /// Waits for a condition, at most until the deadline.
@@ -256,7 +275,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     for number in connections.keys.sorted() {
       guard let connection = connections[number] else { continue }
       for slot in connection.slots where slot.state == .serving || slot.state == .abandoned {
-        oldest = max(oldest, now - min(now, slot.receivedNanoseconds))
+        oldest = max(oldest, now - min(now, slot.servingSinceNanoseconds))
       }
       clients.append(
         ConnectionStatus(

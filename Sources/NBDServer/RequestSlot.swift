@@ -33,6 +33,8 @@ final class RequestSlot {
   var command = NBDCommand.read
   var range = ByteRange(from: 0, to: 0)
   var receivedNanoseconds: UInt64 = 0
+  /// When the volume got it: how slow the client was with its payload is not the volume's fault.
+  var servingSinceNanoseconds: UInt64 = 0
   /// The reply of an abandoned request has been sent.
   var errorIsSent = false
 
