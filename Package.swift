@@ -64,7 +64,8 @@ let package = Package(
     tests(
       "NBDServerTests", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
       "TestSupport"),
-    tests("ControlTests", "Control", "NBDServer", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
+    tests(
+      "ControlTests", "Control", "NBDServer", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,9 +1,10 @@
 // liburing as Debian ships it (2.3). Its helpers are `static inline` and import as they are.
 #ifndef ASHLAR_CURING_SHIM_H
 #define ASHLAR_CURING_SHIM_H
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+// liburing.h asks for the GNU names of the C library. By then the choice has been made, here, as
+// Swift's own Glibc module makes it: types that both import (fd_set) must not differ.
+#include <features.h>
+
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/falloc.h>
@@ -39,7 +40,7 @@ static inline int ashlar_block_device_is_rotational(int descriptor, unsigned sho
 static inline int ashlar_signalfd(const sigset_t *signals) {
   return signalfd(-1, signals, SFD_CLOEXEC);
 }
-static inline int ashlar_pipe(int *ends) { return pipe2(ends, O_CLOEXEC); }
+static inline int ashlar_pipe(int *ends) { return (int)syscall(SYS_pipe2, ends, O_CLOEXEC); }
 static inline int ashlar_open(const char *path, int flags, unsigned mode) {
   return open(path, flags | O_CLOEXEC, mode);
 }

@@ -105,7 +105,9 @@ package final class BufferPool {
   private func admitWaiters() {
     while let first = waiting.first {
       // Larger than the limit itself: alone, it may pass.
-      guard byteCountShared + first.byteCount <= byteCountMax || byteCountShared == 0 else { return }
+      guard byteCountShared + first.byteCount <= byteCountMax || byteCountShared == 0 else {
+        return
+      }
       byteCountShared += first.byteCount
       waiting.removeFirst()
       unsafe first.continuation.resume()

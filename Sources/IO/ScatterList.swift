@@ -57,7 +57,9 @@ package final class ScatterList {
     precondition(index >= 0 && index < pieceCount)
     let entry = unsafe entries[first + index]
     // Safe: every entry was made from an IOBuffer.
-    guard let base = unsafe entry.iov_base else { preconditionFailure("a piece without an address") }
+    guard let base = unsafe entry.iov_base else {
+      preconditionFailure("a piece without an address")
+    }
     return unsafe IOBuffer(base, byteCount: Int(entry.iov_len))
   }
 

@@ -142,7 +142,9 @@ extension NBDServer {
     let slot = RequestSlot(index: index, headers: headers)
     connection.slots.append(slot)
     let number = connection.number
-    Task(executorPreference: machine) { await self.serveRequests(ofSlot: index, connectionNumber: number) }
+    Task(executorPreference: machine) {
+      await self.serveRequests(ofSlot: index, connectionNumber: number)
+    }
     return slot
   }
 

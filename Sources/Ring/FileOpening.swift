@@ -82,9 +82,11 @@ extension RingMachine {
       let properties = DiskProperties(
         alignmentBytes: directAlignment ?? 1, isBlockDevice: isBlockDevice,
         isRotational: isBlockDevice && FileOpening.isRotational(descriptor))
-      let file = fileTable?.register(descriptor) ?? FileReference(descriptor: descriptor)
+      // Not in the ring's table: a table lets go of a file some time after it is told to, and a
+      // file system that was just served could not be unmounted.
       let disk = RingDisk(
-        file: file, properties: properties, isDirect: directAlignment != nil, machine: self)
+        file: FileReference(descriptor: descriptor), properties: properties,
+        isDirect: directAlignment != nil, machine: self)
       return (disk, byteCount)
     } catch {
       close(descriptor)

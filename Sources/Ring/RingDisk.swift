@@ -84,7 +84,6 @@ package struct RingDisk: Disk {
   }
 
   package func close() async {
-    machine.fileTable?.unregister(file)
     _ = Glibc.close(file.descriptor)
   }
 }

@@ -87,10 +87,17 @@ extension RingMachine {
   }
 
   /// Listens on every address that `host` and `port` stand for.
+  ///
+  /// - Parameters:
+  ///   - host: a name or an address; empty for all interfaces.
+  ///   - port: a number.
+  ///   - isLoopbackOnly: refuse an address that other machines can reach, before it is opened.
   package func listen(
-    host: String, port: String
+    host: String, port: String, isLoopbackOnly: Bool
   ) throws(ListenError) -> [RingListener] {
-    try SocketOpening.listenTCP(host: host, port: port).map { descriptor in
+    let descriptors = try SocketOpening.listenTCP(
+      host: host, port: port, isLoopbackOnly: isLoopbackOnly)
+    return descriptors.map { descriptor in
       RingListener(
         descriptor: descriptor, localDescription: SocketOptions.localDescription(descriptor),
         ownPath: nil, machine: self)
@@ -106,6 +113,8 @@ package enum ListenError: Error, Equatable, Sendable {
   case inUse
   /// The path exists and is no socket.
   case notSocket
+  /// Other machines could reach it, and only loopback was wanted.
+  case beyondLoopback(address: String)
   /// The name or port is unknown; the resolver's words.
   case unresolved(String)
   case refused(operation: String, SystemError)

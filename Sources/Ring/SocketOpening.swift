@@ -54,10 +54,14 @@ enum SocketOpening {
     let result = unsafe withSocketAddress(&address) { unsafe connect(probe, $0, length) }
     // Only a socket that nobody listens on refuses; a full backlog, say, does not.
     guard result != 0 && errno == ECONNREFUSED else { throw .inUse }
-    guard unsafe unlink(path) == 0 else { throw .refused(operation: "remove the old socket", .last) }
+    guard unsafe unlink(path) == 0 else {
+      throw .refused(operation: "remove the old socket", .last)
+    }
   }
 
-  static func listenTCP(host: String, port: String) throws(ListenError) -> [Int32] {
+  static func listenTCP(
+    host: String, port: String, isLoopbackOnly: Bool
+  ) throws(ListenError) -> [Int32] {
     var hints = unsafe addrinfo()
     unsafe hints.ai_family = AF_UNSPEC
     unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -75,6 +79,10 @@ enum SocketOpening {
       while let current = unsafe entry {
         let info = unsafe current.pointee
         if let address = unsafe info.ai_addr {
+          let name = unsafe SocketOptions.numericName(of: address, info.ai_addrlen)
+          if isLoopbackOnly && !SocketOptions.isLoopback(name) {
+            throw ListenError.beyondLoopback(address: name)
+          }
           descriptors.append(
             try unsafe listenTCP(info.ai_family, address, info.ai_addrlen))
         }
@@ -170,10 +178,13 @@ enum SocketOptions {
 
   /// Whether a TCP listener can be reached from other machines.
   static func isBeyondLoopback(_ descriptor: Int32) -> Bool {
-    let domain = value(descriptor, SOL_SOCKET, SO_DOMAIN)
-    guard domain != AF_UNIX else { return false }
-    let address = numericAddress(descriptor, ofPeer: false)
-    return !(address.hasPrefix("127.") || address.hasPrefix("[::1]:"))
+    guard value(descriptor, SOL_SOCKET, SO_DOMAIN) != AF_UNIX else { return false }
+    return !isLoopback(numericAddress(descriptor, ofPeer: false))
+  }
+
+  /// Whether an address, in numbers, can be reached from this machine alone.
+  static func isLoopback(_ name: String) -> Bool {
+    name.hasPrefix("127.") || name.hasPrefix("[::1]:")
   }
 
   private static func unixPeer(_ descriptor: Int32) -> String {
@@ -206,21 +217,27 @@ enum SocketOptions {
   private static func numericAddress(_ descriptor: Int32, ofPeer: Bool) -> String {
     var address = sockaddr_storage()
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    var host = [CChar](repeating: 0, count: 1025)
-    var port = [CChar](repeating: 0, count: 32)
-    // Safe: the kernel and the resolver write at most the lengths given.
-    let result = unsafe withUnsafeMutablePointer(to: &address) { pointer in
-      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic -> Int32 in
-        let named =
+    // Safe: the kernel writes at most `length` bytes into `address`.
+    return unsafe withUnsafeMutablePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+        let result =
           ofPeer
           ? unsafe getpeername(descriptor, generic, &length)
           : unsafe getsockname(descriptor, generic, &length)
-        guard named == 0 else { return -1 }
-        return unsafe getnameinfo(
-          generic, length, &host, socklen_t(host.count), &port, socklen_t(port.count),
-          NI_NUMERICHOST | NI_NUMERICSERV)
+        return result == 0 ? unsafe numericName(of: generic, length) : "unknown"
       }
     }
+  }
+
+  /// The same of any socket address.
+  @unsafe
+  static func numericName(of address: UnsafePointer<sockaddr>, _ length: socklen_t) -> String {
+    var host = [CChar](repeating: 0, count: 1025)
+    var port = [CChar](repeating: 0, count: 32)
+    // Safe: the resolver writes at most the lengths given.
+    let result = unsafe getnameinfo(
+      address, length, &host, socklen_t(host.count), &port, socklen_t(port.count),
+      NI_NUMERICHOST | NI_NUMERICSERV)
     guard result == 0 else { return "unknown" }
     let hostText = text(host)
     return hostText.contains(":") ? "[\(hostText)]:\(text(port))" : "\(hostText):\(text(port))"

@@ -50,7 +50,8 @@ package struct ByteRange: Equatable, Sendable {
     let end = endBytes & ~mask
     guard !overflow else { return ByteRange(from: offsetBytes, to: offsetBytes) }
     let start = raised & ~mask
-    return start < end ? ByteRange(from: start, to: end) : ByteRange(from: offsetBytes, to: offsetBytes)
+    return start < end
+      ? ByteRange(from: start, to: end) : ByteRange(from: offsetBytes, to: offsetBytes)
   }
 
   /// The smallest range around this one that starts and ends on multiples of `alignment`.

@@ -166,9 +166,8 @@ actor Daemon {
     for listener in listeners where listener.isBeyondLoopback {
       guard settings.allowsPlainTCP else {
         throw StartError(
-          "\(listener.localDescription) can be reached from other machines, and there is no "
-            + "encryption yet: anyone there could read and write the device. Listen at "
-            + "tcp:127.0.0.1:PORT or unix:PATH, or add --insecure-plain if you accept that")
+          "\(listener.localDescription): "
+            + ListenError.beyondLoopback(address: listener.localDescription).explanation)
       }
       log(
         .warning,
@@ -208,7 +207,8 @@ actor Daemon {
     _ host: String, _ port: UInt16, _ address: ListenAddress
   ) throws(StartError) -> [RingListener] {
     do throws(ListenError) {
-      return try machine.listen(host: host, port: "\(port)")
+      return try machine.listen(
+        host: host, port: "\(port)", isLoopbackOnly: !settings.allowsPlainTCP)
     } catch {
       throw StartError("\(address): \(error.explanation)")
     }

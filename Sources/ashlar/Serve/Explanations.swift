@@ -36,6 +36,10 @@ extension ListenError {
       "the path has \(byteCount) bytes, and the kernel takes 107: choose a shorter one"
     case .inUse: "the address is in use: stop the other server, or choose another address"
     case .notSocket: "something that is not a socket is there: remove it, or choose another path"
+    case .beyondLoopback(let address):
+      "\(address) can be reached from other machines, and there is no encryption yet: anyone "
+        + "there could read and write the device. Listen at tcp:127.0.0.1:PORT or unix:PATH, or "
+        + "add --insecure-plain if you accept that"
     case .unresolved(let words): "the address cannot be resolved: \(words)"
     case .refused(let operation, let error): "cannot \(operation): \(error)"
     }

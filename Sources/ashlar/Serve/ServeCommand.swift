@@ -105,7 +105,9 @@ struct ServeSettings: Sendable {
     case (.some(let path), nil):
       let isReadOnly = options.flag("read-only")
       let byteCount = try options.value("size", as: .size(in: sizes))
-      if isReadOnly && byteCount != nil { throw UsageError("--size and --read-only exclude each other") }
+      if isReadOnly && byteCount != nil {
+        throw UsageError("--size and --read-only exclude each other")
+      }
       let direct = try options.value("direct", as: .choice(["on", "off"]))
       let caching: FileOptions.Caching =
         switch direct {
@@ -149,7 +151,8 @@ struct ServeSettings: Sendable {
     server.negotiationLimits.optionByteCountMax = Int(
       try options.required("max-option-size", as: .size(in: 8192...(112 << 10))))
     let times: ClosedRange<UInt64> = 1_000_000_000...86_400_000_000_000
-    server.handshakeNanoseconds = try options.required("handshake-timeout", as: .duration(in: times))
+    server.handshakeNanoseconds = try options.required(
+      "handshake-timeout", as: .duration(in: times))
     server.stallNanoseconds = try options.required("stall-timeout", as: .duration(in: times))
     server.requestNanoseconds = try options.required("request-timeout", as: .duration(in: times))
     server.shutdownNanoseconds = try options.required("shutdown-timeout", as: .duration(in: times))
