@@ -89,6 +89,7 @@ actor BlockingWorker {
   private func receiveResults() async {
     let memory = AlignedMemory(byteCount: 4096)
     guard let memory else { return }
+    defer { withExtendedLifetime(memory) {} }
     while true {
       let received = await machine.readPipe(resultPipe, into: memory.buffer)
       if received == -EINTR || received == -EAGAIN { continue }

@@ -40,4 +40,12 @@ extension RingMachine {
     let file = FileReference(descriptor: descriptor)
     return await submit { $0.read(file, buffer, at: .max) }
   }
+
+  /// Writes to a pipe or another descriptor without a position.
+  ///
+  /// - Returns: the count of bytes or a negated errno.
+  package func writePipe(_ descriptor: Int32, from buffer: IOBuffer) async -> Int32 {
+    let file = FileReference(descriptor: descriptor)
+    return await submit { $0.write(file, buffer, at: .max) }
+  }
 }

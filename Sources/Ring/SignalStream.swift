@@ -26,6 +26,7 @@ package struct SignalStream: Sendable {
   /// - Returns: its number, or nil when there will be no more.
   package func next() async -> Int32? {
     guard let memory = AlignedMemory(byteCount: 4096) else { return nil }
+    defer { withExtendedLifetime(memory) {} }
     while true {
       // struct signalfd_siginfo has 128 bytes and begins with the number.
       let count = await machine.readPipe(descriptor, into: memory.buffer.prefix(128))
