@@ -11,6 +11,7 @@ package enum JSONValue: Equatable, Sendable {
   /// A counter; what does not fit into JSON's signed 64 bits is told as their maximum.
   package static func count(_ value: UInt64) -> JSONValue { .integer(Int64(clamping: value)) }
 
+  /// A number of things in memory, which always fits.
   package static func count(_ value: Int) -> JSONValue { .integer(Int64(value)) }
 
   /// The member of that name; nil when there is none, or when this is no object.

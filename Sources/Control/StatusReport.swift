@@ -7,6 +7,7 @@ import Volumes
 ///
 /// The keys of its JSON are a contract: docs/control.md.
 package struct StatusReport: Equatable, Sendable {
+  /// `VolumeHealth` without its words; the raw values are a contract, too.
   package enum State: String, Equatable, Sendable {
     case optimal, impaired, failed
   }

@@ -26,6 +26,7 @@ extension Disk {
   /// - Parameters:
   ///   - offsetBytes: where the first byte lies; a multiple of `properties.alignmentBytes`.
   ///   - buffer: its address and size likewise. Its contents are undefined after a throw.
+  /// - Throws: `endedEarly` when the file ends inside the range.
   package func read(at offsetBytes: UInt64, into buffer: IOBuffer) async throws(DiskError) {
     var done = 0
     var fruitlessRounds = 0
@@ -68,7 +69,9 @@ extension Disk {
     }
   }
 
-  /// Makes everything that was written before durable. One try: see above.
+  /// Makes everything that was written before durable.
+  ///
+  /// One try: see above.
   package func synchronize() async throws(DiskError) {
     let result = await synchronizeOnce()
     guard result == 0 else { throw .refused(SystemError(result < 0 ? -result : EIO)) }
@@ -87,7 +90,9 @@ extension Disk {
     }
   }
 
-  /// Asks for a range to be read ahead. A disk that cannot is no error.
+  /// Asks for a range to be read ahead.
+  ///
+  /// A disk that cannot is no error.
   package func prefetch(_ range: ByteRange) async {
     guard !range.isEmpty else { return }
     _ = await prefetchOnce(at: range.offsetBytes, byteCount: range.byteCount)

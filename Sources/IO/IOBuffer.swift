@@ -28,9 +28,15 @@ package struct IOBuffer: @unchecked Sendable {
     return unsafe IOBuffer(baseAddress + offset, byteCount: count)
   }
 
+  /// What is behind the first `count` bytes.
+  ///
+  /// - Precondition: the view has that many.
   @inlinable
   package func dropFirst(_ count: Int) -> IOBuffer { slice(count, byteCount - count) }
 
+  /// The first `count` bytes.
+  ///
+  /// - Precondition: the view has that many.
   @inlinable
   package func prefix(_ count: Int) -> IOBuffer { slice(0, count) }
 
@@ -44,13 +50,16 @@ package struct IOBuffer: @unchecked Sendable {
     unsafe _ = memmove(baseAddress, source.baseAddress, source.byteCount)
   }
 
+  /// Sets every byte to `byte`.
   @inlinable
   package func fill(with byte: UInt8) {
     // Safe: inside the view.
     unsafe _ = memset(baseAddress, Int32(byte), byteCount)
   }
 
-  /// Whether every byte is zero. Stops at the first that is not.
+  /// Whether every byte is zero.
+  ///
+  /// Stops at the first that is not.
   @inlinable
   package var isZero: Bool {
     guard byteCount > 0 else { return true }
@@ -89,10 +98,10 @@ package final class AlignedMemory: @unchecked Sendable {
 
   /// Maps fresh zeroed pages.
   ///
-  /// Pages cost memory only when they are touched.
+  /// Pages cost memory only when they are touched. Fails when the address space or the commit
+  /// limit is exhausted.
   ///
   /// - Parameter byteCount: rounded up to whole pages.
-  /// - Returns: nil when the address space or the commit limit is exhausted.
   package init?(byteCount: Int) {
     let rounded = (max(byteCount, 1) + 4095) & ~4095
     // Safe: a fresh private mapping; checked against MAP_FAILED before use.

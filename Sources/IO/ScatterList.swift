@@ -35,6 +35,7 @@ package final class ScatterList {
   package var vacantPieceCount: Int { capacity - end }
   package var isEmpty: Bool { byteCount == 0 }
 
+  /// Empties the list, so that its pieces can be filled anew.
   package func removeAll() {
     first = 0
     end = 0

@@ -3,7 +3,7 @@ import NBDWire
 import Units
 import Volumes
 
-/// The limits of one answer to BLOCK_STATUS. A client asks again from where it ended.
+/// The limits of one answer to BLOCK_STATUS; a client asks again from where it ended.
 enum BlockStatusReply {
   static let extentCountMax = 256
   static let byteCountMax =

@@ -2,7 +2,7 @@ import IO
 import NBDWire
 import Units
 
-/// One client's connection. Belongs to the server's actor.
+/// One client's connection, which belongs to the server's actor.
 final class Connection<Stream: ByteStream> {
   enum Phase {
     case handshake

@@ -54,7 +54,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
 
   /// Makes a server that does not listen yet.
   ///
-  /// - Parameter volume: belongs to the server from now on.
+  /// The volume belongs to the server from now on.
   package init(
     volume: sending ServedVolume, options: ServerOptions, machine: ServingMachine, log: ServerLog
   ) {

@@ -1,6 +1,6 @@
 package import NBDWire
 
-/// What the server may cost and how long it waits. Each has a command-line option.
+/// What the server may cost and how long it waits; each has a command-line option.
 package struct ServerOptions: Sendable {
   /// The export's name; the empty name means it as well.
   package var name: String
@@ -12,16 +12,16 @@ package struct ServerOptions: Sendable {
   package var negotiationLimits = NegotiationLimits()
   /// Requests of one connection that are being served; the next is read when one is answered.
   package var requestsPerConnectionMax = 128
-  /// Requests of all connections. Each connection may always have one.
+  /// Requests of all connections; each connection may always have one.
   package var requestsMax = 4096
-  /// Payload buffers of one connection. One request may always be served.
+  /// Payload buffers of one connection; one request may always be served.
   package var bytesPerConnectionMax = 64 << 20
-  /// Payload buffers of all connections. Each may always have `reservedByteCount`.
+  /// Payload buffers of all connections; each may always have `reservedByteCount`.
   package var bytesMax = 256 << 20
   /// How long a client may take to send a payload or to take its replies, plus a second for each
-  /// MiB. Then it is disconnected.
+  /// MiB; then it is disconnected.
   package var stallNanoseconds: UInt64 = 60_000_000_000
-  /// How long the device may take for one request. Then the device counts as stuck and stops.
+  /// How long the device may take for one request; then it counts as stuck and stops.
   package var requestNanoseconds: UInt64 = 60_000_000_000
   /// How long stopping may take.
   package var shutdownNanoseconds: UInt64 = 20_000_000_000
@@ -50,6 +50,7 @@ package struct ServerLog: Sendable {
     self.write = write
   }
 
+  /// Hands over one line, without its end.
   package func callAsFunction(_ level: Level, _ line: String) {
     write(level, line)
   }

@@ -2,7 +2,7 @@ package import IO
 package import Units
 package import Volumes
 
-/// What `ashlar status` shows of a served device. Taken in one step on the reactor, without I/O.
+/// What `ashlar status` shows of a served device, taken in one step on the reactor, without I/O.
 package struct ServerStatus: Sendable {
   package var name: String
   package var traits: VolumeTraits

@@ -29,7 +29,9 @@ final class FileTable {
     return FileReference(descriptor: descriptor, slot: slot)
   }
 
-  /// Takes the file out of the table. The caller closes the descriptor.
+  /// Takes the file out of the table.
+  ///
+  /// The caller closes the descriptor.
   func unregister(_ file: FileReference) {
     guard let slot = file.slot else { return }
     var value: Int32 = -1

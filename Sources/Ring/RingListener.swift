@@ -77,7 +77,11 @@ extension RingMachine {
   ///
   /// A socket file that nobody answers any more is replaced; one that is in use is not.
   ///
-  /// - Parameter mode: the file's permission bits.
+  /// - Parameters:
+  ///   - path: at most 107 bytes.
+  ///   - mode: the file's permission bits.
+  /// - Returns: a listener that removes the file when it is closed.
+  /// - Throws: `inUse` when somebody answers there, `notSocket` for any other file.
   package func listen(
     unixPath path: String, mode: UInt32
   ) throws(ListenError) -> RingListener {
@@ -92,6 +96,8 @@ extension RingMachine {
   ///   - host: a name or an address; empty for all interfaces.
   ///   - port: a number.
   ///   - isLoopbackOnly: refuse an address that other machines can reach, before it is opened.
+  /// - Returns: one listener an address.
+  /// - Throws: `beyondLoopback`, and whatever kept one of them from listening; none is open then.
   package func listen(
     host: String, port: String, isLoopbackOnly: Bool
   ) throws(ListenError) -> [RingListener] {

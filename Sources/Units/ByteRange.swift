@@ -33,6 +33,7 @@ package struct ByteRange: Equatable, Sendable {
   @inlinable
   package var isEmpty: Bool { byteCount == 0 }
 
+  /// Whether the two have a byte in common; an empty range counts as overlapping what surrounds it.
   @inlinable
   package func overlaps(_ other: ByteRange) -> Bool {
     offsetBytes < other.endBytes && other.offsetBytes < endBytes

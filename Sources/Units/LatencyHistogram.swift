@@ -15,6 +15,7 @@ package struct LatencyHistogram: Sendable {
     counts = [UInt64](repeating: 0, count: Self.bucketCount)
   }
 
+  /// Counts one duration.
   package mutating func record(nanoseconds: UInt64) {
     counts[Self.bucket(of: nanoseconds)] += 1
     count += 1
@@ -36,6 +37,7 @@ package struct LatencyHistogram: Sendable {
   /// end and never beyond the maximum.
   ///
   /// - Parameter fraction: from 0 to 1, for example 0.99.
+  /// - Returns: nanoseconds; 0 when nothing was recorded.
   package func percentile(_ fraction: Double) -> UInt64 {
     guard count > 0 else { return 0 }
     let rank = max(1, (Double(count) * min(max(fraction, 0), 1)).rounded(.up))

@@ -9,12 +9,13 @@ package import Units
 /// program has truncated stops the device altogether, because the bytes that were there would
 /// come back as zeros.
 package final class FileVolume<ServingMachine: Machine>: Volume {
+  /// The disk of the machine that serves it.
   package typealias VolumeDisk = ServingMachine.MachineDisk
 
   package let traits: VolumeTraits
   let disk: VolumeDisk
   let machine: ServingMachine
-  /// The disk's block: what is not a multiple of it needs the blocks around it. 1: any byte.
+  /// The disk's block, 1 for any byte: what is no multiple of it needs the blocks around it.
   let alignment: UInt64
   let reservations = RangeReservations()
   let bounceBuffers = BufferPool(byteCountMax: 64 << 20)
@@ -36,9 +37,8 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   /// How long after the last refused write the device still counts as impaired.
   private static var troubleNanoseconds: UInt64 { 60_000_000_000 }
 
-  /// - Parameters:
-  ///   - byteCount: the device's size, a multiple of the disk's alignment.
-  ///   - kind: what it lies on, for the status.
+  /// `byteCount`, the device's size, is a multiple of the disk's alignment; `kind` tells the status
+  /// what it lies on.
   package init(
     disk: VolumeDisk, byteCount: UInt64, kind: String, isReadOnly: Bool, machine: ServingMachine
   ) {

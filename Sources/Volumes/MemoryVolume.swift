@@ -8,7 +8,7 @@ package final class MemoryVolume: Volume {
   package let traits: VolumeTraits
   package private(set) var health = VolumeHealth.optimal
   private let memory: AlignedMemory
-  /// A bit for each 4 KiB page: has it been written since it was last given back?
+  /// A bit for each 4 KiB page: it has been written since it was last given back.
   private var writtenPages: [UInt64]
 
   private static let pageByteCount: UInt64 = 4096

@@ -29,7 +29,7 @@ package final class RangeReservations {
   private var holders: [Holder] = []
   private var vacantHolders: [Int] = []
   private var waiters: [Waiter] = []
-  /// Exclusive reservations, held or waited for. While there are none, shared ones are free.
+  /// Exclusive reservations, held or waited for; while there are none, shared ones are free.
   private var exclusiveCount = 0
 
   package init() {}
@@ -52,6 +52,7 @@ package final class RangeReservations {
     return index
   }
 
+  /// Ends the reservation that `reserve` returned and lets in whom it kept waiting.
   package func release(_ index: Int) {
     precondition(holders[index].isActive, "released twice")
     let wasExclusive = holders[index].isExclusive

@@ -95,7 +95,7 @@ package enum VolumeError: Error, Equatable, Sendable {
 /// A run of bytes of one kind, for `base:allocation`.
 package struct Extent: Equatable, Sendable {
   package var byteCount: UInt64
-  /// Reads as zeros and has no space reserved. Where false, a later write finds space.
+  /// Reads as zeros and has no space reserved; where false, a later write finds space.
   package var isHole: Bool
   /// Reads as zeros.
   package var isZero: Bool

@@ -73,7 +73,7 @@ package final class SectorModel: @unchecked Sendable {
     return Operation(number: lastNumber)
   }
 
-  /// It has succeeded, or failed. Another `begin` may follow at once.
+  /// It has succeeded, or failed; another `begin` may follow at once.
   package func end(_ operation: Operation, succeeded: Bool) {
     let number = operation.number
     guard let opened = operations.removeValue(forKey: number) else {
@@ -156,8 +156,8 @@ package final class SectorModel: @unchecked Sendable {
 
   /// A read has ended.
   ///
-  /// - Parameter bytes: what it returned; nil when it failed.
-  /// - Returns: the first sector that cannot have held what was read.
+  /// `bytes` is what it returned, nil when it failed. The result is the first sector that cannot have
+  /// held what was read.
   package func endRead(_ read: Int, _ range: ByteRange, _ bytes: [UInt8]?) -> UInt64? {
     var wrong: UInt64?
     for index in indices(range) {

@@ -6,6 +6,7 @@ import Units
 /// It only helps to find things again: detach checks each against the kernel before it undoes it,
 /// because numbers are reused and a host may have been restarted in between.
 package struct AttachRecord: Equatable, Sendable {
+  /// What makes the block device, and so how it is undone.
   package enum Kind: String, Equatable, Sendable {
     /// The kernel's NBD client.
     case kernel
@@ -93,6 +94,7 @@ package struct AttachRecord: Equatable, Sendable {
     return AttachRecord(json)
   }
 
+  /// Writes the record in the place of an older one, whole or not at all.
   package func save(_ path: String) throws(SystemError) {
     try SmallFile.replace(path, with: json.encode() + [UInt8(ascii: "\n")])
   }

@@ -3,6 +3,7 @@
 /// `nbd://HOST[:PORT]/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`. Other schemes, such as `nbds`,
 /// are kept as they are for libnbd.
 package struct NBDAddress: Equatable, Sendable {
+  /// How the server is reached, as far as attach must know it to start a client.
   package enum Transport: Equatable, Sendable {
     case unix(path: String)
     case tcp(host: String, port: String)

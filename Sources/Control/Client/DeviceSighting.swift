@@ -1,6 +1,7 @@
 /// What can be found out about one device from outside: whether its server answers, and where
 /// it is attached.
 package struct DeviceSighting: Sendable {
+  /// What the server said, or why it said nothing.
   package enum Server: Equatable, Sendable {
     case answers(StatusReport, processID: Int32)
     case silent(ControlError)

@@ -42,6 +42,7 @@ package struct Deadline: Sendable {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
+  /// Blocks the calling thread: for commands, never in a server.
   package static func pause(milliseconds: Int32) {
     _ = poll(nil, 0, milliseconds)
   }

@@ -1,5 +1,6 @@
 /// What the kernel says is mounted, and who else uses a block device.
 package struct MountTable: Equatable, Sendable {
+  /// One line of `/proc/PID/mountinfo`, as far as it matters here.
   package struct Mount: Equatable, Sendable {
     /// `MAJOR:MINOR` of the device that the file system lies on.
     package var device: String

@@ -18,6 +18,7 @@ package enum Subprocess {
     }
   }
 
+  /// Why there is no outcome.
   package enum Failure: Error, Equatable, Sendable {
     case cannotStart(SystemError)
     /// It was killed at the deadline.
