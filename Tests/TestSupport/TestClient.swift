@@ -91,6 +91,7 @@ package final class TestClient: @unchecked Sendable {
     parser = ReplyParser(
       isStructured: wishes.usesStructuredReplies, contextIdentifier: export.contextIdentifier)
     parser?.queue = received
+    received = ByteQueue()
   }
 
   private func expectAcknowledgement(of option: UInt64) async throws(ClientError) {
