@@ -95,8 +95,6 @@ struct DisconnectTests {
   }
 
   /// A client's life that goes on over a new connection when one breaks.
-  private static let patterns = Patterns(byteCount: 65536)
-
   private static func workload(_ site: FileSite, _ model: SectorModel) async {
     for part in 0..<2 {
       guard let client = try? await site.connect() else { continue }
@@ -105,7 +103,7 @@ struct DisconnectTests {
           let number = part * 4 + index + 1
           let range = ByteRange(
             from: UInt64(index) * 3000, to: UInt64(index) * 3000 + 4000)
-          let bytes = patterns.bytes(number, at: range.offsetBytes, 4000)
+          let bytes = Patterns.small.bytes(number, at: range.offsetBytes, 4000)
           let flags = index % 2 == 0 ? 0 : TestRequest.durable
           let operation = model.begin(.write(bytes), range)
           let reply = try await client.perform(.write(range.offsetBytes, bytes, flags: flags))

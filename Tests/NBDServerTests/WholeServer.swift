@@ -35,7 +35,6 @@ struct WholeServer: Sendable {
   }
 
   private static let byteCount: UInt64 = 32 << 10
-  private static let patterns = Patterns(byteCount: Int(byteCount))
   private let site: FileSite
   private let below: Below
   private let model = SectorModel(byteCount: byteCount)
@@ -202,7 +201,7 @@ struct WholeServer: Sendable {
       pending[client.submit(TestRequest(TestRequest.read, offset, size, flags: flags))] =
         .read(read, range)
     case 7..<14:
-      let bytes = Self.patterns.bytes(number, at: offset, Int(length))
+      let bytes = Patterns.small.bytes(number, at: offset, Int(length))
       let operation = model.begin(.write(bytes), range)
       pending[client.submit(.write(offset, bytes, flags: flags))] = .change(operation)
     case 14:
