@@ -22,6 +22,9 @@ package struct Patterns: Sendable {
     table = bytes
   }
 
+  /// For devices of up to 64 KiB; made once.
+  package static let small = Patterns(byteCount: 64 << 10)
+
   private static let strideBytes = 1009
 
   /// The bytes that writer `number` puts at `offset`.

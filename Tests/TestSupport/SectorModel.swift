@@ -30,8 +30,16 @@ package final class SectorModel: @unchecked Sendable {
     /// Each with the operations under way that it has seen.
     var states: [State]
     var open: [Int] = []
-    /// Everything that it may have held since each read under way began.
-    var seen: [Int: [[UInt8]]] = [:]
+    /// How many changes have begun.
+    var changeCount = 0
+    var reads: [Int: Read] = [:]
+  }
+
+  private struct Read {
+    /// Everything that the sector may have held since the read began.
+    var seen: [[UInt8]]
+    /// The sector's `changeCount` then; nil when a change was under way.
+    var changeCount: Int?
   }
 
   private struct State: Equatable {
@@ -97,7 +105,7 @@ package final class SectorModel: @unchecked Sendable {
     for number in operations.keys.sorted() {
       end(Operation(number: number), succeeded: false)
     }
-    for index in sectors.indices { sectors[index].seen = [:] }
+    for index in sectors.indices { sectors[index].reads = [:] }
   }
 
   /// Adds every state that the operations under way can lead to.
@@ -116,9 +124,10 @@ package final class SectorModel: @unchecked Sendable {
       }
     }
     sectors[index].states = states
-    for read in sectors[index].seen.keys {
-      for state in states where sectors[index].seen[read]?.contains(state.content) == false {
-        sectors[index].seen[read]?.append(state.content)
+    sectors[index].changeCount += 1
+    for read in sectors[index].reads.keys {
+      for state in states where sectors[index].reads[read]?.seen.contains(state.content) == false {
+        sectors[index].reads[read]?.seen.append(state.content)
       }
     }
   }
@@ -149,7 +158,9 @@ package final class SectorModel: @unchecked Sendable {
   package func beginRead(_ range: ByteRange) -> Int {
     lastNumber += 1
     for index in indices(range) {
-      sectors[index].seen[lastNumber] = sectors[index].states.map(\.content)
+      sectors[index].reads[lastNumber] = Read(
+        seen: sectors[index].states.map(\.content),
+        changeCount: sectors[index].open.isEmpty ? sectors[index].changeCount : nil)
     }
     return lastNumber
   }
@@ -161,17 +172,16 @@ package final class SectorModel: @unchecked Sendable {
   package func endRead(_ read: Int, _ range: ByteRange, _ bytes: [UInt8]?) -> UInt64? {
     var wrong: UInt64?
     for index in indices(range) {
-      let seen = sectors[index].seen.removeValue(forKey: read) ?? []
-      guard let bytes else { continue }
+      guard let read = sectors[index].reads.removeValue(forKey: read), let bytes else { continue }
       let start = UInt64(index) * Self.sectorBytes
       let from = max(start, range.offsetBytes)
       let to = min(start + Self.sectorBytes, range.endBytes)
       let inside = Int(from - start)..<Int(to - start)
       let first = Int(from - range.offsetBytes)
       let part = bytes[first..<first + inside.count]
-      if !seen.contains(where: { $0[inside] == part }) { wrong = wrong ?? UInt64(index) }
-      // With nothing under way, what was read is what it holds.
-      if sectors[index].open.isEmpty, seen.count == sectors[index].states.count {
+      if !read.seen.contains(where: { $0[inside] == part }) { wrong = wrong ?? UInt64(index) }
+      // With nothing under way meanwhile, what was read is what it holds.
+      if read.changeCount == sectors[index].changeCount {
         let matching = sectors[index].states.filter { $0.content[inside] == part }
         if !matching.isEmpty { sectors[index].states = matching }
       }

@@ -91,6 +91,7 @@ package final class TestClient: @unchecked Sendable {
     parser = ReplyParser(
       isStructured: wishes.usesStructuredReplies, contextIdentifier: export.contextIdentifier)
     parser?.queue = received
+    received = ByteQueue()
   }
 
   private func expectAcknowledgement(of option: UInt64) async throws(ClientError) {
@@ -191,9 +192,20 @@ package final class TestClient: @unchecked Sendable {
     }
   }
 
-  private func receiveSome() async throws(ClientError) -> [UInt8] {
+  /// As `take`, but leaves every further byte unread.
+  package func takeNoMore(than byteCount: Int) async throws(ClientError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while bytes.count < byteCount {
+      bytes += try await receiveSome(atMost: byteCount - bytes.count)
+    }
+    return bytes
+  }
+
+  private func receiveSome(
+    atMost byteCountMax: Int = 256 << 10
+  ) async throws(ClientError) -> [UInt8] {
     incoming.removeAll()
-    incoming.append(memory.buffer)
+    incoming.append(memory.buffer.prefix(byteCountMax))
     do throws(StreamError) {
       return memory.buffer.prefix(try await stream.receive(into: incoming)).array
     } catch {

@@ -23,7 +23,7 @@ final class Workload<HostedVolume: Volume>: @unchecked Sendable {
   private(set) var wrong: Wrong?
   private let machine: SimulatedMachine
   private let host: VolumeHost<HostedVolume>
-  private let patterns: Patterns
+  private let patterns = Patterns.small
   private let lengthMax: UInt64
 
   init(
@@ -34,7 +34,6 @@ final class Workload<HostedVolume: Volume>: @unchecked Sendable {
     self.host = host
     self.model = model
     self.lengthMax = min(lengthMax, model.byteCount)
-    patterns = Patterns(byteCount: Int(model.byteCount))
   }
 
   func run(clientCount: Int, requestsPerClient: Int) async throws {
