@@ -32,6 +32,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private var timers = TimerQueue()
   private var spin = SpinPolicy()
   private var exitStatus: Int32?
+  private var isSetUp = false
   private(set) var fileTable: FileTable?
   private(set) var blockingWorker: BlockingWorker?
 
@@ -47,20 +48,16 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     unsafe completions.initialize(repeating: nil, count: Self.completionBatch)
     loopThread = pthread_self()
     nowNanoseconds = Self.readClock()
-    do {
-      try unsafe Self.setUp(ring)
-    } catch {
-      unsafe ring.deallocate()
-      unsafe completions.deallocate()
-      throw error
-    }
+    // From here on `self` is whole, so a throw runs `deinit`.
+    try unsafe Self.setUp(ring)
+    isSetUp = true
     fileTable = unsafe FileTable(ring: ring)
     blockingWorker = BlockingWorker(machine: self)
   }
 
   deinit {
     // Safe: set up in `init`; nothing is in flight once the loop has ended.
-    unsafe io_uring_queue_exit(ring)
+    if isSetUp { unsafe io_uring_queue_exit(ring) }
     unsafe ring.deallocate()
     unsafe completions.deallocate()
   }
