@@ -89,18 +89,24 @@ kill_server() {
 }
 
 # for_each_device SIZE FUNCTION: call it with a server of each device kind: a file by direct I/O, a
-# file through the page cache, memory. The kind is its argument.
+# file through the page cache, a block device, memory. The kind is its argument.
 for_each_device() {
-  local size=$1 body=$2 kind
-  for kind in direct buffered memory; do
+  local size=$1 body=$2 kind loop
+  for kind in direct buffered block memory; do
     note "device: $kind"
     case $kind in
       direct) serve direct --file "$DATA/direct.img" --size "$size" --direct on ;;
       buffered) serve buffered --file "$DATA/buffered.img" --size "$size" --direct off ;;
+      block)
+        truncate -s "$size" "$DATA/block.img"
+        loop=$(losetup -f --show --direct-io=on "$DATA/block.img")
+        serve block --file "$loop"
+        ;;
       memory) serve memory --memory "$size" ;;
     esac
     "$body" "$kind"
     stop_server
+    [[ $kind != block ]] || losetup -d "$loop"
     rm -f "$DATA/$kind.img"
   done
 }
