@@ -13,21 +13,30 @@ actor Daemon {
 
   private nonisolated let machine: RingMachine
   private let settings: ServeSettings
-  private let log = ServerLog { level, line in
-    Terminal.error.write("ashlar: \(level == .notice ? "" : "\(level.rawValue): ")\(line)\n")
-  }
+  private let signals: SignalStream
+  private let logWriter: LogWriter
+  private let log: ServerLog
   private var stopIsWanted = WaitPoint()
   private var stopWasRequested = false
 
-  init(machine: RingMachine, settings: ServeSettings) {
+  /// - Parameter signals: made before, so that every thread that is started here has the signals
+  ///   blocked.
+  init(machine: RingMachine, settings: ServeSettings, signals: SignalStream) {
     self.machine = machine
     self.settings = settings
+    self.signals = signals
+    let logWriter = LogWriter()
+    self.logWriter = logWriter
+    log = ServerLog { level, line in
+      logWriter.write("ashlar: \(level == .notice ? "" : "\(level.rawValue): ")\(line)")
+    }
   }
 
   /// Serves until asked to stop.
   ///
   /// - Returns: the process's exit code.
   func run() async -> Int32 {
+    defer { logWriter.drain(millisecondsMax: 1000) }
     do throws(StartError) {
       switch settings.source {
       case .memory(let byteCount):
@@ -82,12 +91,6 @@ actor Daemon {
       await controlListener.close()
       throw error
     }
-    let signals: SignalStream
-    do throws(SystemError) {
-      signals = try SignalStream([SIGTERM, SIGINT, SIGHUP], machine: machine)
-    } catch {
-      throw StartError("signals cannot be received: \(error)")
-    }
     let server = NBDServer(
       volume: volume, options: limited(settings.server), machine: machine, log: log)
     for listener in listeners { await server.listen(at: listener) }
@@ -95,7 +98,7 @@ actor Daemon {
       machine: machine, listener: controlListener,
       target: DeviceControl(server: server, daemon: self))
     let controlTask = Task(executorPreference: machine) { await control.run() }
-    Task(executorPreference: machine) { await self.stopAtSignal(signals) }
+    Task(executorPreference: machine) { await self.stopAtSignal() }
     announce(traits, listeners)
     await waitForStop()
     unsafe _ = sd_notify(0, "STOPPING=1")
@@ -229,7 +232,7 @@ actor Daemon {
     }
   }
 
-  private func stopAtSignal(_ signals: SignalStream) async {
+  private func stopAtSignal() async {
     while let signal = await signals.next() {
       log(.notice, "signal \(signal): stopping")
       requestStop()

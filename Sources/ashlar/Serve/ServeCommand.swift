@@ -1,4 +1,6 @@
 import Control
+import Glibc
+import IO
 import NBDServer
 import NBDWire
 import Ring
@@ -59,7 +61,16 @@ let serveCommand = Command(
       Complaint.print(command: "serve", error.explanation)
       return ExitCode.failure
     }
-    return machine.run { await Daemon(machine: machine, settings: settings).run() }
+    let signals: SignalStream
+    do throws(SystemError) {
+      signals = try SignalStream([SIGTERM, SIGINT, SIGHUP], machine: machine)
+    } catch {
+      Complaint.print(command: "serve", "signals cannot be received: \(error)")
+      return ExitCode.failure
+    }
+    return machine.run {
+      await Daemon(machine: machine, settings: settings, signals: signals).run()
+    }
   })
 
 /// What the command line asks for, checked.
