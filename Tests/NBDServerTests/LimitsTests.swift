@@ -26,7 +26,8 @@ struct LimitsTests {
       var slowest: UInt64 = 0
       for index in 0..<50 {
         let start = site.simulation.nowNanoseconds
-        let reply = try await good.perform(TestRequest(TestRequest.read, UInt64(index) * 4096, 4096))
+        let reply = try await good.perform(
+          TestRequest(TestRequest.read, UInt64(index) * 4096, 4096))
         #expect(reply.error == 0)
         slowest = max(slowest, site.simulation.nowNanoseconds - start)
       }
