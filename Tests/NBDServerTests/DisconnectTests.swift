@@ -142,7 +142,7 @@ struct DisconnectTests {
       for kind in kinds {
         var number = 1
         while try failOne(number, kind, result, isPersistent) {
-          number += number < 50 && !isPersistent ? 1 : 7
+          number += number < 40 && !isPersistent ? 1 : 11
         }
         #expect(number > 1)
       }

@@ -84,7 +84,7 @@ struct CrashTests {
     "a crash at any operation: the acknowledged survives kill (P1), the flushed power loss (P2)",
     arguments: [CrashKind.kill, .powerLoss], [512, 4096])
   func crashAtEachOperation(kind: CrashKind, alignment: Int) throws {
-    for seed in Seeds.of(6) {
+    for seed in Seeds.of(4) {
       var number = 1
       while true {
         let site = FileSite(seed: seed, byteCount: 32768, alignment: alignment)

@@ -19,7 +19,7 @@ struct FileVolumeFaultTests {
       for isPersistent in [false, true] {
         var number = 1
         while try failOne(number, result, alignment, isPersistent) {
-          number += number < 30 ? 1 : 5
+          number += number < 25 ? 1 : 8
         }
         #expect(number > (isPersistent ? 4 : 20))
       }
