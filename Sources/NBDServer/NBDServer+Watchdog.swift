@@ -17,7 +17,8 @@ extension NBDServer {
   }
 
   private func watch() async {
-    while true {
+    // Until `stop` has ended: a task that waits for ever would keep the server.
+    while !volumeIsClosed {
       if hasSomethingToWatch {
         await machine.sleep(nanoseconds: Self.tickNanoseconds)
         inspectConnections()

@@ -31,7 +31,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   var acceptorsWaiting: [WaitPoint] = []
   var runningAcceptorCount = 0
   var isStopping = false
-  private var volumeIsClosed = false
+  var volumeIsClosed = false
   private var closingError: VolumeError?
 
   var requestsInFlight = 0
@@ -252,6 +252,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   private func closeVolume() async {
     do throws(VolumeError) { try await volume.close() } catch { closingError = error }
     volumeIsClosed = true
+    watchdogRest.signal()
   }
 
   /// Waits for a condition, at most until the deadline.

@@ -76,6 +76,7 @@ package final class SimulatedListener: StreamListener, MachinePart, @unchecked S
     precondition(!isClosed, "a listener is closed once")
     isClosed = true
     refuseBacklog()
+    network.forget(self)
     await machine.pause(nanoseconds: network.random.next(below: 10_000))
   }
 

@@ -43,6 +43,11 @@ package final class SimulatedNetwork: @unchecked Sendable {
     return listener
   }
 
+  /// A closed listener and its network would otherwise keep each other for ever.
+  func forget(_ listener: SimulatedListener) {
+    listeners.removeAll { $0 === listener }
+  }
+
   /// Connects to a listener, as a client's `connect` does.
   package func connect(
     from machine: SimulatedMachine, to address: String

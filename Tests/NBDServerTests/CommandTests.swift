@@ -42,7 +42,8 @@ struct CommandTests {
     try site.run {
       let client = try await site.connect()
       let cookies = [
-        client.submit(.write(0, filled(5000, 1))), client.submit(TestRequest(TestRequest.trim, 0, 4096)),
+        client.submit(.write(0, filled(5000, 1))),
+        client.submit(TestRequest(TestRequest.trim, 0, 4096)),
         client.submit(TestRequest(TestRequest.writeZeroes, 0, 4096)),
       ]
       let good = client.submit(TestRequest(read, 0, 512))
@@ -312,7 +313,9 @@ struct CommandTests {
       #expect(many.extents.allSatisfy { $0.byteCount % 4096 == 0 } && many.extents.count > 200)
       #expect(try await client.perform(TestRequest(TestRequest.trim, 0, 1 << 20)).error == 0)
       #expect(
-        try await client.perform(TestRequest(status, 0, 1 << 20)).extents == [TestExtent(1 << 20, 3)])
+        try await client.perform(TestRequest(status, 0, 1 << 20)).extents == [
+          TestExtent(1 << 20, 3)
+        ])
     }
   }
 

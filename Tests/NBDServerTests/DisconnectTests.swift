@@ -37,7 +37,9 @@ struct DisconnectTests {
     case resets
   }
 
-  @Test("a client that ends its session after any byte leaves nothing behind", arguments: Ending.allCases)
+  @Test(
+    "a client that ends its session after any byte leaves nothing behind",
+    arguments: Ending.allCases)
   func cutClientBytes(ending: Ending) throws {
     let (site, _) = fileSite(seed: 7, conditions: smoothConditions)
     try site.run(within: Simulation.Limits(stepCount: 50_000_000)) {
@@ -126,7 +128,7 @@ struct DisconnectTests {
   }
 
   @Test(
-    "any operation of disk or stream fails, once or for good: no lie, no leak, and service after it",
+    "any operation of disk or stream fails, once or for good: no lie, no leak, then service",
     arguments: [
       .failure(EIO), .failure(ENOSPC), .failure(EINTR), .failure(EAGAIN), .failure(ECANCELED),
       .failure(ECONNRESET), .short, .count(512),
@@ -140,7 +142,7 @@ struct DisconnectTests {
       for kind in kinds {
         var number = 1
         while try failOne(number, kind, result, isPersistent) {
-          number += number < 50 && !isPersistent ? 1 : 7
+          number += number < 40 && !isPersistent ? 1 : 11
         }
         #expect(number > 1)
       }

@@ -129,7 +129,7 @@ struct StopTests {
     var conditions = NetworkConditions()
     conditions.shortestNanoseconds = 5000
     conditions.longestNanoseconds = 5000
-    for seed in Seeds.of(300) {
+    for seed in Seeds.of(100) {
       let (site, _) = fileSite(seed: seed, conditions: conditions)
       try site.run {
         for _ in 0..<3 {

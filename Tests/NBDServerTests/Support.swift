@@ -22,7 +22,7 @@ struct ServerSite<ServedVolume: Volume>: Sendable {
   let server: NBDServer<SimulatedMachine, ServedVolume>
   let logLines: Box<[String]>
 
-  /// Makes the volume on the server's machine.
+  // `makeVolume` is called with the server's machine.
   init(
     seed: UInt64, options: ServerOptions, conditions: NetworkConditions, recordsTrace: Bool,
     _ makeVolume: (SimulatedMachine) -> sending ServedVolume

@@ -7,7 +7,7 @@ struct WholeServerTests {
   @Test("clients, faults and pipelining at random: legal contents, every answer, a quiet end")
   func randomHistories() {
     var total = (requests: 0, errors: 0, broken: 0, failed: 0)
-    let seeds = Seeds.of(150)
+    let seeds = Seeds.of(100)
     for seed in seeds {
       do {
         let result = try WholeServer.run(seed: seed)

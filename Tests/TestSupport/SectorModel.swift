@@ -81,7 +81,7 @@ package final class SectorModel: @unchecked Sendable {
     return Operation(number: lastNumber)
   }
 
-  /// It has succeeded, or failed; another `begin` may follow at once.
+  /// It has succeeded, or failed.
   package func end(_ operation: Operation, succeeded: Bool) {
     let number = operation.number
     guard let opened = operations.removeValue(forKey: number) else {
@@ -167,8 +167,11 @@ package final class SectorModel: @unchecked Sendable {
 
   /// A read has ended.
   ///
-  /// `bytes` is what it returned, nil when it failed. The result is the first sector that cannot have
-  /// held what was read.
+  /// - Parameters:
+  ///   - read: what `beginRead` returned.
+  ///   - range: as it was told there.
+  ///   - bytes: what was read; nil when it failed.
+  /// - Returns: the first sector that cannot have held what was read.
   package func endRead(_ read: Int, _ range: ByteRange, _ bytes: [UInt8]?) -> UInt64? {
     var wrong: UInt64?
     for index in indices(range) {

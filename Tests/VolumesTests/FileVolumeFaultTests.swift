@@ -9,16 +9,17 @@ import Volumes
 @Suite("Volumes: faults of the file below")
 struct FileVolumeFaultTests {
   @Test(
-    "any disk operation fails, once or for good: right contents or an error, and the health says so",
+    "any operation fails, once or for good: right contents or an error, and the health says so",
     arguments: [
-      .failure(EIO), .failure(ENOSPC), .failure(EINTR), .failure(EAGAIN), .failure(ECANCELED), .short,
+      .failure(EIO), .failure(ENOSPC), .failure(EINTR), .failure(EAGAIN), .failure(ECANCELED),
+      .short,
     ] as [InjectedResult])
   func failNth(result: InjectedResult) throws {
     for alignment in [512, 4096] {
       for isPersistent in [false, true] {
         var number = 1
         while try failOne(number, result, alignment, isPersistent) {
-          number += number < 30 ? 1 : 5
+          number += number < 25 ? 1 : 8
         }
         #expect(number > (isPersistent ? 4 : 20))
       }

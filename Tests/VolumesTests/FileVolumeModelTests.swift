@@ -11,7 +11,7 @@ struct FileVolumeModelTests {
     "random reads, writes, trims and clears, many at once, at each alignment: legal contents only",
     arguments: [1, 512, 4096])
   func randomRequests(alignment: Int) throws {
-    for seed in Seeds.of(25) {
+    for seed in Seeds.of(15) {
       let site = FileSite(seed: seed, alignment: alignment)
       let model = SectorModel(byteCount: 64 << 10)
       let workload = Workload(site.machine, site.host, model)
@@ -83,7 +83,7 @@ struct FileVolumeModelTests {
   @Test("an unaligned write beside aligned ones loses none of them", arguments: [512, 4096])
   func lostUpdate(alignment: Int) throws {
     let block = UInt64(alignment)
-    for seed in Seeds.of(40) {
+    for seed in Seeds.of(25) {
       let site = FileSite(seed: seed, alignment: alignment)
       let image = try site.machine.run {
         await withTaskGroup(of: Void.self) { group in

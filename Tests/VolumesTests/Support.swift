@@ -24,7 +24,7 @@ actor VolumeHost<HostedVolume: Volume> {
 
   var health: VolumeHealth { volume.health }
 
-  /// Reads into a buffer that starts `misalignment` bytes into its page.
+  // `misalignment` says where in its page the buffer starts.
   func read(
     _ range: ByteRange, misalignment: Int = 0
   ) async throws(VolumeError) -> [UInt8] {
