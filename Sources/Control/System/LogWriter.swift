@@ -60,7 +60,7 @@ package final class LogWriter: Sendable {
   package func drain(millisecondsMax: Int) {
     for _ in 0..<max(1, millisecondsMax / 5) {
       if queue.withLock({ $0.lines.isEmpty && !$0.isWriting }) { return }
-      usleep(5000)
+      Deadline.pause(milliseconds: 5)
     }
   }
 

@@ -19,8 +19,7 @@ actor Daemon {
   private var stopIsWanted = WaitPoint()
   private var stopWasRequested = false
 
-  /// - Parameter signals: made before, so that every thread that is started here has the signals
-  ///   blocked.
+  /// The signals are made before, so that every thread that is started here has them blocked.
   init(machine: RingMachine, settings: ServeSettings, signals: SignalStream) {
     self.machine = machine
     self.settings = settings
