@@ -114,7 +114,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
         if isStopping { stream.shutdown() }
         start(stream)
       case .failure(let error):
-        if error.isCancelled { return }
+        if isStopping { return }
         await recover(from: error, at: listener.localDescription)
       }
     }
@@ -322,7 +322,7 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   }
 }
 
-/// At most 20 lines in any 10 seconds.
+/// At most 20 lines in a window of 10 seconds; windows do not slide.
 struct LogBudget {
   enum Decision: Equatable {
     case write

@@ -83,24 +83,34 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(VolumeError) {
     try checkWritable()
-    if !range.isEmpty {
-      // A write to the very end would hide a truncation from the check behind it.
-      if range.endBytes == traits.byteCount { try checkSize() }
-      do throws(DiskError) {
-        if isDirectlyTransferable(range, buffer) {
-          let reservation = await reservations.reserve(range, isExclusive: false)
-          defer { reservations.release(reservation) }
-          try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
-        } else {
-          try await writeAround(range, from: buffer)
-        }
-      } catch {
-        throw noteWriteError(error, range)
-      }
-      try checkSize()
-      try checkWritable()
-    }
+    if !range.isEmpty { try await writeReserved(range, from: buffer) }
     if durably { try await flush() }
+  }
+
+  private func writeReserved(
+    _ range: ByteRange, from buffer: IOBuffer
+  ) async throws(VolumeError) {
+    let isDirect = isDirectlyTransferable(range, buffer)
+    guard let blocks = isDirect ? range : range.alignedOutside(alignment) else {
+      throw .inputOutput(reason: "a range beyond what a disk can have")
+    }
+    let reservation = await reservations.reserve(blocks, isExclusive: !isDirect)
+    defer { reservations.release(reservation) }
+    // It may have waited long.
+    try checkWritable()
+    // A write to the very end would hide a truncation from the check behind it.
+    if blocks.endBytes == traits.byteCount { try checkSize() }
+    do throws(DiskError) {
+      if isDirect {
+        try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
+      } else {
+        try await writeAround(range, in: blocks, from: buffer)
+      }
+    } catch {
+      throw noteWriteError(error, range)
+    }
+    try checkSize()
+    try checkWritable()
   }
 
   package func flush() async throws(VolumeError) {

@@ -20,7 +20,8 @@ package protocol Volume: AnyObject, SendableMetatype {
   /// Writes `buffer` to the range. With `durably`, returns when it would survive power loss.
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(VolumeError)
 
-  /// Makes every write that has returned durable, those that returned while this waited included.
+  /// Makes durable every write that had returned when this was called, and those that returned
+  /// while it waited for an earlier flush to end.
   func flush() async throws(VolumeError)
 
   /// Gives space back where that is possible. The range reads as zeros or as before afterwards.
