@@ -68,6 +68,8 @@ package struct RingDisk: Disk {
       return .success(DiskExtent(endBytes: dataStart, isHole: true))
     }
     let hole = await worker.seek(file.descriptor, from: offsetBytes, forHole: true)
+    // Data a moment ago and a hole now: it was trimmed between the two calls. Look again.
+    if hole == Int64(clamping: offsetBytes) { return .failure(SystemError(EAGAIN)) }
     guard let holeStart = UInt64(exactly: hole), holeStart > offsetBytes else {
       return .failure(hole < 0 ? Self.error(hole) : SystemError(EIO))
     }
