@@ -164,6 +164,15 @@ enum FileOpening {
     return unsafe fstat(descriptor, &status) == 0 ? .success(status) : .failure(.last)
   }
 
+  /// A file's size without asking the server of a network file system, which may be stuck: the
+  /// loop's thread would wait with it, and with the loop every client and the status (P9).
+  static func knownByteCount(_ descriptor: Int32) -> Result<UInt64, SystemError> {
+    var result = statx()
+    // Safe: `result` lives until the call returns.
+    return unsafe ashlar_known_size(descriptor, &result) == 0
+      ? .success(result.stx_size) : .failure(.last)
+  }
+
   static func checked<Value>(
     _ operation: String, _ result: Result<Value, SystemError>
   ) throws(FileOpeningError) -> Value {

@@ -82,7 +82,7 @@ package struct RingDisk: Disk {
 
   package func currentByteCount() -> Result<UInt64, SystemError> {
     if properties.isBlockDevice { return FileOpening.blockDeviceByteCount(file.descriptor) }
-    return FileOpening.status(file.descriptor).map { UInt64(max(0, $0.st_size)) }
+    return FileOpening.knownByteCount(file.descriptor)
   }
 
   package func close() async {
