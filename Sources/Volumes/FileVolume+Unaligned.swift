@@ -48,6 +48,7 @@ extension FileVolume {
     let start = Int(range.offsetBytes - outer.offsetBytes)
     outerBuffer.slice(start, Int(range.byteCount)).copy(
       from: buffer.prefix(Int(range.byteCount)))
+    try checkSizeBeforeWriting(outer)
     try await disk.write(at: outer.offsetBytes, from: outerBuffer)
   }
 

@@ -98,10 +98,9 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     defer { reservations.release(reservation) }
     // It may have waited long.
     try checkWritable()
-    // A write to the very end would hide a truncation from the check behind it.
-    if blocks.endBytes == traits.byteCount { try checkSize() }
     do throws(DiskError) {
       if isDirect {
+        try checkSizeBeforeWriting(range)
         try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
       } else {
         try await writeAround(range, in: blocks, from: buffer)
@@ -293,6 +292,18 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
   }
 
+  /// A write to the very end would hide a truncation from the check behind it.
+  ///
+  /// To be called right before the write: what it has to wait for may take long.
+  func checkSizeBeforeWriting(_ range: ByteRange) throws(DiskError) {
+    guard range.endBytes == traits.byteCount, !disk.properties.isBlockDevice else { return }
+    switch disk.currentByteCount() {
+    case .success(let byteCount):
+      if byteCount < traits.byteCount { throw .endedEarly(atBytes: byteCount) }
+    case .failure(let error): throw .refused(error)
+    }
+  }
+
   private func stopBecauseTruncated(to byteCount: UInt64) {
     readsAreStopped = true
     fail(
@@ -315,6 +326,10 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   }
 
   private func noteWriteError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
+    if case .endedEarly(let atBytes) = error, !disk.properties.isBlockDevice {
+      stopBecauseTruncated(to: atBytes)
+      return .stopped
+    }
     if error.isNoSpace {
       noSpaceCount += 1
       noteTrouble(
