@@ -19,8 +19,7 @@ actor Daemon {
   private var stopIsWanted = WaitPoint()
   private var stopWasRequested = false
 
-  /// - Parameter signals: made before, so that every thread that is started here has the signals
-  ///   blocked.
+  /// Makes a daemon; `signals` is made before, so that threads started here have them blocked.
   init(machine: RingMachine, settings: ServeSettings, signals: SignalStream) {
     self.machine = machine
     self.settings = settings
