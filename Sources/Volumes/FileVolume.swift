@@ -13,7 +13,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   package typealias VolumeDisk = ServingMachine.MachineDisk
 
   package let traits: VolumeTraits
-  let disk: VolumeDisk
+  let disk: WatchedDisk<VolumeDisk, ServingMachine>
   let machine: ServingMachine
   /// The disk's block, 1 for any byte: what is no multiple of it needs the blocks around it.
   let alignment: UInt64
@@ -42,7 +42,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   package init(
     disk: VolumeDisk, byteCount: UInt64, kind: String, isReadOnly: Bool, machine: ServingMachine
   ) {
-    self.disk = disk
+    self.disk = WatchedDisk(disk, machine: machine)
     self.machine = machine
     alignment = UInt64(disk.properties.alignmentBytes)
     precondition(byteCount % alignment == 0)
@@ -61,6 +61,8 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
     return .optimal
   }
+
+  package var oldestOperationNanoseconds: UInt64? { disk.oldestNanoseconds }
 
   // MARK: Reading and writing
 
@@ -197,11 +199,20 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   /// Clears with nobody writing there meanwhile: a client that trims a block and writes it in the
   /// same breath (fio's trimwrite does) expects to find what it wrote.
   private func clear(_ range: ByteRange, _ mode: ClearMode) async throws(DiskError) {
-    guard !range.isEmpty else { return }
-    let reservation = await reservations.reserve(range, isExclusive: true)
-    defer { reservations.release(reservation) }
-    try await disk.clear(range, mode: mode)
+    var offset = range.offsetBytes
+    while offset < range.endBytes {
+      let end = min(offset + Self.clearByteCountMax, range.endBytes)
+      let part = ByteRange(from: offset, to: end)
+      let reservation = await reservations.reserve(part, isExclusive: true)
+      defer { reservations.release(reservation) }
+      try await disk.clear(part, mode: mode)
+      offset = end
+    }
   }
+
+  /// Some disks clear no faster than they write: one call must not take so long that the disk
+  /// looks stuck, nor keep the writes to the range waiting all the while.
+  private static var clearByteCountMax: UInt64 { 256 << 20 }
 
   private func writeZeroBytes(_ range: ByteRange) async throws(VolumeError) {
     guard !range.isEmpty else { return }

@@ -14,6 +14,10 @@ package protocol Volume: AnyObject, SendableMetatype {
   /// How it is now. Never waits.
   var health: VolumeHealth { get }
 
+  /// When the oldest operation that what lies below has not answered was handed to it; nil when
+  /// there is none. Never waits.
+  var oldestOperationNanoseconds: UInt64? { get }
+
   /// Fills `buffer` with the bytes of the range; as long as the range.
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError)
 
