@@ -28,6 +28,11 @@ static inline void ashlar_pause(void) {
 static inline int ashlar_statx(int descriptor, unsigned mask, struct statx *result) {
   return (int)syscall(SYS_statx, descriptor, "", 0x1000 /* AT_EMPTY_PATH */, mask, result);
 }
+// The size as the kernel knows it. AT_STATX_DONT_SYNC: a network or FUSE file system answers from
+// what it has, and does not wait for a server that may be stuck.
+static inline int ashlar_known_size(int descriptor, struct statx *result) {
+  return (int)syscall(SYS_statx, descriptor, "", 0x1000 | 0x4000, STATX_SIZE, result);
+}
 static inline int ashlar_block_device_size(int descriptor, unsigned long long *byte_count) {
   return ioctl(descriptor, BLKGETSIZE64, byte_count);
 }

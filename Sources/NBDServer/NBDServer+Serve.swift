@@ -189,7 +189,8 @@ extension NBDServer {
 extension RequestTotals {
   mutating func record(_ byteCount: UInt64, _ nanoseconds: UInt64, isError: Bool) {
     count += 1
-    self.byteCount += byteCount
+    // A refused request counts what it asked for: with 4 GiB each, 2^32 headers pass 64 bits.
+    self.byteCount &+= byteCount
     if isError { errorCount += 1 }
     latency.record(nanoseconds: nanoseconds)
   }

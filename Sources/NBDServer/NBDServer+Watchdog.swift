@@ -40,18 +40,34 @@ extension NBDServer {
 
   private func inspectConnections() {
     let now = machine.nowNanoseconds
+    // A request may take long although the disk answers all the time; that is no reason to stop.
+    let oldest = volume.oldestOperationNanoseconds ?? now
+    let isStuck = now - min(now, oldest) > requestLimit
     var stuckCount = 0
     for number in connections.keys.sorted() {
       guard let connection = connections[number] else { continue }
       inspectDeadlines(of: connection, now)
       for slot in connection.slots
-      where slot.state == .serving && now - min(now, slot.servingSinceNanoseconds) > requestLimit {
+      where isStuck && slot.state == .serving
+        && now - min(now, slot.servingSinceNanoseconds) > requestLimit
+      {
         stuckCount += 1
         abandon(slot, of: connection)
       }
     }
     guard stuckCount > 0 else { return }
+    stopWaitingForDevice()
     logRarely(.error, "\(stuckCount) requests were given up: \(describe(.stopped))")
+  }
+
+  /// Lets go whoever waits for a slot or a buffer that the device will not give back.
+  private func stopWaitingForDevice() {
+    deviceIsStuck = true
+    for number in connections.keys.sorted() {
+      connections[number]?.vacancy.signal()
+      connections[number]?.budgetArrival.signal()
+    }
+    buffers.cancelWaiters()
   }
 
   private var requestLimit: UInt64 { options.requestNanoseconds }

@@ -35,7 +35,8 @@ package enum FileOpeningError: Error, Equatable, Sendable {
   case sizeDiffers(actualByteCount: UInt64)
   case notFileOrDevice
   case empty
-  /// Another process serves it, or one that was killed still has writes under way.
+  /// Another process serves it, or one that was killed still has writes under way; or it is a
+  /// block device that is mounted or part of another.
   case inUse
   case directNotPossible
   /// Writes from before this start failed to reach the disk.
@@ -52,7 +53,7 @@ extension RingMachine {
   package func openDisk(
     path: String, options: FileOptions
   ) async throws(FileOpeningError) -> (disk: RingDisk, byteCount: UInt64) {
-    let (descriptor, wasCreated) = try FileOpening.open(path, options)
+    let (descriptor, wasCreated) = try await open(path, options)
     do throws(FileOpeningError) {
       try await lock(descriptor, options)
       if wasCreated, let byteCount = options.createByteCount {
@@ -95,6 +96,25 @@ extension RingMachine {
     }
   }
 
+  /// Opens what is there or creates it; waits for an earlier process to let go of a device.
+  private func open(
+    _ path: String, _ options: FileOptions
+  ) async throws(FileOpeningError) -> (descriptor: Int32, wasCreated: Bool) {
+    let stepNanoseconds: UInt64 = 20_000_000
+    var waitedNanoseconds: UInt64 = 0
+    while true {
+      do throws(FileOpeningError) {
+        return try FileOpening.open(path, options)
+      } catch {
+        guard case .inUse = error, waitedNanoseconds < options.lockTimeoutNanoseconds else {
+          throw error
+        }
+        await sleep(nanoseconds: stepNanoseconds)
+        waitedNanoseconds += stepNanoseconds
+      }
+    }
+  }
+
   private func lock(_ descriptor: Int32, _ options: FileOptions) async throws(FileOpeningError) {
     let mode = options.isReadOnly ? LOCK_SH : LOCK_EX
     let stepNanoseconds: UInt64 = 20_000_000
@@ -128,11 +148,19 @@ enum FileOpening {
   static func open(
     _ path: String, _ options: FileOptions
   ) throws(FileOpeningError) -> (descriptor: Int32, wasCreated: Bool) {
-    let access = options.isReadOnly ? O_RDONLY : O_RDWR
+    // O_EXCL without O_CREAT claims a block device: the kernel refuses one that is mounted, swap or
+    // part of another device, and refuses to mount it meanwhile. Files are not affected.
+    let access = options.isReadOnly ? O_RDONLY : O_RDWR | O_EXCL
+    // O_NONBLOCK: a pipe would wait here for its other end, only to be refused afterwards.
     // Safe: the path lives until the call returns.
-    let existing = unsafe ashlar_open(path, access, 0)
-    if existing >= 0 { return (existing, false) }
+    let existing = unsafe ashlar_open(path, access | O_NONBLOCK, 0)
+    if existing >= 0 {
+      let flags = ashlar_get_flags(existing)
+      _ = ashlar_set_flags(existing, flags & ~O_NONBLOCK)
+      return (existing, false)
+    }
     let error = SystemError.last
+    if error.number == EBUSY { throw .inUse }
     guard error.number == ENOENT else { throw .refused(operation: "open", error) }
     guard options.createByteCount != nil && !options.isReadOnly else { throw .missing }
     // Safe: as above. O_EXCL: never somebody else's file.
@@ -162,6 +190,15 @@ enum FileOpening {
     var status = stat()
     // Safe: `status` lives until the call returns.
     return unsafe fstat(descriptor, &status) == 0 ? .success(status) : .failure(.last)
+  }
+
+  /// A file's size without asking the server of a network file system, which may be stuck: the
+  /// loop's thread would wait with it, and with the loop every client and the status (P9).
+  static func knownByteCount(_ descriptor: Int32) -> Result<UInt64, SystemError> {
+    var result = statx()
+    // Safe: `result` lives until the call returns.
+    return unsafe ashlar_known_size(descriptor, &result) == 0
+      ? .success(result.stx_size) : .failure(.last)
   }
 
   static func checked<Value>(

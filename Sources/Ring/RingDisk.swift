@@ -68,6 +68,8 @@ package struct RingDisk: Disk {
       return .success(DiskExtent(endBytes: dataStart, isHole: true))
     }
     let hole = await worker.seek(file.descriptor, from: offsetBytes, forHole: true)
+    // Data a moment ago and a hole now: it was trimmed between the two calls. Look again.
+    if hole == Int64(clamping: offsetBytes) { return .failure(SystemError(EAGAIN)) }
     guard let holeStart = UInt64(exactly: hole), holeStart > offsetBytes else {
       return .failure(hole < 0 ? Self.error(hole) : SystemError(EIO))
     }
@@ -80,7 +82,7 @@ package struct RingDisk: Disk {
 
   package func currentByteCount() -> Result<UInt64, SystemError> {
     if properties.isBlockDevice { return FileOpening.blockDeviceByteCount(file.descriptor) }
-    return FileOpening.status(file.descriptor).map { UInt64(max(0, $0.st_size)) }
+    return FileOpening.knownByteCount(file.descriptor)
   }
 
   package func close() async {

@@ -14,7 +14,10 @@ extension FileVolume {
 
   /// Reads the blocks around the range and copies what was asked for.
   func readAround(_ range: ByteRange, into buffer: IOBuffer) async throws(DiskError) {
-    let (outer, bounce) = try await bounce(around: range)
+    guard let outer = range.alignedOutside(alignment) else {
+      throw .refused(SystemError.invalidArgument)
+    }
+    let bounce = try await bounce(for: outer)
     defer { bounceBuffers.release(bounce, isReserved: false) }
     try await disk.read(
       at: outer.offsetBytes, into: bounce.buffer.prefix(Int(outer.byteCount)))
@@ -22,13 +25,14 @@ extension FileVolume {
     buffer.copy(from: bounce.buffer.slice(start, Int(range.byteCount)))
   }
 
-  /// Reads the blocks at the edges, puts the new bytes in, and writes them all back, with nobody
-  /// writing there in between.
-  func writeAround(_ range: ByteRange, from buffer: IOBuffer) async throws(DiskError) {
-    let (outer, bounce) = try await bounce(around: range)
+  /// Reads the blocks at the edges, puts the new bytes in, and writes them all back.
+  ///
+  /// - Precondition: the caller holds `outer`, the blocks around the range, exclusively.
+  func writeAround(
+    _ range: ByteRange, in outer: ByteRange, from buffer: IOBuffer
+  ) async throws(DiskError) {
+    let bounce = try await bounce(for: outer)
     defer { bounceBuffers.release(bounce, isReserved: false) }
-    let reservation = await reservations.reserve(outer, isExclusive: true)
-    defer { reservations.release(reservation) }
     let outerBuffer = bounce.buffer.prefix(Int(outer.byteCount))
     let blockByteCount = Int(alignment)
     let startsInside = range.offsetBytes != outer.offsetBytes
@@ -44,17 +48,14 @@ extension FileVolume {
     let start = Int(range.offsetBytes - outer.offsetBytes)
     outerBuffer.slice(start, Int(range.byteCount)).copy(
       from: buffer.prefix(Int(range.byteCount)))
+    try checkSizeBeforeWriting(outer)
     try await disk.write(at: outer.offsetBytes, from: outerBuffer)
   }
 
-  private func bounce(
-    around range: ByteRange
-  ) async throws(DiskError) -> (outer: ByteRange, memory: AlignedMemory) {
-    guard let outer = range.alignedOutside(alignment), let byteCount = Int(exactly: outer.byteCount)
-    else { throw .refused(SystemError.invalidArgument) }
-    guard let memory = await bounceBuffers.acquire(byteCount: byteCount, isReserved: false) else {
-      throw .refused(SystemError.outOfMemory)
-    }
-    return (outer, memory)
+  private func bounce(for blocks: ByteRange) async throws(DiskError) -> AlignedMemory {
+    guard let byteCount = Int(exactly: blocks.byteCount),
+      let memory = await bounceBuffers.acquire(byteCount: byteCount, isReserved: false)
+    else { throw .refused(SystemError.outOfMemory) }
+    return memory
   }
 }

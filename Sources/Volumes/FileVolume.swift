@@ -13,7 +13,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   package typealias VolumeDisk = ServingMachine.MachineDisk
 
   package let traits: VolumeTraits
-  let disk: VolumeDisk
+  let disk: WatchedDisk<VolumeDisk, ServingMachine>
   let machine: ServingMachine
   /// The disk's block, 1 for any byte: what is no multiple of it needs the blocks around it.
   let alignment: UInt64
@@ -42,7 +42,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   package init(
     disk: VolumeDisk, byteCount: UInt64, kind: String, isReadOnly: Bool, machine: ServingMachine
   ) {
-    self.disk = disk
+    self.disk = WatchedDisk(disk, machine: machine)
     self.machine = machine
     alignment = UInt64(disk.properties.alignmentBytes)
     precondition(byteCount % alignment == 0)
@@ -61,6 +61,8 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
     return .optimal
   }
+
+  package var oldestOperationNanoseconds: UInt64? { disk.oldestNanoseconds }
 
   // MARK: Reading and writing
 
@@ -83,24 +85,33 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(VolumeError) {
     try checkWritable()
-    if !range.isEmpty {
-      // A write to the very end would hide a truncation from the check behind it.
-      if range.endBytes == traits.byteCount { try checkSize() }
-      do throws(DiskError) {
-        if isDirectlyTransferable(range, buffer) {
-          let reservation = await reservations.reserve(range, isExclusive: false)
-          defer { reservations.release(reservation) }
-          try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
-        } else {
-          try await writeAround(range, from: buffer)
-        }
-      } catch {
-        throw noteWriteError(error, range)
-      }
-      try checkSize()
-      try checkWritable()
-    }
+    if !range.isEmpty { try await writeReserved(range, from: buffer) }
     if durably { try await flush() }
+  }
+
+  private func writeReserved(
+    _ range: ByteRange, from buffer: IOBuffer
+  ) async throws(VolumeError) {
+    let isDirect = isDirectlyTransferable(range, buffer)
+    guard let blocks = isDirect ? range : range.alignedOutside(alignment) else {
+      throw .inputOutput(reason: "a range beyond what a disk can have")
+    }
+    let reservation = await reservations.reserve(blocks, isExclusive: !isDirect)
+    defer { reservations.release(reservation) }
+    // It may have waited long.
+    try checkWritable()
+    do throws(DiskError) {
+      if isDirect {
+        try checkSizeBeforeWriting(range)
+        try await disk.write(at: range.offsetBytes, from: buffer.prefix(Int(range.byteCount)))
+      } else {
+        try await writeAround(range, in: blocks, from: buffer)
+      }
+    } catch {
+      throw noteWriteError(error, range)
+    }
+    try checkSize()
+    try checkWritable()
   }
 
   package func flush() async throws(VolumeError) {
@@ -188,11 +199,20 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   /// Clears with nobody writing there meanwhile: a client that trims a block and writes it in the
   /// same breath (fio's trimwrite does) expects to find what it wrote.
   private func clear(_ range: ByteRange, _ mode: ClearMode) async throws(DiskError) {
-    guard !range.isEmpty else { return }
-    let reservation = await reservations.reserve(range, isExclusive: true)
-    defer { reservations.release(reservation) }
-    try await disk.clear(range, mode: mode)
+    var offset = range.offsetBytes
+    while offset < range.endBytes {
+      let end = min(offset + Self.clearByteCountMax, range.endBytes)
+      let part = ByteRange(from: offset, to: end)
+      let reservation = await reservations.reserve(part, isExclusive: true)
+      defer { reservations.release(reservation) }
+      try await disk.clear(part, mode: mode)
+      offset = end
+    }
   }
+
+  /// Some disks clear no faster than they write: one call must not take so long that the disk
+  /// looks stuck, nor keep the writes to the range waiting all the while.
+  private static var clearByteCountMax: UInt64 { 256 << 20 }
 
   private func writeZeroBytes(_ range: ByteRange) async throws(VolumeError) {
     guard !range.isEmpty else { return }
@@ -283,6 +303,18 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
   }
 
+  /// A write to the very end would hide a truncation from the check behind it.
+  ///
+  /// To be called right before the write: what it has to wait for may take long.
+  func checkSizeBeforeWriting(_ range: ByteRange) throws(DiskError) {
+    guard range.endBytes == traits.byteCount, !disk.properties.isBlockDevice else { return }
+    switch disk.currentByteCount() {
+    case .success(let byteCount):
+      if byteCount < traits.byteCount { throw .endedEarly(atBytes: byteCount) }
+    case .failure(let error): throw .refused(error)
+    }
+  }
+
   private func stopBecauseTruncated(to byteCount: UInt64) {
     readsAreStopped = true
     fail(
@@ -305,6 +337,10 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
   }
 
   private func noteWriteError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
+    if case .endedEarly(let atBytes) = error, !disk.properties.isBlockDevice {
+      stopBecauseTruncated(to: atBytes)
+      return .stopped
+    }
     if error.isNoSpace {
       noSpaceCount += 1
       noteTrouble(

@@ -7,6 +7,7 @@ package import Units
 package final class MemoryVolume: Volume {
   package let traits: VolumeTraits
   package private(set) var health = VolumeHealth.optimal
+  package var oldestOperationNanoseconds: UInt64? { nil }
   private let memory: AlignedMemory
   /// A bit for each 4 KiB page: it has been written since it was last given back.
   private var writtenPages: [UInt64]

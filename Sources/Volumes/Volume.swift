@@ -14,13 +14,18 @@ package protocol Volume: AnyObject, SendableMetatype {
   /// How it is now. Never waits.
   var health: VolumeHealth { get }
 
+  /// When the oldest operation that what lies below has not answered was handed to it; nil when
+  /// there is none. Never waits.
+  var oldestOperationNanoseconds: UInt64? { get }
+
   /// Fills `buffer` with the bytes of the range; as long as the range.
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError)
 
   /// Writes `buffer` to the range. With `durably`, returns when it would survive power loss.
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(VolumeError)
 
-  /// Makes every write that has returned durable, those that returned while this waited included.
+  /// Makes durable every write that had returned when this was called, and those that returned
+  /// while it waited for an earlier flush to end.
   func flush() async throws(VolumeError)
 
   /// Gives space back where that is possible. The range reads as zeros or as before afterwards.

@@ -19,7 +19,7 @@ func fuzzServer(_ data: UnsafePointer<UInt8>?, _ byteCount: Int) -> CInt {
     }
     try world.simulation.runUntilQuiet()
   } catch {
-    fatalError("\(error)")
+    preconditionFailure("\(error)")
   }
   return 0
 }

@@ -98,4 +98,66 @@ struct StuckDiskTests {
       #expect(await site.server.status().health == .optimal)
     }
   }
+
+  @Test("a long WRITE_ZEROES on a slow disk that answers all the time is no sign of a stuck one")
+  func longWriteZeroes() throws {
+    let (site, below) = fileSite(byteCount: 256 << 20, conditions: smoothConditions)
+    below.medium.canPunchHoles = false
+    below.medium.canZeroRanges = false
+    below.disk.latency = DiskLatency(
+      shortestNanoseconds: 400_000_000, longestNanoseconds: 400_000_000, slowPerMillion: 0)
+    try site.run {
+      let client = try await site.connect()
+      let request = TestRequest(TestRequest.writeZeroes, 0, 256 << 20)
+      #expect(try await client.perform(request).error == 0)
+      #expect(site.simulation.nowNanoseconds > 60 * second)
+      #expect(await site.server.status().health == .optimal)
+    }
+  }
+
+  @Test("many small writes to one block of a slow disk are no sign of a stuck one")
+  func manySmallWrites() throws {
+    let (site, below) = fileSite(conditions: smoothConditions)
+    below.disk.latency = DiskLatency(
+      shortestNanoseconds: 300_000_000, longestNanoseconds: 300_000_000, slowPerMillion: 0)
+    try site.run {
+      let client = try await site.connect()
+      let cookies = (0..<128).map { client.submit(.write(UInt64($0) * 32, filled(32, 1))) }
+      for cookie in cookies { #expect(try await client.reply(to: cookie).error == 0) }
+      #expect(site.simulation.nowNanoseconds > 60 * second)
+      #expect(await site.server.status().health == .optimal)
+    }
+  }
+
+  @Test(
+    "P9: more requests than slots while the disk is stuck: each is answered within a bound")
+  func slotsAllStuck() throws {
+    let (site, below) = fileSite(
+      conditions: smoothConditions, testOptions { $0.requestsPerConnectionMax = 4 })
+    try site.run {
+      let client = try await site.connect()
+      below.disk.isStuck = true
+      for index in 0..<8 { client.submit(.write(UInt64(index) * 4096, filled(4096, 1))) }
+      #expect(await site.happens(within: 400 * second) { $0.writes.errorCount == 8 })
+      below.disk.release()
+    }
+  }
+
+  @Test(
+    "P9: all buffers held by a stuck disk: another client is answered within a bound")
+  func buffersAllStuck() throws {
+    let (site, below) = fileSite(
+      conditions: smoothConditions, testOptions { $0.bytesMax = 1 << 20 })
+    try site.run {
+      let holder = try await site.connect()
+      let other = try await site.connect()
+      below.disk.isStuck = true
+      let write = holder.submit(.write(0, filled(1 << 20, 1)))
+      #expect(await site.happens { $0.oldestRequestNanoseconds > 0 })
+      other.submit(TestRequest(TestRequest.read, 0, 512 << 10))
+      #expect(try await holder.reply(to: write).error == Wire.inputOutput)
+      #expect(await site.happens(within: 400 * second) { $0.reads.errorCount == 1 })
+      below.disk.release()
+    }
+  }
 }

@@ -16,8 +16,9 @@ extension FileOpeningError {
     case .empty:
       "\(path) is empty: nothing to serve. Remove it and give --size, or run 'truncate -s SIZE'"
     case .inUse:
-      "\(path) is being served by another process, or the writes of one that was killed are "
-        + "still under way: see 'ashlar status', or try again"
+      "\(path) is in use: served by another process (see 'ashlar status'), mounted or part of "
+        + "another device (see 'lsblk'), or the writes of a process that was killed are still "
+        + "under way (try again)"
     case .directNotPossible:
       "\(path) cannot be opened for direct I/O with its file system and size: leave --direct out"
     case .earlierWritesLost(let error):
