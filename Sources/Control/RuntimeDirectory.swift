@@ -96,6 +96,12 @@ package struct RuntimeDirectory: Equatable, Sendable {
     try socketPath(name, "control")
   }
 
+  /// The file by which a server holds its name.
+  package func lockPath(_ name: String) throws(RuntimeDirectoryError) -> String {
+    try checkName(name)
+    return "\(path)/\(name).lock"
+  }
+
   /// The record of where the device is attached.
   package func attachRecordPath(_ name: String) throws(RuntimeDirectoryError) -> String {
     try checkName(name)

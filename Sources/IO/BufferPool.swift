@@ -21,7 +21,7 @@ package final class BufferPool {
   private struct Waiter {
     let byteCount: Int
     // Safe: resumed once, when it is taken out of the list.
-    let continuation: UnsafeContinuation<Void, Never>
+    let continuation: UnsafeContinuation<Bool, Never>
   }
 
   package init(byteCountMax: Int) {
@@ -49,17 +49,19 @@ package final class BufferPool {
   ///   - byteCount: at most 64 MiB.
   ///   - isReserved: true for the small share that each connection may always have, so that those
   ///     who hold the rest and do not move cannot stop the others. Give back with the same value.
-  /// - Returns: nil when the machine is out of memory.
+  /// - Returns: nil when the machine is out of memory, or the wait was cancelled.
   package func acquire(byteCount: Int, isReserved: Bool) async -> AlignedMemory? {
     guard let size = Self.size(for: byteCount) else { return nil }
     if !isReserved {
       let mustWait = !waiting.isEmpty || byteCountShared + size > byteCountMax
       if mustWait {
-        // Safe: resumed once, by `admitWaiters`, which also counts the bytes.
-        unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+        // Safe: resumed once, by `admitWaiters`, which also counts the bytes, or `cancelWaiters`.
+        let isAdmitted = unsafe await withUnsafeContinuation {
+          (continuation: UnsafeContinuation<Bool, Never>) in
           unsafe waiting.append(Waiter(byteCount: size, continuation: continuation))
           admitWaiters()
         }
+        guard isAdmitted else { return nil }
       } else {
         byteCountShared += size
       }
@@ -110,7 +112,16 @@ package final class BufferPool {
       }
       byteCountShared += first.byteCount
       waiting.removeFirst()
-      unsafe first.continuation.resume()
+      unsafe first.continuation.resume(returning: true)
     }
+  }
+
+  /// Lets everybody who waits go without a buffer.
+  ///
+  /// For when those who hold the buffers will not give them back.
+  package func cancelWaiters() {
+    let cancelled = waiting
+    waiting.removeAll()
+    for waiter in cancelled { unsafe waiter.continuation.resume(returning: false) }
   }
 }

@@ -60,7 +60,8 @@ final class Connection<Stream: ByteStream> {
 
   init?(number: Int, stream: Stream, slotCountMax: Int, nowNanoseconds: UInt64) {
     guard let received = AlignedMemory(byteCount: Self.receiveByteCount),
-      let slotHeaders = AlignedMemory(byteCount: slotCountMax * RequestSlot.headerByteCount)
+      let slotHeaders = AlignedMemory(
+        byteCount: (slotCountMax + 1) * RequestSlot.headerByteCount)
     else { return nil }
     self.number = number
     self.stream = stream

@@ -42,6 +42,7 @@ extension NBDServer {
   ) async -> Bool {
     let payloadByteCount = command == .write ? Int(request.byteCount) : 0
     guard !isStopping else { return await refuse(request, .shutdown, on: connection) }
+    guard !deviceIsStuck else { return await refuse(request, .inputOutput, on: connection) }
     let slot = await vacantSlot(of: connection)
     begin(request, command, in: slot, of: connection)
     if request.byteCount == 0 && command != .flush {
@@ -53,7 +54,7 @@ extension NBDServer {
     if bufferByteCount > 0 {
       guard await acquirePayload(bufferByteCount, for: slot, of: connection) else {
         let isDropped = await dropPayload(payloadByteCount, of: connection)
-        answer(slot, of: connection, error: .noMemory)
+        answer(slot, of: connection, error: deviceIsStuck ? .inputOutput : .noMemory)
         return isDropped
       }
     }
@@ -64,8 +65,8 @@ extension NBDServer {
       }
     }
     // The wait for a slot, a buffer or the payload may have been long.
-    guard !isStopping else {
-      answer(slot, of: connection, error: .shutdown)
+    guard !isStopping && !deviceIsStuck else {
+      answer(slot, of: connection, error: isStopping ? .shutdown : .inputOutput)
       return true
     }
     servingCount += 1
@@ -119,7 +120,9 @@ extension NBDServer {
 
   private func vacantSlot(of connection: ServedConnection) async -> RequestSlot {
     // Each connection may always have one request: those who hold the rest cannot stop it.
-    while requestsInFlight >= options.requestsMax && connection.requestsInFlight > 0 {
+    while requestsInFlight >= options.requestsMax && connection.requestsInFlight > 0
+      && !deviceIsStuck
+    {
       receiversWaiting.append(connection.number)
       // Safe: resumed once, by `release`.
       unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
@@ -128,7 +131,9 @@ extension NBDServer {
     }
     while true {
       if let slot = connection.vacantSlots.popLast() { return slot }
-      if connection.slots.count < options.requestsPerConnectionMax {
+      // A stuck device keeps its slots: one more answers in their place.
+      let countMax = options.requestsPerConnectionMax + (deviceIsStuck ? 1 : 0)
+      if connection.slots.count < countMax {
         return makeSlot(of: connection)
       }
       await waitForVacancy(of: connection)
@@ -162,8 +167,10 @@ extension NBDServer {
     while connection.bytesInFlight > 0
       && connection.bytesInFlight + size > options.bytesPerConnectionMax
     {
+      guard !deviceIsStuck else { return false }
       await waitForVacancy(of: connection)
     }
+    guard !deviceIsStuck else { return false }
     let isReserved =
       connection.reservedBytesInFlight + size <= ServerOptions.reservedByteCount
     connection.bytesInFlight += size

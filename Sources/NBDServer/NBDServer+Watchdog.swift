@@ -56,7 +56,18 @@ extension NBDServer {
       }
     }
     guard stuckCount > 0 else { return }
+    stopWaitingForDevice()
     logRarely(.error, "\(stuckCount) requests were given up: \(describe(.stopped))")
+  }
+
+  /// Lets go whoever waits for a slot or a buffer that the device will not give back.
+  private func stopWaitingForDevice() {
+    deviceIsStuck = true
+    for number in connections.keys.sorted() {
+      connections[number]?.vacancy.signal()
+      connections[number]?.budgetArrival.signal()
+    }
+    buffers.cancelWaiters()
   }
 
   private var requestLimit: UInt64 { options.requestNanoseconds }

@@ -48,6 +48,10 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
 
   /// Requests that the volume has.
   var servingCount = 0
+  /// The device does not answer and has been stopped.
+  ///
+  /// What it holds will not come back, so nobody waits for that any more: requests are refused.
+  var deviceIsStuck = false
   /// The watchdog, waiting for something to watch.
   var watchdogRest = WaitPoint()
   var watchdogIsStarted = false
@@ -192,9 +196,10 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     if let reason = connection.endReason {
       logRarely(.notice, "client \(connection.stream.peerDescription): \(reason)")
     }
+    // First out of everybody's sight: its descriptor's number may be used anew once it is closed.
+    connections[number] = nil
     connection.stream.shutdown()
     await connection.stream.close()
-    connections[number] = nil
     // A burst of large requests must not keep its memory for ever.
     if connections.isEmpty { buffers.freeIdle(downTo: 1 << 20) }
     connectionEnded()

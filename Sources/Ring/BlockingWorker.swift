@@ -24,6 +24,11 @@ actor BlockingWorker {
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
   private nonisolated unowned let machine: RingMachine
+  /// Even a pipe that the kernel has cut to one page holds so many pointers.
+  private static let callCountMax = 256
+  private var callsUnderWay = 0
+  // Safe: each is resumed once, when it is taken out.
+  private var turnWaiters = unsafe [UnsafeContinuation<Void, Never>]()
   private var requestPipe: Int32 = -1
   private var resultPipe: Int32 = -1
 
@@ -41,10 +46,21 @@ actor BlockingWorker {
     let call = UnsafeMutablePointer<Call>.allocate(capacity: 1)
     unsafe call.initialize(
       to: Call(kind: forHole ? .seekHole : .seekData, descriptor: descriptor, offset: offset))
+    // A pipe holds some thousand pointers; the loop must never meet a full one.
+    while callsUnderWay >= Self.callCountMax { await waitForTurn() }
+    callsUnderWay += 1
     await hand(UInt(bitPattern: call), to: requestPipe)
+    callsUnderWay -= 1
+    if unsafe !turnWaiters.isEmpty { unsafe turnWaiters.removeFirst().resume() }
     let result = unsafe call.pointee.result
     unsafe call.deallocate()
     return result
+  }
+
+  private func waitForTurn() async {
+    unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+      unsafe turnWaiters.append(waiter)
+    }
   }
 
   /// Suspends until the worker has handed the call at `address` back.

@@ -151,9 +151,14 @@ enum FileOpening {
     // O_EXCL without O_CREAT claims a block device: the kernel refuses one that is mounted, swap or
     // part of another device, and refuses to mount it meanwhile. Files are not affected.
     let access = options.isReadOnly ? O_RDONLY : O_RDWR | O_EXCL
+    // O_NONBLOCK: a pipe would wait here for its other end, only to be refused afterwards.
     // Safe: the path lives until the call returns.
-    let existing = unsafe ashlar_open(path, access, 0)
-    if existing >= 0 { return (existing, false) }
+    let existing = unsafe ashlar_open(path, access | O_NONBLOCK, 0)
+    if existing >= 0 {
+      let flags = ashlar_get_flags(existing)
+      _ = ashlar_set_flags(existing, flags & ~O_NONBLOCK)
+      return (existing, false)
+    }
     let error = SystemError.last
     if error.number == EBUSY { throw .inUse }
     guard error.number == ENOENT else { throw .refused(operation: "open", error) }

@@ -9,11 +9,11 @@ package final class RingListener: StreamListener, @unchecked Sendable {
   private let descriptor: Int32
   private let machine: RingMachine
   /// The socket file to remove when it is ours.
-  private let ownPath: String?
+  private let ownPath: SocketFile?
   private var pendingAccept: UInt64 = 0
   private var isStopped = false
 
-  init(descriptor: Int32, localDescription: String, ownPath: String?, machine: RingMachine) {
+  init(descriptor: Int32, localDescription: String, ownPath: SocketFile?, machine: RingMachine) {
     self.descriptor = descriptor
     self.localDescription = localDescription
     self.ownPath = ownPath
@@ -51,7 +51,7 @@ package final class RingListener: StreamListener, @unchecked Sendable {
   package func close() async {
     stop()
     _ = Glibc.close(descriptor)
-    if let ownPath { unsafe _ = unlink(ownPath) }
+    ownPath?.remove()
   }
 }
 
@@ -87,7 +87,8 @@ extension RingMachine {
   ) throws(ListenError) -> RingListener {
     let descriptor = try SocketOpening.listenUnix(path, mode: mode)
     return RingListener(
-      descriptor: descriptor, localDescription: "unix:\(path)", ownPath: path, machine: self)
+      descriptor: descriptor, localDescription: "unix:\(path)", ownPath: SocketFile(path),
+      machine: self)
   }
 
   /// Listens on every address that `host` and `port` stand for.
@@ -124,4 +125,28 @@ package enum ListenError: Error, Equatable, Sendable {
   /// The name or port is unknown; the resolver's words.
   case unresolved(String)
   case refused(operation: String, SystemError)
+}
+
+/// A socket's file, told from another that has taken its place.
+struct SocketFile {
+  private let path: String
+  private let identity: (device: dev_t, inode: ino_t)?
+
+  init(_ path: String) {
+    self.path = path
+    identity = Self.identity(of: path)
+  }
+
+  /// Removes the file unless it is somebody else's by now.
+  func remove() {
+    guard let identity, let current = Self.identity(of: path), current == identity else { return }
+    unsafe _ = unlink(path)
+  }
+
+  private static func identity(of path: String) -> (device: dev_t, inode: ino_t)? {
+    var status = stat()
+    // Safe: `status` lives until the call returns.
+    guard unsafe lstat(path, &status) == 0 else { return nil }
+    return (status.st_dev, status.st_ino)
+  }
 }

@@ -49,6 +49,8 @@ enum SocketOpening {
     guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notSocket }
     let probe = try makeSocket(AF_UNIX)
     defer { close(probe) }
+    // A hung server's full backlog must not hang us, too.
+    _ = ashlar_set_flags(probe, O_NONBLOCK)
     let length = socklen_t(MemoryLayout<sockaddr_un>.size)
     // Safe: as above.
     let result = unsafe withSocketAddress(&address) { unsafe connect(probe, $0, length) }

@@ -130,8 +130,7 @@ struct StuckDiskTests {
   }
 
   @Test(
-    "P9: more requests than slots while the disk is stuck: each is answered within a bound",
-    .disabled("the receiver waits without a bound for a slot that a stuck request holds"))
+    "P9: more requests than slots while the disk is stuck: each is answered within a bound")
   func slotsAllStuck() throws {
     let (site, below) = fileSite(
       conditions: smoothConditions, testOptions { $0.requestsPerConnectionMax = 4 })
@@ -145,8 +144,7 @@ struct StuckDiskTests {
   }
 
   @Test(
-    "P9: all buffers held by a stuck disk: another client is answered within a bound",
-    .disabled("the receiver waits without a bound for a buffer that a stuck request holds"))
+    "P9: all buffers held by a stuck disk: another client is answered within a bound")
   func buffersAllStuck() throws {
     let (site, below) = fileSite(
       conditions: smoothConditions, testOptions { $0.bytesMax = 1 << 20 })

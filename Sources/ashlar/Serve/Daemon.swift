@@ -37,14 +37,17 @@ actor Daemon {
   func run() async -> Int32 {
     defer { logWriter.drain(millisecondsMax: 1000) }
     do throws(StartError) {
+      // The name first: a second server of it must neither create a file nor touch a socket.
+      let (directory, lock) = try claimName()
+      defer { lock.release() }
       switch settings.source {
       case .memory(let byteCount):
         guard let volume = MemoryVolume(byteCount: byteCount) else {
           throw StartError("no address space for \(ByteSize.format(byteCount)) of memory")
         }
-        return try await serve(volume)
+        return try await serve(volume, directory)
       case .file(let path, let options):
-        return try await serve(try await openFile(path, options))
+        return try await serve(try await openFile(path, options), directory)
       }
     } catch {
       Complaint.print(command: "serve", error.message)
@@ -68,21 +71,42 @@ actor Daemon {
     }
   }
 
-  private func serve<Served: Volume>(_ volume: sending Served) async throws(StartError) -> Int32 {
-    let traits = volume.traits
+  private func claimName() throws(StartError) -> (RuntimeDirectory, NameLock) {
+    let name = settings.server.name
     let directory: RuntimeDirectory
-    let controlPath: String
+    let path: String
     do throws(RuntimeDirectoryError) {
       directory = try RuntimeDirectory.created()
+      path = try directory.lockPath(name)
+    } catch {
+      throw StartError(error.description)
+    }
+    let lock: NameLock?
+    do throws(SystemError) {
+      lock = try NameLock.take(path)
+    } catch {
+      throw StartError("cannot lock \(path): \(error)")
+    }
+    guard let lock else {
+      throw StartError(
+        "a device called '\(name)' is already being served: see 'ashlar status \(name)', or choose "
+          + "another --name")
+    }
+    return (directory, lock)
+  }
+
+  private func serve<Served: Volume>(
+    _ volume: sending Served, _ directory: RuntimeDirectory
+  ) async throws(StartError) -> Int32 {
+    let traits = volume.traits
+    let controlPath: String
+    do throws(RuntimeDirectoryError) {
       controlPath = try directory.controlSocketPath(settings.server.name)
     } catch {
       throw StartError(error.description)
     }
-    // The control socket first: it is what makes the name ours.
     let controlListener = try listenUnix(
-      controlPath, mode: 0o600,
-      inUse: "a device called '\(settings.server.name)' is already being served: see "
-        + "'ashlar status \(settings.server.name)', or choose another --name")
+      controlPath, mode: 0o600, inUse: "somebody else listens at \(controlPath)")
     let listeners: [RingListener]
     do throws(StartError) {
       listeners = try openListeners(directory)
