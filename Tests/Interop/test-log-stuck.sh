@@ -4,11 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 
 mkfifo "$WORK/log"
-sleep 600 <"$WORK/log" & reader=$!           # holds the pipe open and never reads
-on_exit 'kill $reader 2>/dev/null || true'
+# shellcheck disable=SC2217  # it holds the pipe open and never reads
+sleep 600 <"$WORK/log" & reader=$!
+on_exit "kill $reader 2>/dev/null || true"
 truncate -s 16M "$DATA/disk.img"
 "$ASHLAR" serve --file "$DATA/disk.img" --name disk --handshake-timeout 1s 2>"$WORK/log" & server=$!
-on_exit 'kill -9 $server 2>/dev/null || true'
+on_exit "kill -9 $server 2>/dev/null || true"
 for _ in {1..100}; do [[ -S $ASHLAR_RUNTIME_DIR/disk.sock ]] && break; sleep 0.05; done
 # Fill the pipe: each client that breaks the protocol is a line. 20 lines in 10 s are written, so the
 # pipe is made small first.
