@@ -100,7 +100,10 @@ final class FakeStream: ByteStream, @unchecked Sendable {
   func receiveSome(into pieces: ScatterList) async -> Int32 {
     precondition(!isClosed && pieces.pieceCount == 1)
     while incoming.isEmpty, !hasEnded, !isShutDown {
-      await withCheckedContinuation { reader = $0 }
+      await withCheckedContinuation { waiter in
+        // Others may have run since the condition was looked at: again, where none can.
+        if incoming.isEmpty, !hasEnded, !isShutDown { reader = waiter } else { waiter.resume() }
+      }
     }
     if isShutDown { return -ECONNRESET }
     let piece = pieces.piece(0)
@@ -112,7 +115,11 @@ final class FakeStream: ByteStream, @unchecked Sendable {
 
   func sendSome(from pieces: ScatterList) async -> Int32 {
     precondition(!isClosed)
-    while chunkByteCount == 0, !isShutDown { await withCheckedContinuation { writer = $0 } }
+    while chunkByteCount == 0, !isShutDown {
+      await withCheckedContinuation { waiter in
+        if chunkByteCount == 0, !isShutDown { writer = waiter } else { waiter.resume() }
+      }
+    }
     if isShutDown { return -EPIPE }
     let piece = pieces.piece(0)
     let count = min(piece.byteCount, chunkByteCount)
@@ -162,7 +169,11 @@ final class FakeListener: StreamListener, @unchecked Sendable {
   }
 
   func acceptOnce() async -> Result<FakeStream, SystemError> {
-    while waiting.isEmpty, !isStopped { await withCheckedContinuation { acceptor = $0 } }
+    while waiting.isEmpty, !isStopped {
+      await withCheckedContinuation { waiter in
+        if waiting.isEmpty, !isStopped { acceptor = waiter } else { waiter.resume() }
+      }
+    }
     if isStopped { return .failure(SystemError(ECANCELED)) }
     return waiting.removeFirst()
   }
