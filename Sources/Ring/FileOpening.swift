@@ -157,6 +157,11 @@ enum FileOpening {
     if existing >= 0 {
       let flags = ashlar_get_flags(existing)
       _ = ashlar_set_flags(existing, flags & ~O_NONBLOCK)
+      // The ring polls a file that may not be one before its first transfer, and a FUSE file system
+      // asks its daemon for that once. Better here than later, on the loop, with the daemon hung.
+      var question = pollfd(fd: existing, events: Int16(POLLIN | POLLOUT), revents: 0)
+      // Safe: one element, which lives until the call returns.
+      unsafe _ = poll(&question, 1, 0)
       return (existing, false)
     }
     let error = SystemError.last

@@ -315,6 +315,14 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     }
   }
 
+  /// An operation met the end of the file, somewhere before what it asked for.
+  private func noteTruncation(endedAtBytes: UInt64) {
+    guard case .success(let byteCount) = disk.currentByteCount() else {
+      return stopBecauseTruncated(to: endedAtBytes)
+    }
+    stopBecauseTruncated(to: min(byteCount, endedAtBytes))
+  }
+
   private func stopBecauseTruncated(to byteCount: UInt64) {
     readsAreStopped = true
     fail(
@@ -326,7 +334,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
 
   private func noteReadError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
     if case .endedEarly(let atBytes) = error, !disk.properties.isBlockDevice {
-      stopBecauseTruncated(to: atBytes)
+      noteTruncation(endedAtBytes: atBytes)
       return .stopped
     }
     readErrorCount += 1
@@ -338,7 +346,7 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
 
   private func noteWriteError(_ error: DiskError, _ range: ByteRange) -> VolumeError {
     if case .endedEarly(let atBytes) = error, !disk.properties.isBlockDevice {
-      stopBecauseTruncated(to: atBytes)
+      noteTruncation(endedAtBytes: atBytes)
       return .stopped
     }
     if error.isNoSpace {

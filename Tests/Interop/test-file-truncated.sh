@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Another program truncates the served file: what was acknowledged beyond the new end comes back as
-# an error, never as zeros, also after a write beyond the end; the rest stays readable; the status
+# an error, never as zeros, also after a write beyond the end; the device stops; the status
 # says failed, why, and what to do. Direct and buffered files. Promises P4, P8.
 . "$(dirname "$0")/lib.sh"
 . "$HERE/kill9.sh"

@@ -25,10 +25,10 @@ let serveCommand = Command(
       "direct", "on|off", help: "pass the page cache by; default: on where the file system can"),
     Option("memory", "SIZE", help: "serve memory, forgotten at the end"),
     Option("name", "NAME", help: "the device's name; default: from the file's name, or 'memory'"),
-    Option("description", "TEXT", default: "", help: "shown to clients that list exports"),
+    Option("description", "TEXT", help: "shown to clients that list exports"),
     Option(
       "listen", "ADDRESS", isRepeatable: true,
-      help: "unix:PATH or tcp:HOST:PORT; may be repeated"),
+      help: "unix:PATH or tcp:HOST:PORT, in the place of NAME.sock"),
     Option(
       "socket-mode", "MODE", default: "0600", help: "permission bits of unix sockets, octal"),
     .flag(
@@ -142,12 +142,13 @@ struct ServeSettings: Sendable {
       name = try defaultName(of: source)
     }
     var server = ServerOptions(name: name)
-    server.description = try options.required(
+    let description = try options.value(
       "description",
       as: Conversion { text in
         text.utf8.count <= 4096 && !text.utf8.contains(0)
           ? .success(text) : .failure(UsageError("is longer than 4096 bytes or holds a zero byte"))
       })
+    if let description { server.description = description }
     server.connectionCountMax = try options.required(
       "max-connections", as: .integer(in: 1...10_000))
     server.requestsPerConnectionMax = try options.required(
