@@ -51,7 +51,8 @@ package enum ListenAddress: Equatable, Sendable, CustomStringConvertible {
       portText = parts.count == 2 ? parts[1] : nil
     }
     guard let portText else {
-      guard !host.isEmpty else { throw .noHost }
+      // A number alone is meant as a port, and would be read as the address 0.0.x.y.
+      guard !host.allSatisfy(\.isWholeNumber) else { throw .noHost }
       return .tcp(host: String(host), port: defaultPort)
     }
     guard let port = UInt16(portText) else { throw .badPort(String(portText)) }
@@ -76,7 +77,7 @@ package enum ListenAddressError: Error, Equatable, Sendable, CustomStringConvert
     case .pathTooLong(let byteCount):
       "has a path of \(byteCount) bytes; a unix socket's path takes "
         + "\(ListenAddress.unixPathByteCountMax) at most: choose a shorter one"
-    case .noHost: "has neither host nor port: write tcp:HOST:PORT"
+    case .noHost: "has no host: write tcp:HOST:PORT"
     case .unclosedBracket: "lacks the ']' behind the IPv6 address"
     case .bareIPv6: "has an IPv6 address without brackets: write tcp:[ADDRESS]:PORT"
     case .badPort(let text): "has the port '\(text)', which is not a number from 0 to 65535"

@@ -1,7 +1,7 @@
 package import IO
 import Glibc
 
-/// The folder that holds a host's sockets and records: `NAME.sock`, `NAME.control`, `NAME.attach`.
+/// The folder that holds a host's sockets, locks and records.
 ///
 /// `$ASHLAR_RUNTIME_DIR`; else `/run/ashlar` for root, `$XDG_RUNTIME_DIR/ashlar` for a user,
 /// `/tmp/ashlar-UID` for a user without one. Whoever can write to it can put his own sockets in
@@ -168,13 +168,14 @@ package enum RuntimeDirectoryError: Error, Equatable, Sendable, CustomStringConv
       "cannot read the runtime directory \(path): \(error); set ASHLAR_RUNTIME_DIR to the folder "
         + "the server uses"
     case .notAFolder(let path):
-      "\(path) is not a folder: remove it, or set ASHLAR_RUNTIME_DIR to a folder of your own"
+      "the runtime directory \(path) is not a folder: set ASHLAR_RUNTIME_DIR to a folder of your own"
     case .wrongOwner(let path, let owner, let user):
       "the runtime directory \(path) belongs to user \(owner), not to user \(user) as it must: "
         + "set ASHLAR_RUNTIME_DIR to a folder of your own"
     case .tooOpen(let path, let mode):
       "the runtime directory \(path) has mode \(String(mode, radix: 8)), so that others could "
-        + "replace the sockets in it: run 'chmod 700 \(path)', or set ASHLAR_RUNTIME_DIR"
+        + "replace the sockets in it: set ASHLAR_RUNTIME_DIR to a folder that only you may write to, "
+        + "or take the others' permissions away, if it is Ashlar's alone"
     case .invalidName(let name): "'\(name)' \(deviceNameRule)"
     case .socketPathTooLong(let path):
       "the socket path \(path) has \(path.utf8.count) bytes, and the kernel takes "

@@ -13,8 +13,8 @@ enum StatusCommand {
       "Shows state, cause and action first, then the device, its clients, and what was asked of "
         + "it. Without NAME it shows every device of the runtime directory. A server that does not "
         + "answer within 2 seconds is said not to.",
-      "With --check the exit code tells: 0 optimal, 1 degraded or working (stopping counts), "
-        + "2 failed or not answering, 3 not running; of several devices the worst counts.",
+      "With --check the exit code tells: 0 optimal, 1 impaired or stopping, 2 failed "
+        + "or not answering, 3 not running; of several devices the worst counts.",
     ],
     operands: [Operand("NAME", isRequired: false, help: "only this device")],
     options: [
@@ -49,7 +49,8 @@ enum StatusCommand {
     if options.flag("json") {
       wasPrinted = Terminal.output.write(json(sightings) + "\n")
     } else if options.flag("check") {
-      wasPrinted = Terminal.output.write(sightings.map(checkLine).joined())
+      wasPrinted = Terminal.output.write(
+        sightings.isEmpty ? nothing : sightings.map(checkLine).joined())
     } else {
       wasPrinted = Terminal.output.write(text(sightings, [:], 0))
     }
@@ -130,12 +131,18 @@ enum StatusCommand {
     _ elapsedNanoseconds: UInt64
   ) -> String {
     guard !sightings.isEmpty else {
-      return "no device is served: 'ashlar serve --help' says how to start one\n"
+      return nothing
     }
     return sightings.map { sighting in
       StatusText.describe(
         sighting, previous: previous[sighting.name], elapsedNanoseconds: elapsedNanoseconds)
     }.joined(separator: "\n")
+  }
+
+  /// Names the folder, because another user's devices are in another one.
+  private static var nothing: String {
+    let (path, _) = RuntimeDirectory.location(environment: environmentVariable, userID: geteuid())
+    return "no device is served in \(path): 'ashlar serve --help' says how to start one\n"
   }
 
   private static func json(_ sightings: [DeviceSighting]) -> String {

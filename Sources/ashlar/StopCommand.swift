@@ -29,7 +29,7 @@ enum StopCommand {
     let path: String
     do throws(RuntimeDirectoryError) {
       guard let directory = try RuntimeDirectory.existing() else {
-        return failed(ControlError.notRunning(staleSocket: false).explained(name))
+        return notRunning(name)
       }
       path = try directory.controlSocketPath(name)
       let record = AttachRecord.load(try directory.attachRecordPath(name))
@@ -52,6 +52,7 @@ enum StopCommand {
       }
       return ExitCode.success
     } catch {
+      if case .notRunning = error { return notRunning(name) }
       return failed(error.explained(name))
     }
   }
@@ -109,6 +110,10 @@ enum StopCommand {
     guard deadline.wait(until: { !ProcessFacts.isRunning(processID, startTicks: facts.startTicks) })
     else { throw .stillRunning(processID: processID) }
     Terminal.error.write("ashlar stop: killed process \(processID)\n")
+  }
+
+  private static func notRunning(_ name: String) -> Int32 {
+    failed("\(name) is not running, so nothing was stopped: 'ashlar status' lists what runs")
   }
 
   private static func failed(_ message: String) -> Int32 {

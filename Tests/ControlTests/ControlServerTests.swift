@@ -21,9 +21,13 @@ private final class Stage {
     }
   }
 
-  /// Lets the tasks run until something holds; nothing here waits for real time.
-  func settle(_ condition: () async -> Bool = { false }) async -> Bool {
-    for _ in 0..<10_000 {
+  /// Lets the tasks run until something holds.
+  ///
+  /// The bound in real time is only there to end a test that has failed.
+  func settle(_ condition: () async -> Bool) async -> Bool {
+    let clock = ContinuousClock()
+    let end = clock.now.advanced(by: .seconds(60))
+    while clock.now < end {
       if await condition() { return true }
       await Task.yield()
     }

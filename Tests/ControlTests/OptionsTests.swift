@@ -198,7 +198,7 @@ struct ListenAddressTests {
     arguments: [
       ("", .unknownKind), ("/a", .unknownKind), ("unix:", .noPath), ("unix:a\0b", .noPath),
       ("unix:/" + String(repeating: "a", count: 107), .pathTooLong(byteCount: 108)),
-      ("tcp:", .noHost), ("tcp:*", .noHost), ("tcp:[::1", .unclosedBracket),
+      ("tcp:", .noHost), ("tcp:*", .noHost), ("tcp:10809", .noHost), ("tcp:[::1", .unclosedBracket),
       ("tcp:::1:5", .bareIPv6), ("tcp:a:65536", .badPort("65536")), ("tcp:a:", .badPort("")),
       ("tcp:a:-1", .badPort("-1")), ("tcp:[::1]5", .badPort("5")),
     ] as [(String, ListenAddressError)])

@@ -52,3 +52,11 @@ for size in 4096 4k 4KiB 16M 1G; do
   [[ $(nbdinfo --size "$URI") == "$(numfmt --from=auto "$(sed 's/KiB/Ki/; s/k$/Ki/; s/M$/Mi/; s/G$/Gi/' <<<"$size")")" ]] || fail "--memory $size"
   stop_server
 done
+
+# A start that fails for its sockets has not created the file.
+status=0
+timeout 10 "$ASHLAR" serve --name new --file "$DATA/new.img" --size 1M --listen "unix:$WORK/none/x" \
+  >"$WORK/out" 2>&1 || status=$?
+[[ $status -eq 1 ]] || fail "status $status from a listener in a missing folder"
+[[ ! -e $DATA/new.img ]] || fail "a failed start left the file it had created"
+[[ -z $(ls "$ASHLAR_RUNTIME_DIR") ]] || fail "a failed start left $(ls "$ASHLAR_RUNTIME_DIR")"

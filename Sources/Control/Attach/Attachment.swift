@@ -172,7 +172,9 @@ package struct Attachment {
     } catch {
       throw AttachError(error.description)
     }
-    throw AttachError("\(text) was not attached by ashlar, says \(directory.path)")
+    throw AttachError(
+      "\(text) was not attached by ashlar: \(directory.path) has no record of it; "
+        + "if it was attached with another runtime directory, set ASHLAR_RUNTIME_DIR to that")
   }
 
   /// Refuses when the device is attached already; takes away what an earlier attachment left.

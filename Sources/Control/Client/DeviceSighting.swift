@@ -1,3 +1,5 @@
+import Glibc
+
 /// What can be found out about one device from outside: whether its server answers, and where
 /// it is attached.
 package struct DeviceSighting: Sendable {
@@ -34,7 +36,18 @@ package struct DeviceSighting: Sendable {
       else { throw .unexpectedResponse("no status") }
       server = .answers(report, processID: processID)
     } catch {
-      server = .silent(error)
+      server = .silent(Self.settled(error))
+    }
+  }
+
+  /// The kernel keeps the sockets of a killed server for a moment, and they still take connections.
+  private static func settled(_ error: ControlError) -> ControlError {
+    switch error {
+    case .closed(let processID?), .noAnswer(let processID?):
+      let isGone = kill(processID, 0) != 0 && errno == ESRCH
+      let hasEnded = ProcessFacts(processID: processID)?.hasEnded ?? isGone
+      return hasEnded ? .notRunning(staleSocket: true) : error
+    default: return error
     }
   }
 

@@ -32,7 +32,7 @@
 package enum ExitCode {
   /// It was done; for `status --check`: everything is optimal.
   package static let success: Int32 = 0
-  /// It could not be done; for `status --check`: degraded or working.
+  /// It could not be done; for `status --check`: impaired, or stopping.
   package static let failure: Int32 = 1
   /// `status --check` only: a device has failed, or its server does not answer.
   package static let deviceFailed: Int32 = 2

@@ -11,7 +11,7 @@ enum HelpText {
     text += row("  help", "show this, or the help of a command: \(program.name) help COMMAND", 14)
     text += row("  version", "show the version", 14)
     text += "\nEvery command explains itself with --help.\n"
-    text += "Exit codes: 0 done, 1 failed, 64 wrong command line.\n"
+    text += "Exit codes: 0 done, 1 failed, 64 wrong command line; 'status --check' has more.\n"
     return text
   }
 
@@ -51,7 +51,7 @@ enum HelpText {
     var notes: [String] = []
     if option.isRequired { notes.append("required") }
     if option.isRepeatable { notes.append("may be repeated") }
-    if let text = option.defaultText { notes.append("default \(text)") }
+    if let text = option.defaultText, !text.isEmpty { notes.append("default \(text)") }
     return notes.isEmpty ? option.help : "\(option.help) (\(notes.joined(separator: ", ")))"
   }
 

@@ -40,18 +40,29 @@ actor Daemon {
       // The name first: a second server of it must neither create a file nor touch a socket.
       let (directory, lock) = try claimName()
       defer { lock.release() }
-      switch settings.source {
-      case .memory(let byteCount):
-        guard let volume = MemoryVolume(byteCount: byteCount) else {
-          throw StartError("no address space for \(ByteSize.format(byteCount)) of memory")
-        }
-        return try await serve(volume, directory)
-      case .file(let path, let options):
-        return try await serve(try await openFile(path, options), directory)
+      // Then the sockets: a start that fails must not have created a file.
+      let doors = try await openDoors(directory)
+      do throws(StartError) {
+        return try await serveSource(doors)
+      } catch {
+        for listener in [doors.control] + doors.exports { await listener.close() }
+        throw error
       }
     } catch {
       Complaint.print(command: "serve", error.message)
       return ExitCode.failure
+    }
+  }
+
+  private func serveSource(_ doors: Doors) async throws(StartError) -> Int32 {
+    switch settings.source {
+    case .memory(let byteCount):
+      guard let volume = MemoryVolume(byteCount: byteCount) else {
+        throw StartError("no address space for \(ByteSize.format(byteCount)) of memory")
+      }
+      return await serve(volume, doors)
+    case .file(let path, let options):
+      return await serve(try await openFile(path, options), doors)
     }
   }
 
@@ -61,7 +72,7 @@ actor Daemon {
     do throws(FileOpeningError) {
       let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
       let kind =
-        (disk.properties.isBlockDevice ? "block device " : "file ") + path
+        (disk.properties.isBlockDevice ? "block device " : "file ") + Self.absolute(path)
         + (disk.isDirect ? " (direct)" : " (buffered)")
       return FileVolume(
         disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
@@ -69,6 +80,14 @@ actor Daemon {
     } catch {
       throw StartError(error.explanation(path: path, options: options))
     }
+  }
+
+  /// `path` with the working directory in front, since `status` is read in others; links stay.
+  private static func absolute(_ path: String) -> String {
+    // Safe: getcwd allocates the text, which is copied and freed.
+    guard !path.hasPrefix("/"), let folder = unsafe getcwd(nil, 0) else { return path }
+    defer { unsafe free(folder) }
+    return unsafe "\(String(cString: folder))/\(path)"
   }
 
   private func claimName() throws(StartError) -> (RuntimeDirectory, NameLock) {
@@ -95,34 +114,40 @@ actor Daemon {
     return (directory, lock)
   }
 
-  private func serve<Served: Volume>(
-    _ volume: sending Served, _ directory: RuntimeDirectory
-  ) async throws(StartError) -> Int32 {
-    let traits = volume.traits
+  /// The listening sockets of one server.
+  private struct Doors {
+    let control: RingListener
+    let exports: [RingListener]
+  }
+
+  private func openDoors(_ directory: RuntimeDirectory) async throws(StartError) -> Doors {
     let controlPath: String
     do throws(RuntimeDirectoryError) {
       controlPath = try directory.controlSocketPath(settings.server.name)
     } catch {
       throw StartError(error.description)
     }
-    let controlListener = try listenUnix(
+    let control = try listenUnix(
       controlPath, mode: 0o600, inUse: "somebody else listens at \(controlPath)")
-    let listeners: [RingListener]
     do throws(StartError) {
-      listeners = try openListeners(directory)
+      return Doors(control: control, exports: try openListeners(directory))
     } catch {
-      await controlListener.close()
+      await control.close()
       throw error
     }
+  }
+
+  private func serve<Served: Volume>(_ volume: sending Served, _ doors: Doors) async -> Int32 {
+    let traits = volume.traits
     let server = NBDServer(
       volume: volume, options: limited(settings.server), machine: machine, log: log)
-    for listener in listeners { await server.listen(at: listener) }
+    for listener in doors.exports { await server.listen(at: listener) }
     let control = ControlServer(
-      machine: machine, listener: controlListener,
+      machine: machine, listener: doors.control,
       target: DeviceControl(server: server, daemon: self))
     let controlTask = Task(executorPreference: machine) { await control.run() }
     Task(executorPreference: machine) { await self.stopAtSignal() }
-    announce(traits, listeners)
+    announce(traits, doors.exports)
     await waitForStop()
     unsafe _ = sd_notify(0, "STOPPING=1")
     let complaint = await server.stop()
@@ -132,7 +157,7 @@ actor Daemon {
       log(.error, complaint)
       return ExitCode.failure
     }
-    log(.notice, "\(settings.server.name) is stopped; everything is flushed")
+    log(.notice, "\(settings.server.name) is stopped; \(settings.source.fateAtEnd)")
     return ExitCode.success
   }
 

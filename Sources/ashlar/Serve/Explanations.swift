@@ -10,7 +10,7 @@ extension FileOpeningError {
       "\(path) does not exist: create it, or give --size to have it created"
     case .sizeDiffers(let actual):
       "\(path) exists with \(ByteSize.formatExactly(actual)), not with the --size asked for: "
-        + "leave --size out to serve it as it is"
+        + "if it was cut short, restore it from a copy; if the size is right, leave --size out"
     case .notFileOrDevice:
       "\(path) is neither a regular file nor a block device"
     case .empty:

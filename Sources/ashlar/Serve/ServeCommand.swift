@@ -12,8 +12,8 @@ let serveCommand = Command(
   summary: "serve a block device over NBD",
   usage: ["--file PATH [--size SIZE] [options]", "--memory SIZE [options]"],
   discussion: [
-    "Serves one plain device without redundancy until 'ashlar stop NAME', SIGTERM or SIGINT, "
-      + "then finishes what is in flight, flushes, and ends. Logs to standard error.",
+    "Serves one plain device without redundancy until 'ashlar stop NAME', SIGTERM, SIGINT or "
+      + "SIGHUP, then finishes what is in flight, flushes, and ends. Logs to standard error.",
     "The control socket and, without --listen, the NBD socket are NAME.control and NAME.sock in "
       + "the runtime directory: $ASHLAR_RUNTIME_DIR, or /run/ashlar, or the user's own.",
     "A socket passed by systemd (LISTEN_FDS) is served as well.",
@@ -28,7 +28,7 @@ let serveCommand = Command(
     Option("description", "TEXT", help: "shown to clients that list exports"),
     Option(
       "listen", "ADDRESS", isRepeatable: true,
-      help: "unix:PATH or tcp:HOST:PORT, in the place of NAME.sock"),
+      help: "unix:PATH, or tcp:HOST:PORT with port 10809 when left out"),
     Option(
       "socket-mode", "MODE", default: "0600", help: "permission bits of unix sockets, octal"),
     .flag(
@@ -43,14 +43,14 @@ let serveCommand = Command(
     Option("max-total-bytes", "SIZE", default: "256M", help: "payload memory in all"),
     Option("max-options", "N", default: "32", help: "options in one handshake"),
     Option("max-option-size", "SIZE", default: "64k", help: "data of one handshake option"),
-    Option("handshake-timeout", "TIME", default: "10s", help: "for the whole handshake"),
+    Option("handshake-timeout", "DURATION", default: "10s", help: "for the whole handshake"),
     Option(
-      "stall-timeout", "TIME", default: "60s",
+      "stall-timeout", "DURATION", default: "60s",
       help: "for a client to send a payload or take its replies, plus 1 s a MiB"),
     Option(
-      "request-timeout", "TIME", default: "60s",
+      "request-timeout", "DURATION", default: "60s",
       help: "for the disk to answer; then the device stops and says so"),
-    Option("shutdown-timeout", "TIME", default: "20s", help: "for an orderly end"),
+    Option("shutdown-timeout", "DURATION", default: "20s", help: "for an orderly end"),
   ],
   run: { options throws(UsageError) in
     let settings = try ServeSettings(options)
@@ -78,6 +78,14 @@ struct ServeSettings: Sendable {
   enum Source: Sendable {
     case file(path: String, options: FileOptions)
     case memory(byteCount: UInt64)
+
+    /// What has become of the contents after an orderly end.
+    var fateAtEnd: String {
+      switch self {
+      case .file: "everything is flushed"
+      case .memory: "its contents are forgotten"
+      }
+    }
   }
 
   let source: Source
