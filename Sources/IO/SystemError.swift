@@ -35,8 +35,6 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
 extension SystemError {
   package static var invalidArgument: SystemError { SystemError(EINVAL) }
   package static var outOfMemory: SystemError { SystemError(ENOMEM) }
-  package static var inputOutput: SystemError { SystemError(EIO) }
-  package static var cancelled: SystemError { SystemError(ECANCELED) }
 
   /// The medium below is full, or this user's share of it.
   package var isNoSpace: Bool { number == ENOSPC || number == EDQUOT || number == EFBIG }
@@ -48,6 +46,4 @@ extension SystemError {
 
   /// Too many open files, in the process or the system: it passes when others close theirs.
   package var isOutOfDescriptors: Bool { number == EMFILE || number == ENFILE }
-
-  package var isCancelled: Bool { number == ECANCELED }
 }
