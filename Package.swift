@@ -43,11 +43,14 @@ let package = Package(
     library("Simulator", "Units", "Parity", "IO"),
     library("Volumes", "Units", "IO"),
     library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
+    library("NBDClient", "Units", "NBDWire", "IO"),
     library("Control", "Units", "IO", "Volumes", "NBDServer", "CJansson"),
+    library("Bench", "Units", "Parity", "IO", "NBDWire", "NBDClient", "Control"),
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "Units", "NBDWire", "IO", "Ring", "Volumes", "NBDServer", "Control", "CSystemd",
+        "Units", "NBDWire", "IO", "Ring", "Volumes", "NBDServer", "NBDClient", "Control", "Bench",
+        "CSystemd",
       ],
       swiftSettings: settings),
 
@@ -65,7 +68,13 @@ let package = Package(
       "NBDServerTests", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
       "TestSupport"),
     tests(
+      "NBDClientTests", "NBDClient", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
+      "TestSupport"),
+    tests(
       "ControlTests", "Control", "NBDServer", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
+    tests(
+      "BenchTests", "Bench", "NBDClient", "NBDServer", "Control", "Volumes", "NBDWire", "Parity",
+      "IO", "Units", "Simulator", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )
