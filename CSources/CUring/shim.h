@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 // What Swift cannot say: this is a waiting loop, let the sibling thread have the core.
@@ -24,6 +25,24 @@ static inline void ashlar_pause(void) {
 #endif
 }
 
+// Newer than liburing 2.3: IORING_FEAT_MIN_TIMEOUT (Linux 6.12), and the field of the wait's
+// argument that tells the shortest wait, which is padding in the older header.
+static inline int ashlar_can_rest(const struct io_uring *ring) {
+  return (ring->features & (1U << 15)) != 0;
+}
+// Waits without submitting: for `rest_us` however many completions arrive, then until there is at
+// least one, or until the timeout (which may be null).
+static inline int ashlar_rest(struct io_uring *ring, unsigned rest_us,
+                              struct __kernel_timespec *timeout) {
+  struct io_uring_getevents_arg argument = {
+    .sigmask_sz = 8, .pad = rest_us, .ts = (unsigned long long)(unsigned long)timeout};
+  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+  // As liburing itself tells a registered ring descriptor.
+  if (ring->int_flags & 1) flags |= IORING_ENTER_REGISTERED_RING;
+  return io_uring_enter2((unsigned)ring->enter_ring_fd, 0, 1024, flags, (sigset_t *)&argument,
+                         sizeof argument);
+}
+
 // Variadic in the C library, and so out of Swift's reach.
 static inline int ashlar_statx(int descriptor, unsigned mask, struct statx *result) {
   return (int)syscall(SYS_statx, descriptor, "", 0x1000 /* AT_EMPTY_PATH */, mask, result);
@@ -32,6 +51,12 @@ static inline int ashlar_statx(int descriptor, unsigned mask, struct statx *resu
 // what it has, and does not wait for a server that may be stuck.
 static inline int ashlar_known_size(int descriptor, struct statx *result) {
   return (int)syscall(SYS_statx, descriptor, "", 0x1000 | 0x4000, STATX_SIZE, result);
+}
+// RWF_NOWAIT: what the page cache has, or EAGAIN.
+static inline ssize_t ashlar_read_cached(int descriptor, void *bytes, size_t count,
+                                         long long offset) {
+  struct iovec piece = {.iov_base = bytes, .iov_len = count};
+  return syscall(SYS_preadv2, descriptor, &piece, 1UL, (long)offset, 0L, 8 /* RWF_NOWAIT */);
 }
 static inline int ashlar_block_device_size(int descriptor, unsigned long long *byte_count) {
   return ioctl(descriptor, BLKGETSIZE64, byte_count);

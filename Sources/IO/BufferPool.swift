@@ -52,20 +52,35 @@ package final class BufferPool {
   /// - Returns: nil when the machine is out of memory, or the wait was cancelled.
   package func acquire(byteCount: Int, isReserved: Bool) async -> AlignedMemory? {
     guard let size = Self.size(for: byteCount) else { return nil }
-    if !isReserved {
-      let mustWait = !waiting.isEmpty || byteCountShared + size > byteCountMax
-      if mustWait {
-        // Safe: resumed once, by `admitWaiters`, which also counts the bytes, or `cancelWaiters`.
-        let isAdmitted = unsafe await withUnsafeContinuation {
-          (continuation: UnsafeContinuation<Bool, Never>) in
-          unsafe waiting.append(Waiter(byteCount: size, continuation: continuation))
-          admitWaiters()
-        }
-        guard isAdmitted else { return nil }
-      } else {
-        byteCountShared += size
-      }
+    guard mustWait(size, isReserved: isReserved) else {
+      return acquireAtOnce(byteCount: byteCount, isReserved: isReserved)
     }
+    // Safe: resumed once, by `admitWaiters`, which also counts the bytes, or `cancelWaiters`.
+    let isAdmitted = unsafe await withUnsafeContinuation {
+      (continuation: UnsafeContinuation<Bool, Never>) in
+      unsafe waiting.append(Waiter(byteCount: size, continuation: continuation))
+      admitWaiters()
+    }
+    return isAdmitted ? take(size, isReserved: isReserved) : nil
+  }
+
+  /// The same without waiting.
+  ///
+  /// - Returns: nil also when the limit has no room now.
+  package func acquireAtOnce(byteCount: Int, isReserved: Bool) -> AlignedMemory? {
+    guard let size = Self.size(for: byteCount), !mustWait(size, isReserved: isReserved) else {
+      return nil
+    }
+    if !isReserved { byteCountShared += size }
+    return take(size, isReserved: isReserved)
+  }
+
+  private func mustWait(_ size: Int, isReserved: Bool) -> Bool {
+    !isReserved && (!waiting.isEmpty || byteCountShared + size > byteCountMax)
+  }
+
+  /// Hands out a buffer that has been counted as shared, or is reserved.
+  private func take(_ size: Int, isReserved: Bool) -> AlignedMemory? {
     byteCountInUse += size
     if let memory = idle[Self.index(of: size)].popLast() {
       byteCountIdle -= size

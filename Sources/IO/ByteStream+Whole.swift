@@ -10,11 +10,13 @@ package enum StreamError: Error, Equatable, Sendable {
 
 extension ByteStream {
   /// How often the kernel may ask to try again before the stream counts as broken.
+  @inlinable
   package static var fruitlessRoundsMax: Int { 100 }
 
   /// Receives at least one byte.
   ///
   /// - Returns: how many bytes came, filled into the pieces in order.
+  @inlinable
   package func receive(into pieces: ScatterList) async throws(StreamError) -> Int {
     var fruitlessRounds = 0
     while true {
@@ -26,6 +28,7 @@ extension ByteStream {
   }
 
   /// Sends every byte of the pieces and leaves the list empty.
+  @inlinable
   package func send(_ pieces: ScatterList) async throws(StreamError) {
     var fruitlessRounds = 0
     while !pieces.isEmpty {
@@ -39,7 +42,8 @@ extension ByteStream {
     }
   }
 
-  private static func countFruitlessRound(
+  @inlinable
+  static func countFruitlessRound(
     _ result: Int32, _ fruitlessRounds: inout Int
   ) throws(StreamError) {
     guard result == 0 || result == -EINTR || result == -EAGAIN else {

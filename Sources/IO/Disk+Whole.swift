@@ -19,6 +19,7 @@ package enum DiskError: Error, Equatable, Sendable {
 // not write, and a second try would then "succeed" without it (promise P8).
 extension Disk {
   /// How often an operation may come back without having moved a byte before it is given up.
+  @inlinable
   package static var fruitlessRoundsMax: Int { 100 }
 
   /// Reads the whole of `buffer`.
@@ -27,6 +28,7 @@ extension Disk {
   ///   - offsetBytes: where the first byte lies; a multiple of `properties.alignmentBytes`.
   ///   - buffer: its address and size likewise. Its contents are undefined after a throw.
   /// - Throws: `endedEarly` when the file ends inside the range.
+  @inlinable
   package func read(at offsetBytes: UInt64, into buffer: IOBuffer) async throws(DiskError) {
     var done = 0
     var fruitlessRounds = 0
@@ -51,6 +53,7 @@ extension Disk {
   /// Writes the whole of `buffer`.
   ///
   /// After a throw each sector of the range holds its old or its new content.
+  @inlinable
   package func write(at offsetBytes: UInt64, from buffer: IOBuffer) async throws(DiskError) {
     var done = 0
     var fruitlessRounds = 0
@@ -72,6 +75,7 @@ extension Disk {
   /// Makes everything that was written before durable.
   ///
   /// One try: see above.
+  @inlinable
   package func synchronize() async throws(DiskError) {
     let result = await synchronizeOnce()
     guard result == 0 else { throw .refused(SystemError(result < 0 ? -result : EIO)) }
@@ -80,6 +84,7 @@ extension Disk {
   /// Clears a range by the file system's own means.
   ///
   /// - Throws: `refused(EOPNOTSUPP)` where it has none; the range is then unchanged.
+  @inlinable
   package func clear(_ range: ByteRange, mode: ClearMode) async throws(DiskError) {
     guard !range.isEmpty else { return }
     var fruitlessRounds = 0
@@ -93,12 +98,14 @@ extension Disk {
   /// Asks for a range to be read ahead.
   ///
   /// A disk that cannot is no error.
+  @inlinable
   package func prefetch(_ range: ByteRange) async {
     guard !range.isEmpty else { return }
     _ = await prefetchOnce(at: range.offsetBytes, byteCount: range.byteCount)
   }
 
   /// The extent that holds `offsetBytes`.
+  @inlinable
   package func extent(at offsetBytes: UInt64) async throws(DiskError) -> DiskExtent {
     var fruitlessRounds = 0
     while true {
@@ -110,7 +117,8 @@ extension Disk {
   }
 
   /// Returns when the operation may be repeated, throws when its answer is final.
-  private static func countFruitlessRound(
+  @inlinable
+  static func countFruitlessRound(
     _ result: Int32, _ fruitlessRounds: inout Int
   ) throws(DiskError) {
     guard result == 0 || result == -EINTR || result == -EAGAIN else {

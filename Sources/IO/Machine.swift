@@ -1,3 +1,5 @@
+import Glibc
+
 /// The one seam between Ashlar and the world: executor, clock, randomness.
 ///
 /// `Ring` implements it on io_uring, `Simulator` on a seeded virtual machine. Engines are generic
@@ -26,8 +28,18 @@ package protocol Machine: TaskExecutor {
   /// Suspends the caller for at least this long.
   func sleep(nanoseconds: UInt64) async
 
+  /// Says that nothing is likely to be urgent for so long.
+  ///
+  /// What completes meanwhile may be left to collect, and is then dealt with in one go. Counts once,
+  /// for the next time that there is nothing to do.
+  func rest(nanoseconds: UInt64)
+
   /// A random number: from the kernel, or from the simulation's seed.
   func randomNumber() -> UInt64
+}
+
+extension Machine {
+  package func rest(nanoseconds: UInt64) {}
 }
 
 /// What an executor's loop has done since it was made; what one request costs is told from two of
@@ -93,6 +105,10 @@ package protocol Disk: Sendable {
 
   /// - Returns: bytes read, fewer than asked at the end of the file, or a negated errno.
   func readSome(at offsetBytes: UInt64, into buffer: IOBuffer) async -> Int32
+  /// Reads what needs no waiting for, as the page cache may have it.
+  ///
+  /// - Returns: bytes read, or a negated errno; `EAGAIN` where it would have to wait.
+  func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32
   /// - Returns: bytes written, perhaps fewer than asked, or a negated errno.
   func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32
   /// fdatasync.
@@ -107,6 +123,11 @@ package protocol Disk: Sendable {
   func currentByteCount() -> Result<UInt64, SystemError>
   /// Releases the disk. No operation may be in flight.
   func close() async
+}
+
+// Most disks have nothing at once.
+extension Disk {
+  package func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 { -EAGAIN }
 }
 
 /// A connected byte stream, at the level of single operations.

@@ -32,7 +32,9 @@ final class Connection<Stream: ByteStream> {
 
   let outgoing = ScatterList(capacity: 256)
   var replies: [RequestSlot] = []
-  var nextReply = 0
+  /// Bytes of the replies that have not been sent.
+  var replyByteCount = 0
+  var pacing = BatchPacing()
   /// The sender, waiting for a reply to send.
   var replyArrival = WaitPoint()
   /// The connection's own task, waiting for the last request to be answered.

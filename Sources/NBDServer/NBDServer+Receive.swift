@@ -18,6 +18,10 @@ extension NBDServer {
       connection.consume(Request.headerByteCount)
       switch connection.agreement.judge(request, export: export) {
       case .serve(let command):
+        if takeAtOnce(request, command, on: connection) {
+          if hasRepliesForOneTurn(connection) { await machine.sleep(nanoseconds: 0) }
+          continue
+        }
         guard await take(request, command, on: connection) else { return }
       case .refuse(let error):
         guard await refuse(request, error, on: connection) else { return }
@@ -29,9 +33,57 @@ extension NBDServer {
     }
   }
 
+  /// Whether to let the loop send what there is before more is added.
+  ///
+  /// The client then takes it while the server goes on, instead of both waiting for each other in
+  /// turn, and buffers serve again while they are in the processor's cache. One turn, no longer: a
+  /// client may send all that it has to say before it takes a reply.
+  private func hasRepliesForOneTurn(_ connection: ServedConnection) -> Bool {
+    connection.replies.count >= Self.replyCountPerTurn
+      || connection.replyByteCount >= Self.replyByteCountPerTurn
+  }
+
   private func endForViolation(_ connection: ServedConnection, _ reason: String) {
     violationCount += 1
     if connection.endReason == nil { connection.endReason = reason }
+  }
+
+  /// Takes a request for which nothing has to be waited for.
+  ///
+  /// A slot and a buffer are vacant, and the payload has come: that is nearly every one, and an
+  /// `await` costs a fifth of a microsecond even where it does not suspend.
+  ///
+  /// - Returns: false when it has to be taken the long way; nothing was done then.
+  private func takeAtOnce(
+    _ request: Request, _ command: NBDCommand, on connection: ServedConnection
+  ) -> Bool {
+    let payloadByteCount = command == .write ? Int(request.byteCount) : 0
+    guard !isStopping && !deviceIsStuck && payloadByteCount <= connection.unconsumedByteCount,
+      request.byteCount > 0 || command == .flush,
+      let slot = slotAtOnce(of: connection)
+    else { return false }
+    begin(request, command, in: slot, of: connection)
+    if command == .read && readResidentBytes(slot, of: connection) { return true }
+    if payloadByteCount > 0
+      && writeAtOnce(connection.unconsumed.prefix(payloadByteCount), slot, of: connection)
+    {
+      connection.consume(payloadByteCount)
+      return true
+    }
+    let bufferByteCount = Self.bufferByteCount(of: request, command)
+    if bufferByteCount > 0 {
+      guard acquireAtOnce(bufferByteCount, for: slot, of: connection) else {
+        release(slot, of: connection)
+        return false
+      }
+    }
+    if command == .read && readBufferedAtOnce(slot, of: connection) { return true }
+    if payloadByteCount > 0 {
+      payload(of: slot).copy(from: connection.unconsumed.prefix(payloadByteCount))
+      connection.consume(payloadByteCount)
+    }
+    handOver(slot, of: connection)
+    return true
   }
 
   /// Receives what belongs to the request and hands it to a slot.
@@ -50,6 +102,7 @@ extension NBDServer {
       answer(slot, of: connection, error: nil)
       return true
     }
+    if command == .read && readResidentBytes(slot, of: connection) { return true }
     let bufferByteCount = Self.bufferByteCount(of: request, command)
     if bufferByteCount > 0 {
       guard await acquirePayload(bufferByteCount, for: slot, of: connection) else {
@@ -69,10 +122,8 @@ extension NBDServer {
       answer(slot, of: connection, error: isStopping ? .shutdown : .inputOutput)
       return true
     }
-    servingCount += 1
-    slot.servingSinceNanoseconds = machine.nowNanoseconds
-    slot.state = .serving
-    slot.handOver()
+    if command == .write && writeAtOnce(payload(of: slot), slot, of: connection) { return true }
+    handOver(slot, of: connection)
     return true
   }
 
@@ -130,14 +181,24 @@ extension NBDServer {
       }
     }
     while true {
-      if let slot = connection.vacantSlots.popLast() { return slot }
-      // A stuck device keeps its slots: one more answers in their place.
-      let countMax = options.requestsPerConnectionMax + (deviceIsStuck ? 1 : 0)
-      if connection.slots.count < countMax {
-        return makeSlot(of: connection)
-      }
+      if let slot = slotOfConnection(connection) { return slot }
       await waitForVacancy(of: connection)
     }
+  }
+
+  /// A slot, if there is one and the server's budget of requests has room.
+  private func slotAtOnce(of connection: ServedConnection) -> RequestSlot? {
+    guard requestsInFlight < options.requestsMax || connection.requestsInFlight == 0 else {
+      return nil
+    }
+    return slotOfConnection(connection)
+  }
+
+  private func slotOfConnection(_ connection: ServedConnection) -> RequestSlot? {
+    if let slot = connection.vacantSlots.popLast() { return slot }
+    // A stuck device keeps its slots: one more answers in their place.
+    let countMax = options.requestsPerConnectionMax + (deviceIsStuck ? 1 : 0)
+    return connection.slots.count < countMax ? makeSlot(of: connection) : nil
   }
 
   private func makeSlot(of connection: ServedConnection) -> RequestSlot {
@@ -146,10 +207,6 @@ extension NBDServer {
       index * RequestSlot.headerByteCount, RequestSlot.headerByteCount)
     let slot = RequestSlot(index: index, headers: headers)
     connection.slots.append(slot)
-    let number = connection.number
-    Task(executorPreference: machine) {
-      await self.serveRequests(ofSlot: index, connectionNumber: number)
-    }
     return slot
   }
 
@@ -158,6 +215,25 @@ extension NBDServer {
     unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
       unsafe connection.vacancy.put(continuation)
     }
+  }
+
+  /// Takes a buffer for the slot, if there is room for it now.
+  private func acquireAtOnce(
+    _ byteCount: Int, for slot: RequestSlot, of connection: ServedConnection
+  ) -> Bool {
+    guard let size = BufferPool.size(for: byteCount),
+      connection.bytesInFlight == 0
+        || connection.bytesInFlight + size <= options.bytesPerConnectionMax
+    else { return false }
+    let isReserved = connection.reservedBytesInFlight + size <= ServerOptions.reservedByteCount
+    guard let memory = buffers.acquireAtOnce(byteCount: byteCount, isReserved: isReserved) else {
+      return false
+    }
+    connection.bytesInFlight += size
+    if isReserved { connection.reservedBytesInFlight += size }
+    slot.payload = memory
+    slot.payloadIsReserved = isReserved
+    return true
   }
 
   private func acquirePayload(
@@ -222,6 +298,8 @@ extension NBDServer {
     return true
   }
 
+  private static var replyCountPerTurn: Int { 8 }
+  private static var replyByteCountPerTurn: Int { 128 << 10 }
   private static var largePayloadByteCount: Int { 32 << 10 }
   private static var tailByteCount: Int { 64 << 10 }
 

@@ -15,8 +15,9 @@ extension NBDServer {
         continue
       }
       let count = gather(connection)
+      let byteCount = connection.outgoing.byteCount
       if !connection.isBroken {
-        connection.sendDeadlineNanoseconds = stallDeadline(connection.outgoing.byteCount)
+        connection.sendDeadlineNanoseconds = stallDeadline(byteCount)
         do throws(StreamError) {
           try await connection.stream.send(connection.outgoing)
         } catch {
@@ -26,7 +27,11 @@ extension NBDServer {
         }
         connection.sendDeadlineNanoseconds = nil
       }
+      connection.replyByteCount -= byteCount
       releaseSent(count, of: connection)
+      let rest = connection.pacing.rest(afterReplies: count, byteCount: byteCount)
+      // What the volume still has must be answered as soon as it is done.
+      if rest > 0 && servingCount == 0 { machine.rest(nanoseconds: rest) }
     }
     connection.senderHasEnded = true
     connection.drained.signal()

@@ -3,8 +3,74 @@ import NBDWire
 import Units
 import Volumes
 
-// Serving: the loop of each slot.
+// Serving: at once where the volume need not wait, else in the loop of a slot.
 extension NBDServer {
+  // MARK: At once
+
+  /// Answers a READ from where the bytes lie, without a buffer, a copy or a suspension.
+  ///
+  /// - Returns: false when the volume has to fetch them.
+  func readResidentBytes(_ slot: RequestSlot, of connection: ServedConnection) -> Bool {
+    guard let bytes = volume.residentBytes(of: slot.range) else { return false }
+    slot.found = bytes
+    answer(slot, of: connection, error: nil)
+    return true
+  }
+
+  /// Reads into the slot's buffer and answers, if the volume has the bytes without waiting.
+  ///
+  /// - Returns: false when it has not.
+  func readBufferedAtOnce(_ slot: RequestSlot, of connection: ServedConnection) -> Bool {
+    let buffer = payload(of: slot)
+    var failure: NBDErrorCode?
+    do throws(VolumeError) {
+      guard try volume.readAtOnce(slot.range, into: buffer) else { return false }
+    } catch {
+      failure = errorCode(error, of: slot)
+    }
+    slot.found = buffer
+    answer(slot, of: connection, error: failure)
+    return true
+  }
+
+  /// Writes `bytes` and answers, if the volume can do that without waiting.
+  ///
+  /// - Returns: false when it cannot.
+  func writeAtOnce(
+    _ bytes: IOBuffer, _ slot: RequestSlot, of connection: ServedConnection
+  ) -> Bool {
+    let isDurable = slot.request.flags.contains(.forceUnitAccess)
+    var failure: NBDErrorCode?
+    do throws(VolumeError) {
+      guard try volume.writeAtOnce(slot.range, from: bytes, durably: isDurable) else {
+        return false
+      }
+    } catch {
+      failure = errorCode(error, of: slot)
+    }
+    // The same memory takes the next payload, while it is still in the processor's cache.
+    releasePayload(of: slot, connection)
+    answer(slot, of: connection, error: failure)
+    return true
+  }
+
+  // MARK: In a slot's task
+
+  /// Has the slot's task serve the request.
+  func handOver(_ slot: RequestSlot, of connection: ServedConnection) {
+    servingCount += 1
+    slot.servingSinceNanoseconds = machine.nowNanoseconds
+    slot.state = .serving
+    if !slot.hasTask {
+      slot.hasTask = true
+      let (index, number) = (slot.index, connection.number)
+      Task(executorPreference: machine) {
+        await self.serveRequests(ofSlot: index, connectionNumber: number)
+      }
+    }
+    slot.handOver()
+  }
+
   /// Serves one request after the other until the slot is retired.
   func serveRequests(ofSlot index: Int, connectionNumber: Int) async {
     guard let connection = connections[connectionNumber] else { return }
@@ -29,17 +95,21 @@ extension NBDServer {
       try await request(slot)
       return nil
     } catch {
-      switch error {
-      case .noSpace:
-        noteFailure(slot, error)
-        return .noSpace
-      case .notSupported:
-        // The only error that is an ordinary answer: FAST_ZERO that would not be fast.
-        return slot.request.flags.contains(.fastZero) ? .notSupported : .inputOutput
-      case .inputOutput, .stopped:
-        noteFailure(slot, error)
-        return .inputOutput
-      }
+      return errorCode(error, of: slot)
+    }
+  }
+
+  private func errorCode(_ error: VolumeError, of slot: RequestSlot) -> NBDErrorCode {
+    switch error {
+    case .noSpace:
+      noteFailure(slot, error)
+      return .noSpace
+    case .notSupported:
+      // The only error that is an ordinary answer: FAST_ZERO that would not be fast.
+      return slot.request.flags.contains(.fastZero) ? .notSupported : .inputOutput
+    case .inputOutput, .stopped:
+      noteFailure(slot, error)
+      return .inputOutput
     }
   }
 
@@ -48,7 +118,9 @@ extension NBDServer {
     let isDurable = flags.contains(.forceUnitAccess)
     switch slot.command {
     case .read:
-      try await volume.read(slot.range, into: payload(of: slot))
+      let buffer = payload(of: slot)
+      try await volume.read(slot.range, into: buffer)
+      slot.found = buffer
     case .write:
       try await volume.write(slot.range, from: payload(of: slot), durably: isDurable)
     case .flush:
@@ -68,7 +140,7 @@ extension NBDServer {
     }
   }
 
-  private func payload(of slot: RequestSlot) -> IOBuffer {
+  func payload(of slot: RequestSlot) -> IOBuffer {
     guard let memory = slot.payload else { preconditionFailure("a request without its buffer") }
     return memory.buffer.prefix(Int(slot.request.byteCount))
   }
@@ -96,6 +168,7 @@ extension NBDServer {
       writeSuccess(slot, of: connection)
     }
     if slot.state != .abandoned { slot.state = .replying }
+    for piece in slot.pieces { connection.replyByteCount += piece.byteCount }
     connection.replies.append(slot)
     connection.replyArrival.signal()
   }
@@ -142,7 +215,7 @@ extension NBDServer {
   }
 
   private func writeRead(_ slot: RequestSlot, of connection: ServedConnection) {
-    let data = payload(of: slot)
+    guard let data = slot.found else { preconditionFailure("a READ that found nothing") }
     guard connection.agreement.usesStructuredReplies else {
       var bytes = slot.headers.mutableBytes
       let count = ReplyHeader.encodeSimple(
@@ -158,13 +231,8 @@ extension NBDServer {
 
   /// Makes the slot vacant and wakes whoever waits for what it held.
   func release(_ slot: RequestSlot, of connection: ServedConnection) {
-    if let memory = slot.payload {
-      let size = memory.buffer.byteCount
-      connection.bytesInFlight -= size
-      if slot.payloadIsReserved { connection.reservedBytesInFlight -= size }
-      slot.payload = nil
-      buffers.release(memory, isReserved: slot.payloadIsReserved)
-    }
+    releasePayload(of: slot, connection)
+    slot.found = nil
     slot.state = .idle
     slot.errorIsSent = false
     connection.vacantSlots.append(slot)
@@ -183,6 +251,15 @@ extension NBDServer {
       waiting.budgetArrival.signal()
       break
     }
+  }
+
+  private func releasePayload(of slot: RequestSlot, _ connection: ServedConnection) {
+    guard let memory = slot.payload else { return }
+    let size = memory.buffer.byteCount
+    connection.bytesInFlight -= size
+    if slot.payloadIsReserved { connection.reservedBytesInFlight -= size }
+    slot.payload = nil
+    buffers.release(memory, isReserved: slot.payloadIsReserved)
   }
 }
 

@@ -42,12 +42,16 @@ final class RequestSlot {
   var contextIdentifier: UInt32?
   var statusByteCount = 0
 
+  /// What a READ found, where it lies: in the slot's own buffer, or in the volume's memory.
+  var found: IOBuffer?
   var payload: AlignedMemory?
   var payloadIsReserved = false
 
   // Safe: resumed once, and cleared at the same time.
   private var waiter: UnsafeContinuation<Void, Never>?
   private var isHandedOver = false
+  /// The slot's task is started with the first request that has to wait for the volume.
+  var hasTask = false
   private(set) var isRetired = false
 
   static let headerByteCount = 512

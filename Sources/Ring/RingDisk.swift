@@ -21,6 +21,14 @@ package struct RingDisk: Disk {
     await machine.submit { $0.read(file, buffer, at: offsetBytes) }
   }
 
+  package func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 {
+    guard !isDirect, let offset = Int64(exactly: offsetBytes) else { return -EAGAIN }
+    // Safe: the kernel writes inside the buffer, before the call returns.
+    let result = unsafe ashlar_read_cached(
+      file.descriptor, buffer.baseAddress, buffer.byteCount, offset)
+    return Int32(clamping: result < 0 ? -Int(errno) : result)
+  }
+
   package func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
     await machine.submit { $0.write(file, buffer, at: offsetBytes) }
   }

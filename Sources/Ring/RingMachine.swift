@@ -32,6 +32,8 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private var timers = TimerQueue()
   private var spin = SpinPolicy()
   private var exitStatus: Int32?
+  private var restNanoseconds: UInt64 = 0
+  private var canRest = false
   private var isSetUp = false
   private(set) var fileTable: FileTable?
   private(set) var blockingWorker: BlockingWorker?
@@ -51,6 +53,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     // From here on `self` is whole, so a throw runs `deinit`.
     try unsafe Self.setUp(ring)
     isSetUp = true
+    canRest = unsafe ashlar_can_rest(ring) != 0
     fileTable = unsafe FileTable(ring: ring)
     blockingWorker = BlockingWorker(machine: self)
   }
@@ -103,6 +106,8 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
       unsafe timers.add(waiter, deadlineNanoseconds: overflow ? .max : deadline)
     }
   }
+
+  package func rest(nanoseconds: UInt64) { restNanoseconds = max(restNanoseconds, nanoseconds) }
 
   package func randomNumber() -> UInt64 { UInt64.random(in: .min ... .max) }
 
@@ -200,25 +205,34 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
 
   /// Hands new entries to the kernel; waits for a completion when nothing else is to do.
   private func exchangeWithKernel() {
+    let restNanoseconds = self.restNanoseconds
+    self.restNanoseconds = 0
     guard ready.isEmpty else {
-      enter(waitFor: 0, timeoutNanoseconds: nil)
+      enter(waitFor: 0)
+      return
+    }
+    if restNanoseconds >= 1000 && canRest {
+      if hasNewEntries { enter(waitFor: 0) }
+      if !completionIsReady { sleep(atLeast: restNanoseconds) }
       return
     }
     if spin.isSpinning {
-      enter(waitFor: 0, timeoutNanoseconds: nil)
+      // With nothing to hand over and nothing held back, entering would find nothing.
+      if hasNewEntries || taskWorkIsPending { enter(waitFor: 0) }
       if completionIsReady { return }
       let found = pollForCompletion()
       spin.recordPoll(wasInVain: !found)
       if found {
-        if unsafe io_uring_cq_ready(ring) == 0 { enter(waitFor: 0, timeoutNanoseconds: nil) }
+        if unsafe io_uring_cq_ready(ring) == 0 { enter(waitFor: 0) }
         return
       }
     }
     let before = Self.readClock()
-    let timeout = timers.earliestNanoseconds.map { $0 > before ? $0 - before : 0 }
-    enter(waitFor: 1, timeoutNanoseconds: timeout)
+    enter(waitFor: 1)
     spin.recordSleep(nanoseconds: Self.readClock() - before)
   }
+
+  private var hasNewEntries: Bool { unsafe io_uring_sq_ready(ring) > 0 }
 
   private var completionIsReady: Bool { unsafe io_uring_cq_ready(ring) > 0 }
 
@@ -246,23 +260,45 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     return false
   }
 
-  private func enter(waitFor count: UInt32, timeoutNanoseconds: UInt64?) {
+  /// Hands new entries to the kernel and runs what it held back; waits for `count` completions, but
+  /// no longer than until the next sleeper's time.
+  private func enter(waitFor count: UInt32) {
     loopCounters.enterCount += 1
-    let result: Int32
-    if count == 0 {
-      result = unsafe io_uring_submit_and_get_events(ring)
-    } else if let timeoutNanoseconds {
-      var timeout = __kernel_timespec(
-        tv_sec: Int64(timeoutNanoseconds / 1_000_000_000),
-        tv_nsec: Int64(timeoutNanoseconds % 1_000_000_000))
-      var first: UnsafeMutablePointer<io_uring_cqe>?
-      // Safe: both live until the call returns.
-      result = unsafe io_uring_submit_and_wait_timeout(ring, &first, count, &timeout, nil)
-    } else {
-      result = unsafe io_uring_submit_and_wait(ring, count)
+    guard count > 0 else { return Self.check(unsafe io_uring_submit_and_get_events(ring)) }
+    guard var timeout = timeUntilNextTimer() else {
+      return Self.check(unsafe io_uring_submit_and_wait(ring, count))
     }
+    var first: UnsafeMutablePointer<io_uring_cqe>?
+    // Safe: both live until the call returns.
+    Self.check(unsafe io_uring_submit_and_wait_timeout(ring, &first, count, &timeout, nil))
+  }
+
+  /// Sleeps whatever completes meanwhile, and after that until there is a completion.
+  private func sleep(atLeast nanoseconds: UInt64) {
+    loopCounters.enterCount += 1
+    let microseconds = UInt32(clamping: nanoseconds / 1000)
+    guard var timeout = timeUntilNextTimer() else {
+      // Safe: there is no timeout to keep.
+      return Self.check(unsafe ashlar_rest(ring, microseconds, nil))
+    }
+    // The kernel would let a sleeper wait until the rest is over.
+    if timeout.tv_sec == 0 && timeout.tv_nsec < nanoseconds { return enter(waitFor: 1) }
+    // Safe: the timeout lives until the call returns.
+    Self.check(unsafe ashlar_rest(ring, microseconds, &timeout))
+  }
+
+  private func timeUntilNextTimer() -> __kernel_timespec? {
+    guard let earliest = timers.earliestNanoseconds else { return nil }
+    let now = Self.readClock()
+    let left = earliest > now ? earliest - now : 0
+    return __kernel_timespec(
+      tv_sec: Int64(left / 1_000_000_000), tv_nsec: Int64(left % 1_000_000_000))
+  }
+
+  private static func check(_ result: Int32) {
     // What was not submitted stays in the queue for the next turn.
-    let isHarmless = [-EINTR, -EAGAIN, -EBUSY, -ETIME].contains(result)
+    let isHarmless =
+      result == -EINTR || result == -EAGAIN || result == -EBUSY || result == -ETIME
     precondition(result >= 0 || isHarmless, "io_uring_enter: \(SystemError(-result))")
   }
 

@@ -155,7 +155,12 @@ enum SocketOptions {
   ///
   /// - Returns: who is at the other end.
   static func prepareStream(_ descriptor: Int32) -> String {
-    guard value(descriptor, SOL_SOCKET, SO_DOMAIN) != AF_UNIX else { return unixPeer(descriptor) }
+    guard value(descriptor, SOL_SOCKET, SO_DOMAIN) != AF_UNIX else {
+      // TCP tunes its buffers itself. Here the default, 208 KiB, stops a sender at the second large
+      // payload. The kernel grants as much of this as net.core.wmem_max allows.
+      set(descriptor, SOL_SOCKET, SO_SNDBUF, 1 << 20)
+      return unixPeer(descriptor)
+    }
     // Replies are whole already: waiting for more to send would only delay them.
     set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     // A client that vanished is noticed within about a minute and a half.

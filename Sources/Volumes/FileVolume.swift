@@ -81,6 +81,19 @@ package final class FileVolume<ServingMachine: Machine>: Volume {
     try checkSize()
   }
 
+  package func readAtOnce(
+    _ range: ByteRange, into buffer: IOBuffer
+  ) throws(VolumeError) -> Bool {
+    guard !readsAreStopped else { throw .stopped }
+    // What is short or fails here is asked for again, and judged, the long way.
+    guard isDirectlyTransferable(range, buffer),
+      disk.readAtOnce(at: range.offsetBytes, into: buffer.prefix(Int(range.byteCount)))
+        == range.byteCount
+    else { return false }
+    try checkSize()
+    return true
+  }
+
   package func write(
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(VolumeError) {

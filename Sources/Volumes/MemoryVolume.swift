@@ -38,9 +38,18 @@ package final class MemoryVolume: Volume {
   package func write(
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(VolumeError) {
+    _ = try writeAtOnce(range, from: buffer, durably: durably)
+  }
+
+  package func residentBytes(of range: ByteRange) -> IOBuffer? { bytes(of: range) }
+
+  package func writeAtOnce(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) throws(VolumeError) -> Bool {
     try checkRunning()
     bytes(of: range).copy(from: buffer.prefix(Int(range.byteCount)))
     markWritten(range, true)
+    return true
   }
 
   package func flush() async throws(VolumeError) {

@@ -24,6 +24,27 @@ package protocol Volume: AnyObject, SendableMetatype {
   /// Writes `buffer` to the range. With `durably`, returns when it would survive power loss.
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(VolumeError)
 
+  /// The bytes of the range where they lie, if they lie in memory for good.
+  ///
+  /// Whoever sends them from there spares a copy and a wait. A write to the range may change them
+  /// until they have been sent, as it may change what a read that waits brings back.
+  ///
+  /// - Returns: nil when they have to be read.
+  func residentBytes(of range: ByteRange) -> IOBuffer?
+
+  /// Reads without waiting for anything, where that is possible.
+  ///
+  /// - Returns: false when it would have to wait: the buffer's contents are undefined, `read` is
+  ///   the way.
+  func readAtOnce(_ range: ByteRange, into buffer: IOBuffer) throws(VolumeError) -> Bool
+
+  /// Writes without waiting for anything, where that is possible.
+  ///
+  /// - Returns: false when it would have to wait: nothing was written, `write` is the way.
+  func writeAtOnce(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) throws(VolumeError) -> Bool
+
   /// Makes durable every write that had returned when this was called, and those that returned
   /// while it waited for an earlier flush to end.
   func flush() async throws(VolumeError)
@@ -52,6 +73,19 @@ package protocol Volume: AnyObject, SendableMetatype {
 
   /// Flushes and releases what is below. No request may be in flight.
   func close() async throws(VolumeError)
+}
+
+// Most volumes have to wait for something.
+extension Volume {
+  package func residentBytes(of range: ByteRange) -> IOBuffer? { nil }
+
+  package func readAtOnce(
+    _ range: ByteRange, into buffer: IOBuffer
+  ) throws(VolumeError) -> Bool { false }
+
+  package func writeAtOnce(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) throws(VolumeError) -> Bool { false }
 }
 
 /// What a volume is and can do.

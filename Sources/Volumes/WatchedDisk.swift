@@ -26,6 +26,10 @@ struct WatchedDisk<Base: Disk, Clock: Machine>: Disk {
     return await base.readSome(at: offsetBytes, into: buffer)
   }
 
+  func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 {
+    base.readAtOnce(at: offsetBytes, into: buffer)
+  }
+
   func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
     let number = operations.begin(machine.nowNanoseconds)
     defer { operations.end(number) }
