@@ -49,7 +49,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     unsafe completions = .allocate(capacity: Self.completionBatch)
     unsafe completions.initialize(repeating: nil, count: Self.completionBatch)
     loopThread = pthread_self()
-    nowNanoseconds = Self.readClock()
+    nowNanoseconds = Self.currentNanoseconds()
     // From here on `self` is whole, so a throw runs `deinit`.
     try unsafe Self.setUp(ring)
     isSetUp = true
@@ -99,8 +99,10 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
 
   package private(set) var nowNanoseconds: UInt64
 
+  package func readClock() -> UInt64 { Self.currentNanoseconds() }
+
   package func sleep(nanoseconds: UInt64) async {
-    let (deadline, overflow) = Self.readClock().addingReportingOverflow(nanoseconds)
+    let (deadline, overflow) = Self.currentNanoseconds().addingReportingOverflow(nanoseconds)
     // Safe: the continuation is kept by the timer queue and resumed once.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
       unsafe timers.add(waiter, deadlineNanoseconds: overflow ? .max : deadline)
@@ -186,7 +188,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
       if let exitStatus { return exitStatus }
       exchangeWithKernel()
       reap()
-      nowNanoseconds = Self.readClock()
+      nowNanoseconds = Self.currentNanoseconds()
       timers.resume(until: nowNanoseconds)
     }
   }
@@ -227,9 +229,9 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
         return
       }
     }
-    let before = Self.readClock()
+    let before = Self.currentNanoseconds()
     enter(waitFor: 1)
-    spin.recordSleep(nanoseconds: Self.readClock() - before)
+    spin.recordSleep(nanoseconds: Self.currentNanoseconds() - before)
   }
 
   private var hasNewEntries: Bool { unsafe io_uring_sq_ready(ring) > 0 }
@@ -249,14 +251,14 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   ///
   /// - Returns: true as soon as a completion can be reaped.
   private func pollForCompletion() -> Bool {
-    let end = Self.readClock() + spin.budgetNanoseconds
+    let end = Self.currentNanoseconds() + spin.budgetNanoseconds
     let timerEnd = timers.earliestNanoseconds ?? .max
     repeat {
       for _ in 0..<16 {
         if completionIsReady || taskWorkIsPending { return true }
         ashlar_pause()
       }
-    } while Self.readClock() < min(end, timerEnd)
+    } while Self.currentNanoseconds() < min(end, timerEnd)
     return false
   }
 
@@ -289,7 +291,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
 
   private func timeUntilNextTimer() -> __kernel_timespec? {
     guard let earliest = timers.earliestNanoseconds else { return nil }
-    let now = Self.readClock()
+    let now = Self.currentNanoseconds()
     let left = earliest > now ? earliest - now : 0
     return __kernel_timespec(
       tv_sec: Int64(left / 1_000_000_000), tv_nsec: Int64(left % 1_000_000_000))
@@ -320,7 +322,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     }
   }
 
-  private static func readClock() -> UInt64 {
+  private static func currentNanoseconds() -> UInt64 {
     var time = timespec()
     // Safe: `time` lives until the call returns.
     let result = unsafe clock_gettime(CLOCK_BOOTTIME, &time)

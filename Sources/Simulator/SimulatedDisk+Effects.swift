@@ -296,6 +296,21 @@ extension SimulatedDisk {
     }
   }
 
+  /// A read that the page cache answers: no operation, and none of a disk's faults, but what lies
+  /// behind the end is not there, and what cannot be read is not in the cache.
+  func readCached(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 {
+    let size = medium.live.byteCount
+    guard offsetBytes < size else { return 0 }
+    let byteCount = min(UInt64(buffer.byteCount), size - offsetBytes)
+    let range = ByteRange(from: offsetBytes, to: offsetBytes + byteCount)
+    guard medium.firstUnreadable(range) == nil else { return -EAGAIN }
+    buffer.prefix(Int(byteCount)).copy(from: medium.live.view(range))
+    machine.simulation.note(
+      .diskEffect, number, offsetBytes, byteCount,
+      "disk \(number) reads \(offsetBytes)+\(byteCount) at once")
+    return Int32(clamping: byteCount)
+  }
+
   private func readPiece(_ operation: DiskOperation, _ place: ByteRange, _ skipped: Int) {
     operation.sizeSeenBytes = min(operation.sizeSeenBytes, medium.live.byteCount)
     guard let buffer = operation.buffer else { return }

@@ -14,6 +14,8 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
   package let machine: SimulatedMachine
   /// How long operations take from now on.
   package var latency = DiskLatency()
+  /// How many of a million reads of a buffered file find everything in the page cache.
+  package var cachedReadsPerMillion = 0
   /// While true, what is submitted does not return: see `release`.
   package var isStuck = false
   let number: UInt64
@@ -52,6 +54,13 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
 
   package func readSome(at offsetBytes: UInt64, into buffer: IOBuffer) async -> Int32 {
     await perform(DiskOperation(.read, offsetBytes, UInt64(buffer.byteCount), buffer))
+  }
+
+  package func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 {
+    guard machine.crashKind == nil, properties.alignmentBytes == 1,
+      random.happens(perMillion: cachedReadsPerMillion)
+    else { return -EAGAIN }
+    return readCached(at: offsetBytes, into: buffer)
   }
 
   package func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
