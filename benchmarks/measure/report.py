@@ -56,6 +56,13 @@ def machine_lines(machine, options):
     return "\n".join(lines + [f"- {line}" for line in options])
 
 
+def caption(document):
+    """What a picture was made from, on one line."""
+    facts, rounds = document["machine"], document["options"]["rounds"]
+    return (f"Medians of {rounds} round{'s' if rounds > 1 else ''}; {facts['cpu']}, "
+            f"{facts['cores']} cores, {facts['kernel']}, {facts['date']}")
+
+
 CPU_NOTE = (
     "CPU is user and system time of the process with all of its threads, io_uring's workers "
     "included, and of its children (/proc/PID/stat); what threads of the kernel itself do for it "

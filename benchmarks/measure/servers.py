@@ -57,6 +57,7 @@ QEMU_DIRECT = Server(
 BARE_ECHO = Server(
     "bare-echo", "bare echo", "memory", stores=False,
     command=("{echo}", "--listen", "{socket}", "--size", "{size}"))
+PLAIN_FILE = Server("file", "file, no server", "file", command=(), is_direct=True)
 
 COMPARED = (
     ASHLAR_MEMORY, NBDKIT_MEMORY, ASHLAR_FILE, NBDKIT_FILE, QEMU_WRITEBACK, NBD_SERVER,
@@ -73,5 +74,5 @@ PACKAGES = {
 
 def programs_of(servers):
     """The peers' programs that these servers need: {program: Debian package}."""
-    wanted = {server.command[0] for server in servers} | {"nbdinfo"}
+    wanted = {server.command[0] for server in servers if server.command} | {"nbdinfo", "fio"}
     return {name: package for name, package in PACKAGES.items() if name in wanted}

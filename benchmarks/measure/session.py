@@ -20,7 +20,7 @@ BLOCK = 1 << 20
 
 @dataclasses.dataclass
 class Running:
-    """A server that was started."""
+    """A server that was started, or a file that is used without one (no `pid`)."""
 
     server: object
     pid: int
@@ -93,6 +93,8 @@ class Session:
             "pidfile": pidfile, "configuration": configuration}
         if server.device == "file":
             self.fill_file(file, server.is_direct)
+        if not server.command:
+            return Running(server, None, str(file), file, pidfile)
         if server.configuration:
             configuration.write_text(server.configuration.format(**places), encoding="utf-8")
         command = [*self.pins[0], *(word.format(**places) for word in server.command)]
@@ -163,10 +165,12 @@ class Session:
         """One run: the client's figures, and the server's CPU time for each operation."""
         self.settle()
         command = client.command(running.uri, workload, self.size, seconds, seed, connections)
-        before = processes.cpu_seconds(running.pid)
+        before = processes.cpu_seconds(running.pid) if running.pid else 0
         figures = clients.measure(
             client, command, workload, self.sockets, seconds, self.pins[1],
             {"ASHLAR_RUNTIME_DIR": str(self.sockets / "run")})
+        if not running.pid:
+            return {**figures, "server_cpu_us": None, "server_busy": None}
         spent = processes.cpu_seconds(running.pid) - before
         if not processes.is_running(running.pid):
             raise Failure(f"{running.server.label} has ended during {workload.title}")
