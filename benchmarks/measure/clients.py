@@ -44,20 +44,24 @@ class Bench:
 
     def __init__(self, ashlar):
         self.ashlar = ashlar
+        self.consent = []
 
     def check(self):
         """Fails when it cannot be used here."""
         try:
-            run_client([self.ashlar, "bench", "--help"], "/", 20)
+            usage, _ = run_client([self.ashlar, "bench", "--help"], "/", 20)
         except Failure:
             raise Failure(f"{self.ashlar} has no command 'bench': use --client fio") from None
+        # It may look for data on what it would overwrite; all that is here was made to be.
+        self.consent = ["--force"] if "--force" in usage else []
 
     def command(self, target, workload, size, seconds, seed, connections=1):
         """A run of one workload on an NBD URI or a file."""
         return [
             self.ashlar, "bench", target, f"--size={size}",
             *_load(workload, seconds, seed, workload.iodepth),
-            f"--connections={connections}", "--output-format=json"]
+            f"--connections={connections}", "--output-format=json",
+            *(self.consent if "write" in workload.rw or "rw" in workload.rw else [])]
 
 
 def _load(workload, seconds, seed, iodepth):
@@ -88,6 +92,8 @@ def measure(client, command, workload, folder, seconds, prefix=(), environment=N
 def read_report(output, workload):
     """Operations, IOPS, MB/s and latency from a report in fio's JSON; notes may precede it."""
     document = json.loads(output[output.index("{"):])
+    if document.get("interrupted"):
+        raise ValueError("the run was interrupted")
     jobs = document["jobs"]
     for job in jobs:
         if job.get("error", 0) != 0:

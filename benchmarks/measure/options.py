@@ -9,11 +9,17 @@ from .session import byte_size
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
-def parser_for(text):
-    """A parser that has the shared options, described by a program's doc string."""
+def parser_for(text, has_rounds=True):
+    """A parser that has the shared options, described by a program's doc string.
+
+    Without rounds there is nothing to compare, and no picture.
+    """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    if has_rounds:
+        parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    else:
+        parser.set_defaults(rounds=1, svg=None)
     parser.add_argument("--seconds", type=float, default=3, help="of each run; default: 3")
     parser.add_argument("--size", default="1G", help="of each device; default: 1G")
     parser.add_argument(
@@ -22,7 +28,7 @@ def parser_for(text):
         "--binary", metavar="PATH", help="the ashlar program; default: $ASHLAR or the release build")
     parser.add_argument(
         "--dir", metavar="DIR", help="where the devices' files go, on a disk; default: .build")
-    for name in ("json", "svg", "markdown"):
+    for name in ("json", "svg", "markdown") if has_rounds else ("json", "markdown"):
         parser.add_argument(f"--{name}", metavar="FILE", help=f"write the results as {name}")
     return parser
 

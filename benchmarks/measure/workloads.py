@@ -36,6 +36,11 @@ FSYNC = Workload(
 MIXED = Workload(
     "randrw-4k-qd16", "4 KiB random, 70 % read, depth 16", "randrw", "4k", 16,
     extra=("--rwmixread=70",))
+DEEP_READ = Workload("randread-4k-qd128", "4 KiB random read, depth 128", "randread", "4k", 128)
+DEEP_WRITE = Workload(
+    "randwrite-4k-qd128", "4 KiB random write, depth 128", "randwrite", "4k", 128,
+    latency_of="write")
 
 FOR_SERVERS = (READ_32, WRITE_32, READ_1, READ_128K, WRITE_128K, FSYNC)
 FOR_CLIENTS = (READ_1, READ_32, WRITE_32, MIXED, READ_128K, WRITE_128K)
+DEEP = (DEEP_READ, DEEP_WRITE)
