@@ -97,8 +97,7 @@ def run_client(command, folder, seconds_max, environment=None):
         raise Failure(f"{words(command)}: no end after {seconds_max:.0f} s") from None
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_tree(process)
     if process.returncode != 0:
         raise Failure(
             f"{words(command)}: exit status {process.returncode}\n{(errors + output)[-2000:]}")
@@ -154,6 +153,17 @@ def cpu_seconds(pid):
             break
         time.sleep(0.01)
     return sum(ticks.values()) / TICKS_PER_SECOND
+
+
+def end_tree(process):
+    """Ends a child and all that it has started, also what has left its session, as fio's jobs do."""
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in reversed(_tree(process.pid)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.communicate()
 
 
 def stop(pid, seconds=10):

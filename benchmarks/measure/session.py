@@ -166,9 +166,14 @@ class Session:
         self.settle()
         command = client.command(running.uri, workload, self.size, seconds, seed, connections)
         before = processes.cpu_seconds(running.pid) if running.pid else 0
-        figures = clients.measure(
-            client, command, workload, self.sockets, seconds, self.pins[1],
-            {"ASHLAR_RUNTIME_DIR": str(self.sockets / "run")})
+        try:
+            figures = clients.measure(
+                client, command, workload, self.sockets, seconds, self.pins[1],
+                {"ASHLAR_RUNTIME_DIR": str(self.sockets / "run")})
+        except Failure as failure:
+            if running.pid and not processes.is_running(running.pid):
+                raise Failure(f"{running.server.label} has ended; then {failure}") from failure
+            raise
         if not running.pid:
             return {**figures, "server_cpu_us": None, "server_busy": None}
         spent = processes.cpu_seconds(running.pid) - before
