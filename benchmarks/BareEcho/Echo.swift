@@ -65,10 +65,13 @@ final class EchoConnection {
 
   // More than a unix socket holds, so that one receive empties it.
   private static let receivedByteCount = 256 << 10
+  // A whole status chunk is the longest.
+  private static let headerByteCountMax =
+    ReplyHeader.blockStatusHeaderByteCount + ReplyHeader.blockStatusExtentByteCount
 
   init?(stream: RingStream, echo: Echo) {
     guard let received = AlignedMemory(byteCount: Self.receivedByteCount),
-      let headers = AlignedMemory(byteCount: 1024 * ReplyHeader.dataChunkByteCount)
+      let headers = AlignedMemory(byteCount: 1024 * Self.headerByteCountMax)
     else { return nil }
     self.stream = stream
     self.echo = echo
@@ -168,6 +171,8 @@ final class EchoConnection {
       case NBDCommand.read.rawValue where request.byteCount > 0:
         guard request.byteCount <= echo.export.maximumPayloadBytes else { return false }
         answerRead(request)
+      case NBDCommand.blockStatus.rawValue where request.byteCount > 0:
+        answerBlockStatus(request)
       default: answerSimply(request.cookie)
       }
     }
@@ -176,7 +181,7 @@ final class EchoConnection {
   /// For what one turn of the loop may add: a write's answer and a read's.
   private var hasRoom: Bool {
     outgoing.vacantPieceCount >= 4
-      && headers.buffer.byteCount - usedHeaderByteCount >= 2 * ReplyHeader.dataChunkByteCount
+      && headers.buffer.byteCount - usedHeaderByteCount >= 2 * Self.headerByteCountMax
   }
 
   /// Consumes what has arrived of a write's payload, and answers the write when that was all.
@@ -188,11 +193,11 @@ final class EchoConnection {
     if dropped == left { answerSimply(cookie) }
   }
 
-  private func answerSimply(_ cookie: UInt64) {
+  private func answerSimply(_ cookie: UInt64, error: NBDErrorCode? = nil) {
     let headers = headers.buffer
     var target = headers.mutableBytes
     usedHeaderByteCount += ReplyHeader.encodeSimple(
-      error: nil, cookie: cookie, into: &target, at: usedHeaderByteCount)
+      error: error, cookie: cookie, into: &target, at: usedHeaderByteCount)
   }
 
   private func answerRead(_ request: Request) {
@@ -206,6 +211,20 @@ final class EchoConnection {
       offsetBytes: request.offsetBytes, dataByteCount: request.byteCount, isLast: true,
       cookie: request.cookie, into: &target, at: usedHeaderByteCount)
     appendPayload(request)
+  }
+
+  /// All of it is data: clients that copy ask.
+  private func answerBlockStatus(_ request: Request) {
+    guard let context = agreement.allocationContextIdentifier else {
+      return answerSimply(request.cookie, error: .invalid)
+    }
+    let headers = headers.buffer
+    var target = headers.mutableBytes
+    usedHeaderByteCount += ReplyHeader.encodeBlockStatusHeader(
+      contextIdentifier: context, extentCount: 1, isLast: true, cookie: request.cookie,
+      into: &target, at: usedHeaderByteCount)
+    usedHeaderByteCount += ReplyHeader.encodeBlockStatusExtent(
+      byteCount: request.byteCount, statusFlags: 0, into: &target, at: usedHeaderByteCount)
   }
 
   private func appendPayload(_ request: Request) {

@@ -2,11 +2,14 @@
 
 import json
 import pathlib
+import re
+
+from . import figures
 
 
 def table(head, rows):
     """A Markdown table; columns of numbers, but for the first, are aligned to the right."""
-    aligns = ["---:" if all(cell[:1].isdigit() or cell == "-" for cell in column) else "---"
+    aligns = ["---:" if all(re.fullmatch(r"[-0-9.,x%() ]+", cell) for cell in column) else "---"
               for column in list(zip(*rows))[1:]] or ["---"] * (len(head) - 1)
     lines = ["| " + " | ".join(head) + " |", "|---|" + "|".join(aligns) + "|"]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
@@ -44,16 +47,22 @@ def percent(spread):
     return f"{spread['median'] * 100:.0f} %" if spread else "-"
 
 
-def machine_lines(machine, options):
-    """What was measured on, as a list."""
+def machine_lines(machine, options, runs=()):
+    """What was measured on, and how undisturbed, as a list."""
     programs = ", ".join(f"{name} ({version})" for name, version in machine["programs"].items())
     memory = f", {machine['memory_gib']} GiB" if machine["memory_gib"] else ""
     lines = [
-        f"- {machine['date']}; {machine['cpu']}, {machine['cores']} cores{memory}, "
-        f"{machine['kernel']}; load average before: {machine['load_before']}",
-        f"- {programs}",
-    ]
-    return "\n".join(lines + [f"- {line}" for line in options])
+        f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores{memory}, "
+        f"{machine['kernel']}", programs, *options,
+        f"before: load average {machine['load']}, {machine['busy_before'] * 100:.0f} % of a core "
+        "busy"]
+    others, stolen = (figures.spread_of(runs, name) for name in ("others_busy", "stolen"))
+    if others:
+        lines[-1] += (
+            f"; during the runs everything but client and server used {percent(others)} of a core "
+            f"(at most {others['max'] * 100:.0f} %), and the host kept {percent(stolen)} (at most "
+            f"{stolen['max'] * 100:.0f} %)")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def caption(document):

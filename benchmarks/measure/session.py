@@ -165,7 +165,8 @@ class Session:
         """One run: the client's figures, and the server's CPU time for each operation."""
         self.settle()
         command = client.command(running.uri, workload, self.size, seconds, seed, connections)
-        before = processes.cpu_seconds(running.pid) if running.pid else 0
+        before, (busy, stolen) = self._server_seconds(running), machine.busy_seconds()
+        start = time.monotonic()
         try:
             figures = clients.measure(
                 client, command, workload, self.sockets, seconds, self.pins[1],
@@ -174,14 +175,22 @@ class Session:
             if running.pid and not processes.is_running(running.pid):
                 raise Failure(f"{running.server.label} has ended; then {failure}") from failure
             raise
-        if not running.pid:
-            return {**figures, "server_cpu_us": None, "server_busy": None}
-        spent = processes.cpu_seconds(running.pid) - before
-        if not processes.is_running(running.pid):
+        now_busy, now_stolen = machine.busy_seconds()
+        whole = time.monotonic() - start
+        spent = self._server_seconds(running) - before
+        if running.pid and not processes.is_running(running.pid):
             raise Failure(f"{running.server.label} has ended during {workload.title}")
-        figures["server_cpu_us"] = spent * 1e6 / figures["operations"]
-        figures["server_busy"] = spent / figures["seconds"]
-        return figures
+        others = now_busy - busy - spent - figures["client_busy"] * figures["seconds"]
+        return {
+            **figures,
+            "server_cpu_us": spent * 1e6 / figures["operations"] if running.pid else None,
+            "server_busy": spent / figures["seconds"] if running.pid else None,
+            "others_busy": max(0, others) / whole,
+            "stolen": (now_stolen - stolen) / whole}
+
+    @staticmethod
+    def _server_seconds(running):
+        return processes.cpu_seconds(running.pid) if running.pid else 0
 
     def shown(self, command):
         """A command without this machine's paths."""
