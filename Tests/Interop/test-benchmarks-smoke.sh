@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# benchmarks/compare-servers: a short comparison of two servers leaves a table, JSON with every run and
+# The harness of the benchmarks: its own unit tests pass. compare-servers: a short comparison of two servers leaves a table, JSON with every run and
 # a picture that is XML; a pattern that matches nothing is an error; interrupted, it leaves nothing.
 . "$(dirname "$0")/lib.sh"
 export TMPDIR=$WORK
 
 compare=("$ROOT/benchmarks/compare-servers" --binary "$ASHLAR" --dir "$DATA" --size 16M
   --only '(ashlar|nbdkit)-memory/randread-4k-qd32')
+
+note "what needs no server"
+(cd "$ROOT/benchmarks" && python3 -m unittest measure.tests >"$WORK/out" 2>&1) ||
+  { cat "$WORK/out" >&2; fail "unit tests of the harness"; }
 
 note "one round of two servers"
 "${compare[@]}" --rounds 1 --seconds 0.3 --json "$WORK/r.json" --svg "$WORK/r.svg" --markdown "$WORK/r.md" \
