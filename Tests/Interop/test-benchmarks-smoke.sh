@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The harness of the benchmarks: its own unit tests pass. compare-servers: a short comparison of two servers leaves a table, JSON with every run and
-# a picture that is XML; a pattern that matches nothing is an error; interrupted, it leaves nothing.
+# The harness of the benchmarks: its unit tests pass; a short comparison of two servers leaves a table,
+# JSON with every run, and a picture that is XML; a pattern that matches nothing is an error; and
+# interrupted in a run, it leaves nothing behind.
 . "$(dirname "$0")/lib.sh"
 export TMPDIR=$WORK
 
