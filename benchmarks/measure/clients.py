@@ -44,24 +44,23 @@ class Bench:
 
     def __init__(self, ashlar):
         self.ashlar = ashlar
-        self.consent = []
 
     def check(self):
         """Fails when it cannot be used here."""
         try:
-            usage, _ = run_client([self.ashlar, "bench", "--help"], "/", 20)
+            run_client([self.ashlar, "bench", "--help"], "/", 20)
         except Failure:
             raise Failure(f"{self.ashlar} has no command 'bench': use --client fio") from None
-        # It may look for data on what it would overwrite; all that is here was made to be.
-        self.consent = ["--force"] if "--force" in usage else []
 
     def command(self, target, workload, size, seconds, seed, connections=1):
         """A run of one workload on an NBD URI or a file."""
+        # It spares what looks like somebody's data unless told otherwise; this is nobody's.
+        consent = [] if workload.rw in ("read", "randread") else ["--overwrite"]
         return [
             self.ashlar, "bench", target, f"--size={size}",
             *_load(workload, seconds, seed, workload.iodepth),
             f"--connections={connections}", "--output-format=json",
-            *(self.consent if "write" in workload.rw or "rw" in workload.rw else [])]
+            *consent]
 
 
 def _load(workload, seconds, seed, iodepth):
