@@ -71,7 +71,9 @@ class Session:
     def __exit__(self, *_):
         handlers = processes.ignore_signals()
         for running in reversed(self.running):
-            processes.stop(_daemon_pid(running) or running.pid)
+            pid = _daemon_pid(running) or running.pid
+            if pid:
+                processes.stop(pid)
         for folder in (self.data, self.sockets):
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -116,11 +118,8 @@ class Session:
         while time.monotonic() < deadline:
             if process.poll() is not None and not (is_daemon and process.returncode == 0):
                 break
-            answer = subprocess.run(
-                ["nbdinfo", "--size", running.uri], capture_output=True, timeout=START_SECONDS,
-                check=False)
             running.pid = _daemon_pid(running) if is_daemon else process.pid
-            if answer.returncode == 0 and running.pid:
+            if running.pid and _answers(running.uri):
                 return
             time.sleep(0.05)
         raise Failure(
@@ -154,10 +153,9 @@ class Session:
 
     def settle(self):
         """Writes back what earlier runs left, so that no run pays for another."""
-        for running in self.running:
-            if running.server.device == "file":
-                with running.file.open("rb") as file:
-                    os.fsync(file.fileno())
+        for path in self.data.glob("*.img"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
     # Runs
 
@@ -206,6 +204,16 @@ class Session:
             "socket": f"DIR/{server.key}.sock", "file": f"DIR/{server.key}.img",
             "pidfile": f"DIR/{server.key}.pid", "configuration": f"DIR/{server.key}.conf"}
         return processes.words([*self.pins[0], *(word.format(**places) for word in server.command)])
+
+
+def _answers(uri):
+    """Whether a client gets an answer there."""
+    try:
+        answer = subprocess.run(
+            ["nbdinfo", "--size", uri], capture_output=True, timeout=START_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return answer.returncode == 0
 
 
 def byte_size(text):
