@@ -53,6 +53,10 @@ let package = Package(
         "CSystemd",
       ],
       swiftSettings: settings),
+    // The bound that benchmarks compare the server with.
+    .executableTarget(
+      name: "bare-echo", dependencies: ["Units", "NBDWire", "IO", "Ring"],
+      path: "benchmarks/BareEcho", swiftSettings: settings),
 
     .target(
       name: "TestSupport", dependencies: ["Units", "Parity", "NBDWire", "IO", "Simulator"],
