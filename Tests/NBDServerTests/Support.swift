@@ -89,6 +89,8 @@ typealias MemorySite = ServerSite<MemoryVolume>
 struct Below: Sendable {
   let medium: SimulatedMedium
   private let opened = Box<SimulatedDisk?>(nil)
+  /// See `SimulatedDisk`; set before the site runs.
+  let cachedReadsPerMillion = Box(0)
 
   init(byteCount: UInt64) { medium = SimulatedMedium(byteCount: byteCount) }
 
@@ -104,6 +106,7 @@ struct Below: Sendable {
 
   fileprivate func open(_ machine: SimulatedMachine, alignment: Int) -> SimulatedDisk {
     let disk = SimulatedDisk(machine, medium, alignmentBytes: alignment)
+    disk.cachedReadsPerMillion = cachedReadsPerMillion.value
     opened.value = disk
     return disk
   }

@@ -71,6 +71,7 @@ struct WholeServer: Sendable {
     options.bytesMax = [16384, 256 << 20][random.index(below: 2)]
     (site, below) = fileSite(
       seed: seed, byteCount: Self.byteCount, alignment: alignment, conditions: conditions, options)
+    below.cachedReadsPerMillion.value = [0, 500_000, 1_000_000][random.index(below: 3)]
     guard random.next(below: 4) > 0 else { return }
     var rates = DiskFaultRates()
     rates.readError = random.coin() ? 20_000 : 0

@@ -33,6 +33,30 @@ struct RingDiskTests {
     }
   }
 
+  @Test("a buffered file answers from the page cache at once, a direct one never")
+  func readAtOnce() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.file("a")
+    try onRing(folder) { machine in
+      let options = FileOptions(caching: .buffered, createByteCount: 65536)
+      let (disk, _) = try await machine.openDisk(path: path, options: options)
+      let block = try memory(8192, filledWith: 7)
+      try await disk.write(at: 4096, from: block.buffer)
+      block.buffer.fill(with: 1)
+      #expect(disk.readAtOnce(at: 4096, into: block.buffer) == 8192)
+      #expect(block.buffer[0] == 7 && block.buffer[8191] == 7)
+      #expect(disk.readAtOnce(at: 61440, into: block.buffer) == 4096)
+      #expect(disk.readAtOnce(at: 65536, into: block.buffer) == 0)
+      await disk.close()
+      let direct = FileOptions(caching: .directIfPossible)
+      let (other, _) = try await machine.openDisk(path: path, options: direct)
+      if other.isDirect {
+        #expect(other.readAtOnce(at: 4096, into: block.buffer) == -EAGAIN)
+      }
+      await other.close()
+    }
+  }
+
   @Test("a punched range reads as zeros and is a hole; a zeroed one reads as zeros")
   func clearing() throws {
     let folder = try TemporaryFolder()

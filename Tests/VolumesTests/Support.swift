@@ -35,6 +35,13 @@ actor VolumeHost<HostedVolume: Volume> {
     return buffer.array
   }
 
+  /// What can be had without waiting; nil when nothing can.
+  func readAtOnce(_ range: ByteRange) throws(VolumeError) -> [UInt8]? {
+    let memory = AlignedMemory.holding([UInt8](repeating: 0xAA, count: Int(range.byteCount)))
+    let buffer = memory.buffer.prefix(Int(range.byteCount))
+    return try volume.readAtOnce(range, into: buffer) ? buffer.array : nil
+  }
+
   func write(
     _ range: ByteRange, _ bytes: [UInt8], durably: Bool = false, misalignment: Int = 0
   ) async throws(VolumeError) {

@@ -40,4 +40,24 @@ struct TruncationTests {
       #expect(medium.live.byteCount == 0)
     }
   }
+
+  @Test("P4: a read from the cache tells what a read from the disk would, a truncation too")
+  func truncationUnderCachedReads() throws {
+    let site = FileSite(seed: 2, alignment: 1)
+    let (host, machine, medium, disk) = (site.host, site.machine, site.medium, site.disk)
+    let sevens = [UInt8](repeating: 7, count: 65536)
+    try machine.run {
+      try await host.write(range(0, 65536), sevens)
+      #expect(try await host.readAtOnce(range(0, 4096)) == nil)
+      disk.cachedReadsPerMillion = 1_000_000
+      #expect(try await host.readAtOnce(range(4095, 8193)) == Array(sevens[4095..<8193]))
+      medium.truncate(to: 8192)
+      // Behind the cut nothing is there; in front of it the cut is noticed all the same.
+      #expect(try await host.readAtOnce(range(4096, 12288)) == nil)
+      let kept = await outcome { () async throws(VolumeError) in
+        try await host.readAtOnce(range(0, 4096))
+      }
+      #expect(kept.failure == .stopped)
+    }
+  }
 }
