@@ -25,24 +25,6 @@ static inline void ashlar_pause(void) {
 #endif
 }
 
-// Newer than liburing 2.3: IORING_FEAT_MIN_TIMEOUT (Linux 6.12), and the field of the wait's
-// argument that tells the shortest wait, which is padding in the older header.
-static inline int ashlar_can_rest(const struct io_uring *ring) {
-  return (ring->features & (1U << 15)) != 0;
-}
-// Waits without submitting: for `rest_us` however many completions arrive, then until there is at
-// least one, or until the timeout (which may be null).
-static inline int ashlar_rest(struct io_uring *ring, unsigned rest_us,
-                              struct __kernel_timespec *timeout) {
-  struct io_uring_getevents_arg argument = {
-    .sigmask_sz = 8, .pad = rest_us, .ts = (unsigned long long)(unsigned long)timeout};
-  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-  // As liburing itself tells a registered ring descriptor.
-  if (ring->int_flags & 1) flags |= IORING_ENTER_REGISTERED_RING;
-  return io_uring_enter2((unsigned)ring->enter_ring_fd, 0, 1024, flags, (sigset_t *)&argument,
-                         sizeof argument);
-}
-
 // Variadic in the C library, and so out of Swift's reach.
 static inline int ashlar_statx(int descriptor, unsigned mask, struct statx *result) {
   return (int)syscall(SYS_statx, descriptor, "", 0x1000 /* AT_EMPTY_PATH */, mask, result);
@@ -66,6 +48,11 @@ static inline int ashlar_block_device_sector_size(int descriptor, int *byte_coun
 }
 static inline int ashlar_block_device_is_rotational(int descriptor, unsigned short *answer) {
   return ioctl(descriptor, BLKROTATIONAL, answer);
+}
+// Of a socket: what was sent and is still in the kernel's hands.
+static inline int ashlar_untaken_bytes(int descriptor) {
+  int byte_count = 0;
+  return ioctl(descriptor, TIOCOUTQ /* SIOCOUTQ */, &byte_count) == 0 ? byte_count : 0;
 }
 static inline int ashlar_signalfd(const sigset_t *signals) {
   return signalfd(-1, signals, SFD_CLOEXEC);

@@ -31,18 +31,8 @@ package protocol Machine: TaskExecutor {
   /// Suspends the caller for at least this long.
   func sleep(nanoseconds: UInt64) async
 
-  /// Says that nothing is likely to be urgent for so long.
-  ///
-  /// What completes meanwhile may be left to collect, and is then dealt with in one go. Counts once,
-  /// for the next time that there is nothing to do.
-  func rest(nanoseconds: UInt64)
-
   /// A random number: from the kernel, or from the simulation's seed.
   func randomNumber() -> UInt64
-}
-
-extension Machine {
-  package func rest(nanoseconds: UInt64) {}
 }
 
 /// What an executor's loop has done since it was made; what one request costs is told from two of
@@ -143,6 +133,8 @@ package protocol ByteStream: Sendable {
   ///
   /// - Returns: bytes sent, perhaps fewer than there are, or a negated errno.
   func sendSome(from pieces: ScatterList) async -> Int32
+  /// How much of what was sent the peer has not taken yet, as far as that is known: 0 says nothing.
+  var untakenByteCount: Int { get }
   /// Ends both directions: what is waiting to send or receive returns at once. May be repeated.
   func shutdown()
   /// Releases the stream. No operation may be in flight.

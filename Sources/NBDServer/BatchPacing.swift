@@ -1,32 +1,75 @@
-/// How long the loop may let new requests collect after a batch of replies.
+import NBDWire
+
+/// How long a receiver may let requests collect before it looks for more.
 ///
-/// A client that keeps many requests in flight sends them one by one. If the server is woken by each,
-/// it pays a turn of its loop for each, and the client pays for waking it. But a client that has
-/// just been sent n replies is busy with them for a while: left alone for about that time, it finds
-/// its next requests served as one batch. A client with one request in flight waits for each
-/// reply, and is never kept waiting.
-struct BatchPacing: Equatable {
-  /// Less than a client needs to take one reply and send the next request, so that the server is
-  /// back before the client has nothing left to do.
-  static let replyNanoseconds: UInt64 = 500
-  static let restNanosecondsMax: UInt64 = 30_000
-  /// Larger replies keep the socket busy: the client takes each while the next is being copied.
-  static let replyByteCountMax = 16 << 10
+/// A client that keeps many requests in flight sends them one by one, and a server that is faster
+/// finds one or two each time it looks: it then pays a turn of its loop for one or two requests. But a
+/// client that has n replies to deal with is busy for a while: if the server is back before it has
+/// nothing left to do, nobody waits, and the requests come as one batch.
+struct BatchPacing {
+  /// Less than clients need to take one reply and send the next request.
+  static let replyNanoseconds = 4000
+  /// What a sleep takes longer than it was meant to, and a reply to reach the client.
+  static let wakeNanoseconds = 16_000
+  static let pauseNanosecondsMax = 32_000
+  /// A shorter one is not worth the sleep.
+  static let pauseNanosecondsMin = 2000
+  /// Larger payloads keep the socket busy: each is taken while the next is being copied.
+  static let payloadByteCountMax = 32 << 10
+  /// About what the kernel counts for a message beyond its bytes.
+  private static let messageByteCount = 1024
 
-  /// A moving average over about four batches, in eighths of a reply.
-  private var averageEighths = 8
+  private struct Batch {
+    var replyCount = 0
+    var byteCount = 0
+  }
 
-  /// Takes notice of a batch that has been sent, and says how long the next may take to collect.
+  /// What was sent last, `history[newest]` the latest.
+  private var history = InlineArray<8, Batch>(repeating: Batch())
+  private var newest = 0
+  private var requestCount = 0
+  private var requestByteCount = 0
+
+  mutating func count(_ request: Request) {
+    requestCount += 1
+    requestByteCount += Int(request.byteCount)
+  }
+
+  /// Remembers a message that was sent.
+  mutating func noteSent(replyCount: Int, byteCount: Int) {
+    newest = (newest + 1) % history.count
+    history[newest] = Batch(replyCount: replyCount, byteCount: byteCount + Self.messageByteCount)
+  }
+
+  /// How many of the replies that were sent are still in the kernel's hands.
+  func untakenReplyCount(untakenByteCount: Int) -> Int {
+    var left = untakenByteCount
+    var replyCount = 0
+    for age in 0..<history.count {
+      let batch = history[(newest + history.count - age) % history.count]
+      guard left > batch.byteCount / 2 else { break }
+      replyCount += batch.replyCount
+      left -= batch.byteCount
+    }
+    return replyCount
+  }
+
+  /// How long to wait before the next receive.
   ///
   /// - Parameters:
-  ///   - replyCount: at least 1.
-  ///   - byteCount: of all replies together.
-  /// - Returns: nanoseconds; 0 for a client that sends one request at a time.
-  mutating func rest(afterReplies replyCount: Int, byteCount: Int) -> UInt64 {
-    averageEighths += (replyCount * 8 - averageEighths) / 4
-    let isOneByOne = averageEighths < 12
-    guard !isOneByOne && byteCount <= replyCount * Self.replyByteCountMax else { return 0 }
-    let expectedEighths = UInt64(max(replyCount * 8, averageEighths))
-    return min(expectedEighths * Self.replyNanoseconds / 8, Self.restNanosecondsMax)
+  ///   - queuedReplyCount: replies that have not been sent.
+  ///   - untakenByteCount: of those that have been sent, see `ByteStream`.
+  /// - Returns: nanoseconds; 0 for a client that may be waiting for what the server does next.
+  mutating func pauseBeforeReceiving(queuedReplyCount: Int, untakenByteCount: Int) -> UInt64 {
+    defer {
+      requestCount = 0
+      requestByteCount = 0
+    }
+    guard requestCount > 0, requestByteCount <= requestCount * Self.payloadByteCountMax else {
+      return 0
+    }
+    let replyCount = queuedReplyCount + untakenReplyCount(untakenByteCount: untakenByteCount)
+    let pause = replyCount * Self.replyNanoseconds - Self.wakeNanoseconds
+    return pause < Self.pauseNanosecondsMin ? 0 : UInt64(min(pause, Self.pauseNanosecondsMax))
   }
 }

@@ -9,6 +9,7 @@ extension NBDServer {
   func receiveRequests(of connection: ServedConnection) async {
     while !connection.isBroken {
       guard connection.unconsumedByteCount >= Request.headerByteCount else {
+        await pauseBeforeReceiving(connection)
         guard await receiveMore(connection) else { return }
         continue
       }
@@ -16,6 +17,7 @@ extension NBDServer {
         return endForViolation(connection, "a request without its magic number")
       }
       connection.consume(Request.headerByteCount)
+      connection.pacing.count(request)
       switch connection.agreement.judge(request, export: export) {
       case .serve(let command):
         if takeAtOnce(request, command, on: connection) {
@@ -41,6 +43,15 @@ extension NBDServer {
   private func hasRepliesForOneTurn(_ connection: ServedConnection) -> Bool {
     connection.replies.count >= Self.replyCountPerTurn
       || connection.replyByteCount >= Self.replyByteCountPerTurn
+  }
+
+  private func pauseBeforeReceiving(_ connection: ServedConnection) async {
+    // What the volume still has must be answered as soon as it is done.
+    guard servingCount == 0 else { return }
+    let pause = connection.pacing.pauseBeforeReceiving(
+      queuedReplyCount: connection.replies.count,
+      untakenByteCount: connection.stream.untakenByteCount)
+    if pause > 0 { await machine.sleep(nanoseconds: pause) }
   }
 
   private func endForViolation(_ connection: ServedConnection, _ reason: String) {

@@ -28,10 +28,8 @@ extension NBDServer {
         connection.sendDeadlineNanoseconds = nil
       }
       connection.replyByteCount -= byteCount
+      connection.pacing.noteSent(replyCount: count, byteCount: byteCount)
       releaseSent(count, of: connection)
-      let rest = connection.pacing.rest(afterReplies: count, byteCount: byteCount)
-      // What the volume still has must be answered as soon as it is done.
-      if rest > 0 && servingCount == 0 { machine.rest(nanoseconds: rest) }
     }
     connection.senderHasEnded = true
     connection.drained.signal()

@@ -32,8 +32,6 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private var timers = TimerQueue()
   private var spin = SpinPolicy()
   private var exitStatus: Int32?
-  private var restNanoseconds: UInt64 = 0
-  private var canRest = false
   private var isSetUp = false
   private(set) var fileTable: FileTable?
   private(set) var blockingWorker: BlockingWorker?
@@ -53,7 +51,6 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     // From here on `self` is whole, so a throw runs `deinit`.
     try unsafe Self.setUp(ring)
     isSetUp = true
-    canRest = unsafe ashlar_can_rest(ring) != 0
     fileTable = unsafe FileTable(ring: ring)
     blockingWorker = BlockingWorker(machine: self)
   }
@@ -108,8 +105,6 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
       unsafe timers.add(waiter, deadlineNanoseconds: overflow ? .max : deadline)
     }
   }
-
-  package func rest(nanoseconds: UInt64) { restNanoseconds = max(restNanoseconds, nanoseconds) }
 
   package func randomNumber() -> UInt64 { UInt64.random(in: .min ... .max) }
 
@@ -207,17 +202,14 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
 
   /// Hands new entries to the kernel; waits for a completion when nothing else is to do.
   private func exchangeWithKernel() {
-    let restNanoseconds = self.restNanoseconds
-    self.restNanoseconds = 0
     guard ready.isEmpty else {
       enter(waitFor: 0)
       return
     }
-    if restNanoseconds >= 1000 && canRest {
-      if hasNewEntries { enter(waitFor: 0) }
-      if !completionIsReady { sleep(atLeast: restNanoseconds) }
-      return
-    }
+    let now = Self.currentNanoseconds()
+    // Whoever sleeps for less than the loop would poll wants the time, not the processor.
+    let isShortSleep = (timers.earliestNanoseconds ?? .max) < now + SpinPolicy.windowNanoseconds
+    if isShortSleep { return enter(waitFor: 1) }
     if spin.isSpinning {
       // With nothing to hand over and nothing held back, entering would find nothing.
       if hasNewEntries || taskWorkIsPending { enter(waitFor: 0) }
@@ -229,9 +221,8 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
         return
       }
     }
-    let before = Self.currentNanoseconds()
     enter(waitFor: 1)
-    spin.recordSleep(nanoseconds: Self.currentNanoseconds() - before)
+    spin.recordSleep(nanoseconds: Self.currentNanoseconds() - now)
   }
 
   private var hasNewEntries: Bool { unsafe io_uring_sq_ready(ring) > 0 }
@@ -273,20 +264,6 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     var first: UnsafeMutablePointer<io_uring_cqe>?
     // Safe: both live until the call returns.
     Self.check(unsafe io_uring_submit_and_wait_timeout(ring, &first, count, &timeout, nil))
-  }
-
-  /// Sleeps whatever completes meanwhile, and after that until there is a completion.
-  private func sleep(atLeast nanoseconds: UInt64) {
-    loopCounters.enterCount += 1
-    let microseconds = UInt32(clamping: nanoseconds / 1000)
-    guard var timeout = timeUntilNextTimer() else {
-      // Safe: there is no timeout to keep.
-      return Self.check(unsafe ashlar_rest(ring, microseconds, nil))
-    }
-    // The kernel would let a sleeper wait until the rest is over.
-    if timeout.tv_sec == 0 && timeout.tv_nsec < nanoseconds { return enter(waitFor: 1) }
-    // Safe: the timeout lives until the call returns.
-    Self.check(unsafe ashlar_rest(ring, microseconds, &timeout))
   }
 
   private func timeUntilNextTimer() -> __kernel_timespec? {

@@ -22,6 +22,10 @@ package struct RingStream: ByteStream {
     await machine.submit { $0.send(file, pieces) }
   }
 
+  package var untakenByteCount: Int {
+    Int(ashlar_untaken_bytes(file.descriptor))
+  }
+
   package func shutdown() {
     _ = Glibc.shutdown(file.descriptor, Int32(SHUT_RDWR))
   }

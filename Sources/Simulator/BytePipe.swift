@@ -34,7 +34,9 @@ final class BytePipe {
   /// The sender's end of stream has arrived and everything before it was read.
   var isAtEnd: Bool { hasEnded && unreadCount == 0 }
   var unreadCount: Int { arrivedEnd - firstUnread }
-  var vacantCount: Int { capacity - (storage.count - firstUnread) }
+  /// Sent, whether it has arrived or not, and not received.
+  var untakenCount: Int { storage.count - firstUnread }
+  var vacantCount: Int { capacity - untakenCount }
 
   init(
     _ network: SimulatedNetwork, _ source: SimulatedMachine, _ target: SimulatedMachine,

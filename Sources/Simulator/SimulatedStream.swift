@@ -62,6 +62,8 @@ package final class SimulatedStream: ByteStream, MachinePart, @unchecked Sendabl
     return result
   }
 
+  package var untakenByteCount: Int { outbound.untakenCount }
+
   package func shutdown() {
     guard beginChange("shuts down") else { return }
     shutSending()

@@ -131,6 +131,8 @@ final class FakeStream: ByteStream, @unchecked Sendable {
     return Int32(count)
   }
 
+  var untakenByteCount: Int { 0 }
+
   func shutdown() {
     isShutDown = true
     wake()

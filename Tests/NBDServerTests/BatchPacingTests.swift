@@ -1,44 +1,65 @@
+import NBDWire
 import Testing
 
 @testable import NBDServer
 
 @Suite("NBDServer: pacing of batches")
 struct BatchPacingTests {
-  @Test("a client with one request in flight is never kept waiting")
-  func oneByOne() {
+  private func pacing(requests count: Int, ofBytes byteCount: UInt32 = 4096) -> BatchPacing {
     var pacing = BatchPacing()
-    for _ in 0..<100 { #expect(pacing.rest(afterReplies: 1, byteCount: 4112) == 0) }
+    for _ in 0..<count {
+      pacing.count(
+        Request(flags: [], commandNumber: 0, cookie: 0, offsetBytes: 0, byteCount: byteCount))
+    }
+    return pacing
   }
 
-  @Test("a client that keeps many in flight gets time to send more, but not much")
+  @Test("a client that may be waiting for its replies is looked at again at once", arguments: 1...4)
+  func fewInFlight(count: Int) {
+    var pacing = pacing(requests: count)
+    #expect(pacing.pauseBeforeReceiving(queuedReplyCount: count, untakenByteCount: 0) == 0)
+  }
+
+  @Test("a client with many replies to deal with gets time, less than it needs for them")
   func manyInFlight() {
-    var pacing = BatchPacing()
-    var rest: UInt64 = 0
-    for _ in 0..<10 { rest = pacing.rest(afterReplies: 8, byteCount: 8 * 4112) }
-    #expect(rest == 8 * BatchPacing.replyNanoseconds)
+    for count in 5...128 {
+      var pacing = pacing(requests: count)
+      let pause = pacing.pauseBeforeReceiving(queuedReplyCount: count, untakenByteCount: 0)
+      #expect(pause > 0)
+      #expect(pause < UInt64(count * BatchPacing.replyNanoseconds))
+      #expect(pause <= UInt64(BatchPacing.pauseNanosecondsMax))
+    }
+  }
+
+  @Test("replies that the client has not taken yet count, as many as the kernel still holds")
+  func untakenReplies() {
+    var pacing = pacing(requests: 1)
+    for _ in 0..<4 { pacing.noteSent(replyCount: 3, byteCount: 3 * 4112) }
+    let messageByteCount = 3 * 4112 + 1024
+    #expect(pacing.untakenReplyCount(untakenByteCount: 0) == 0)
+    #expect(pacing.untakenReplyCount(untakenByteCount: messageByteCount) == 3)
+    #expect(pacing.untakenReplyCount(untakenByteCount: 3 * messageByteCount) == 9)
     #expect(
-      pacing.rest(afterReplies: 128, byteCount: 128 * 16) == BatchPacing.restNanosecondsMax)
+      pacing.pauseBeforeReceiving(queuedReplyCount: 1, untakenByteCount: 2 * messageByteCount) > 0)
   }
 
-  @Test("a batch of one between larger ones still lets the next collect")
-  func oneAmongMany() {
+  @Test("more than was ever sent is no more than what is remembered")
+  func untakenBeyondHistory() {
     var pacing = BatchPacing()
-    for _ in 0..<10 { _ = pacing.rest(afterReplies: 8, byteCount: 8 * 16) }
-    #expect(pacing.rest(afterReplies: 1, byteCount: 16) > 0)
+    #expect(pacing.untakenReplyCount(untakenByteCount: .max) == 0)
+    for _ in 0..<100 { pacing.noteSent(replyCount: 1, byteCount: 16) }
+    #expect(pacing.untakenReplyCount(untakenByteCount: .max) == 8)
   }
 
-  @Test("a client that changes to one request at a time is soon served without delay")
-  func changeToOneByOne() {
-    var pacing = BatchPacing()
-    for _ in 0..<10 { _ = pacing.rest(afterReplies: 128, byteCount: 128 * 16) }
-    let rests = (0..<40).map { _ in pacing.rest(afterReplies: 1, byteCount: 16) }
-    #expect(rests.contains(0))
-    #expect(rests.drop { $0 > 0 }.allSatisfy { $0 == 0 })
-  }
-
-  @Test("large replies are not waited for")
-  func largeReplies() {
-    var pacing = BatchPacing()
-    for _ in 0..<10 { #expect(pacing.rest(afterReplies: 8, byteCount: 8 << 17) == 0) }
+  @Test("after a receive without a request, and after large payloads, nobody waits")
+  func nothingToCollect() {
+    var empty = BatchPacing()
+    #expect(empty.pauseBeforeReceiving(queuedReplyCount: 64, untakenByteCount: 0) == 0)
+    var large = pacing(requests: 8, ofBytes: 128 << 10)
+    #expect(large.pauseBeforeReceiving(queuedReplyCount: 8, untakenByteCount: 0) == 0)
+    // Each receive is judged by itself.
+    var twice = pacing(requests: 8)
+    #expect(twice.pauseBeforeReceiving(queuedReplyCount: 8, untakenByteCount: 0) > 0)
+    #expect(twice.pauseBeforeReceiving(queuedReplyCount: 8, untakenByteCount: 0) == 0)
   }
 }
