@@ -20,6 +20,9 @@ package protocol Machine: TaskExecutor {
   /// Read once per turn of the loop: cheap, and at most one turn old.
   var nowNanoseconds: UInt64 { get }
 
+  /// The same clock, read afresh: for measuring what happens within one turn.
+  func readClock() -> UInt64
+
   /// What the executor has done so far.
   var loopCounters: LoopCounters { get }
 

@@ -47,7 +47,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     unsafe completions = .allocate(capacity: Self.completionBatch)
     unsafe completions.initialize(repeating: nil, count: Self.completionBatch)
     loopThread = pthread_self()
-    nowNanoseconds = Self.readClock()
+    nowNanoseconds = Self.currentNanoseconds()
     // From here on `self` is whole, so a throw runs `deinit`.
     try unsafe Self.setUp(ring)
     isSetUp = true
@@ -96,8 +96,10 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
 
   package private(set) var nowNanoseconds: UInt64
 
+  package func readClock() -> UInt64 { Self.currentNanoseconds() }
+
   package func sleep(nanoseconds: UInt64) async {
-    let (deadline, overflow) = Self.readClock().addingReportingOverflow(nanoseconds)
+    let (deadline, overflow) = Self.currentNanoseconds().addingReportingOverflow(nanoseconds)
     // Safe: the continuation is kept by the timer queue and resumed once.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
       unsafe timers.add(waiter, deadlineNanoseconds: overflow ? .max : deadline)
@@ -181,7 +183,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
       if let exitStatus { return exitStatus }
       exchangeWithKernel()
       reap()
-      nowNanoseconds = Self.readClock()
+      nowNanoseconds = Self.currentNanoseconds()
       timers.resume(until: nowNanoseconds)
     }
   }
@@ -214,10 +216,10 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
         return
       }
     }
-    let before = Self.readClock()
+    let before = Self.currentNanoseconds()
     let timeout = timers.earliestNanoseconds.map { $0 > before ? $0 - before : 0 }
     enter(waitFor: 1, timeoutNanoseconds: timeout)
-    spin.recordSleep(nanoseconds: Self.readClock() - before)
+    spin.recordSleep(nanoseconds: Self.currentNanoseconds() - before)
   }
 
   private var completionIsReady: Bool { unsafe io_uring_cq_ready(ring) > 0 }
@@ -235,14 +237,14 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   ///
   /// - Returns: true as soon as a completion can be reaped.
   private func pollForCompletion() -> Bool {
-    let end = Self.readClock() + spin.budgetNanoseconds
+    let end = Self.currentNanoseconds() + spin.budgetNanoseconds
     let timerEnd = timers.earliestNanoseconds ?? .max
     repeat {
       for _ in 0..<16 {
         if completionIsReady || taskWorkIsPending { return true }
         ashlar_pause()
       }
-    } while Self.readClock() < min(end, timerEnd)
+    } while Self.currentNanoseconds() < min(end, timerEnd)
     return false
   }
 
@@ -284,7 +286,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     }
   }
 
-  private static func readClock() -> UInt64 {
+  private static func currentNanoseconds() -> UInt64 {
     var time = timespec()
     // Safe: `time` lives until the call returns.
     let result = unsafe clock_gettime(CLOCK_BOOTTIME, &time)

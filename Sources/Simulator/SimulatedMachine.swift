@@ -61,6 +61,8 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
 
   package var nowNanoseconds: UInt64 { simulation.nowNanoseconds }
 
+  package func readClock() -> UInt64 { simulation.nowNanoseconds }
+
   /// Simulated time says nothing about cost.
   package var loopCounters: LoopCounters { LoopCounters() }
 

@@ -13,6 +13,7 @@ final class FakeMachine: Machine, @unchecked Sendable {
   typealias MachineListener = FakeListener
 
   private(set) var nowNanoseconds: UInt64 = 1_000_000_000
+  func readClock() -> UInt64 { nowNanoseconds }
   private var sleepers: [(wakeAt: UInt64, waiter: CheckedContinuation<Void, Never>)] = []
 
   nonisolated var unownedExecutor: UnownedSerialExecutor {
