@@ -9,6 +9,8 @@ package struct ClientOptions: Equatable, Sendable {
   package var requestNanoseconds: UInt64 = 30_000_000_000
   /// Asks for structured replies: holes need not be sent, and errors name their place.
   package var wantsStructuredReplies = true
+  /// How many requests the server is sent before it has answered one; further ones wait here.
+  package var requestCountMax = 128
 
   package init(exportName: String) {
     self.exportName = exportName

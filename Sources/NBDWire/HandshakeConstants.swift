@@ -46,6 +46,8 @@ package enum InfoType: UInt16, CaseIterable, Sendable {
 package enum Handshake {
   package static let greetingMagic: UInt64 = 0x4e42_444d_4147_4943
   package static let optionMagic: UInt64 = 0x4948_4156_454f_5054
+  /// What an oldstyle server says in the place of `optionMagic`.
+  package static let oldstyleMagic: UInt64 = 0x0000_4202_8186_1253
   package static let optionReplyMagic: UInt64 = 0x0003_e889_0455_65a9
 
   /// The server's bits, and the client's as well: both sides use the same two.

@@ -31,7 +31,8 @@ struct OptionRefusal: Error {
 }
 
 extension [UInt8] {
-  mutating func appendBigEndian<Integer: FixedWidthInteger>(_ value: Integer) {
+  /// Adds the number, most significant byte first.
+  package mutating func appendBigEndian<Integer: FixedWidthInteger>(_ value: Integer) {
     for shift in stride(from: Integer.bitWidth - 8, through: 0, by: -8) {
       append(UInt8(truncatingIfNeeded: value >> Integer(shift)))
     }

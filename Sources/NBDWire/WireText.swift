@@ -1,5 +1,5 @@
 /// Text that comes from the wire or goes there.
-enum WireText {
+package enum WireText {
   /// The longest quotation from a client in a log line or an error text, in bytes of UTF-8.
   static let quotedByteCountMax = 256
 
@@ -7,7 +7,7 @@ enum WireText {
   ///
   /// Broken UTF-8 becomes U+FFFD. Whatever moves a cursor, breaks a line, reorders text or ends
   /// the quotation is escaped: control and format characters, line separators, `"` and `\`.
-  static func quoted(_ bytes: [UInt8]) -> String {
+  package static func quoted(_ bytes: [UInt8]) -> String {
     // Three bytes more than can be quoted, so that a character is never cut where it still fits.
     let text = String(decoding: bytes.prefix(quotedByteCountMax + 3), as: UTF8.self)
     var result = ""

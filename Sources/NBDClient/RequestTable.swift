@@ -1,0 +1,205 @@
+import IO
+import NBDWire
+
+/// The requests of one connection: those that wait to be sent, those that wait for their answer,
+/// and those that wait for a place among them.
+///
+/// It knows no sockets, and is not generic: what happens for each request happens here.
+final class RequestTable {
+  /// What a caller is resumed with: 0, the number of an `NBDErrorCode`, or this.
+  static let lostResult: Int32 = -1
+
+  private let places: [PendingRequest]
+  private var vacantIndexes: [Int]
+  /// Places whose requests are to be sent, in order.
+  private var queue: [Int] = []
+  /// Callers without a place, from `firstWaiting` on.
+  private var waiting: [WaitingRequest] = []
+  private var firstWaiting = 0
+  /// WRITEs whose payload the kernel may be reading.
+  private var writesBeingSent: [Int] = []
+  private let headers: AlignedMemory
+  /// Set when the connection is lost.
+  private(set) var lossReason: String?
+  /// Nobody touches the buffers of callers any more, so they may go.
+  private var isDrained = false
+
+  init?(countMax: Int) {
+    precondition(countMax > 0)
+    guard let headers = AlignedMemory(byteCount: (countMax + 1) * Request.headerByteCount) else {
+      return nil
+    }
+    self.headers = headers
+    places = (0..<countMax).map { PendingRequest(index: $0) }
+    vacantIndexes = (0..<countMax).reversed()
+    queue.reserveCapacity(countMax)
+    writesBeingSent.reserveCapacity(countMax)
+  }
+
+  var pendingCount: Int { places.count - vacantIndexes.count }
+  var hasQueued: Bool { !queue.isEmpty }
+
+  /// When the oldest request that has no answer was given a place; nil when there is none.
+  var oldestNanoseconds: UInt64? {
+    places.lazy.filter { $0.state != .vacant }.map(\.startNanoseconds).min()
+  }
+
+  // MARK: Callers
+
+  /// Takes a request and its caller, who is resumed once with the answer.
+  func begin(_ request: WaitingRequest, nowNanoseconds: UInt64) {
+    guard !isDrained else {
+      unsafe request.waiter.resume(returning: Self.lostResult)
+      return
+    }
+    // Behind those who came earlier.
+    if let index = vacantIndexes.last, firstWaiting == waiting.count, lossReason == nil {
+      vacantIndexes.removeLast()
+      place(request, at: index, nowNanoseconds)
+    } else {
+      waiting.append(request)
+    }
+  }
+
+  private func place(_ request: WaitingRequest, at index: Int, _ nowNanoseconds: UInt64) {
+    places[index].fill(request, nowNanoseconds: nowNanoseconds)
+    queue.append(index)
+  }
+
+  /// Gives the answer to the caller, and the place to the next.
+  private func finish(_ entry: PendingRequest, _ result: Int32, nowNanoseconds: UInt64) {
+    let waiter = unsafe entry.vacate()
+    if firstWaiting < waiting.count, lossReason == nil {
+      place(waiting[firstWaiting], at: entry.index, nowNanoseconds)
+      firstWaiting += 1
+      if firstWaiting == waiting.count || firstWaiting >= 1024 {
+        waiting.removeFirst(firstWaiting)
+        firstWaiting = 0
+      }
+    } else {
+      vacantIndexes.append(entry.index)
+    }
+    unsafe waiter?.resume(returning: result)
+  }
+
+  /// The answer has come.
+  ///
+  /// While the kernel still reads the payload the caller does not get its buffer back.
+  func answer(_ entry: PendingRequest, _ error: NBDErrorCode?, nowNanoseconds: UInt64) {
+    let result = error.map { Int32($0.rawValue) } ?? 0
+    if entry.state == .sending {
+      entry.earlyAnswer = result
+    } else {
+      finish(entry, result, nowNanoseconds: nowNanoseconds)
+    }
+  }
+
+  /// The request that a reply names by its cookie.
+  func request(cookie: UInt64) throws(ServerFault) -> PendingRequest {
+    let index = Int(cookie & 0xFFFF_FFFF)
+    guard index < places.count else {
+      throw ServerFault("the server answered a request that was never made")
+    }
+    let entry = places[index]
+    let isOpen: Bool =
+      switch entry.state {
+      case .sent: true
+      case .sending: entry.earlyAnswer == nil
+      case .vacant, .queued: false
+      }
+    guard isOpen && entry.cookie == cookie else {
+      // Generations are given out in order, but for the one time in four milliards.
+      let isPast = cookie >> 32 != 0 && cookie >> 32 <= UInt64(entry.generation)
+      let isAnswered = isPast && (cookie != entry.cookie || entry.earlyAnswer != nil)
+      throw ServerFault(
+        isAnswered
+          ? "the server answered a request twice"
+          : "the server answered a request that was never made")
+    }
+    return entry
+  }
+
+  // MARK: Sending
+
+  /// Puts queued requests into the list, headers and payloads, as many as one call should take.
+  ///
+  /// Headers lie behind each other, so those of many READs are one piece.
+  func gather(into list: ScatterList) {
+    list.removeAll()
+    let buffer = headers.buffer
+    var bytes = buffer.mutableBytes
+    var headerEnd = 0
+    var runStart = 0
+    var takenCount = 0
+    while takenCount < queue.count {
+      // A run of headers, a payload, and the run behind it.
+      guard list.vacantPieceCount >= 3, list.byteCount < Self.bytesPerSendMax else { break }
+      let entry = places[queue[takenCount]]
+      takenCount += 1
+      entry.request.encode(into: &bytes, at: headerEnd)
+      headerEnd += Request.headerByteCount
+      if entry.isWrite, let payload = entry.buffer {
+        entry.state = .sending
+        writesBeingSent.append(entry.index)
+        list.append(buffer.slice(runStart, headerEnd - runStart))
+        list.append(payload)
+        runStart = headerEnd
+      } else {
+        // The header is a copy of our own, so nothing of the caller's is with the kernel.
+        entry.state = .sent
+      }
+    }
+    list.append(buffer.slice(runStart, headerEnd - runStart))
+    queue.removeFirst(takenCount)
+  }
+
+  /// Payloads come back when the whole call has ended: do not let it grow without end.
+  private static let bytesPerSendMax = 1 << 20
+
+  /// Puts a DISC into the list, which is the last to be sent.
+  func gatherDisconnect(into list: ScatterList) {
+    list.removeAll()
+    let buffer = headers.buffer
+    var bytes = buffer.mutableBytes
+    let request = Request(
+      commandNumber: NBDCommand.disconnect.rawValue, cookie: 0, offsetBytes: 0, byteCount: 0)
+    request.encode(into: &bytes, at: 0)
+    list.append(buffer.prefix(Request.headerByteCount))
+  }
+
+  /// The kernel has taken everything that was gathered.
+  func endSend(nowNanoseconds: UInt64) {
+    for index in writesBeingSent {
+      let entry = places[index]
+      entry.state = .sent
+      if let result = entry.earlyAnswer { finish(entry, result, nowNanoseconds: nowNanoseconds) }
+    }
+    writesBeingSent.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: The end
+
+  /// Nothing is sent any more; the first reason counts.
+  ///
+  /// - Returns: whether this was the first.
+  func lose(_ reason: String) -> Bool {
+    guard lossReason == nil else { return false }
+    lossReason = reason
+    return true
+  }
+
+  /// Fails everybody: the kernel has no buffer of theirs any more.
+  func failAll() {
+    precondition(lossReason != nil)
+    isDrained = true
+    for entry in places where entry.state != .vacant {
+      // An answer that came before the end is an answer.
+      let result = entry.earlyAnswer ?? Self.lostResult
+      finish(entry, result, nowNanoseconds: 0)
+    }
+    let left = waiting[firstWaiting...]
+    waiting = []
+    firstWaiting = 0
+    for request in left { unsafe request.waiter.resume(returning: Self.lostResult) }
+  }
+}
