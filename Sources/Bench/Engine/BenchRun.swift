@@ -1,25 +1,31 @@
 package import IO
-import Units
+package import Units
 
 /// One job, ready to run: its options, and the target of each clone.
 package struct PlannedJob: Sendable {
   package var options: JobOptions
-  /// What it works on, from `offset` and `size`.
-  package var region: ByteRange
   /// One for each of `numjobs`.
   package var targets: [any BenchTarget]
   /// What an earlier run has written, for `verify_state_load`; nil when any generation will do.
-  package var expectations: GenerationTable?
+  package var savedState: VerifyState?
 
+  /// - Precondition: the options are resolved against the target.
   package init(
-    options: JobOptions, region: ByteRange, targets: [any BenchTarget],
-    expectations: GenerationTable? = nil
+    options: JobOptions, targets: [any BenchTarget], savedState: VerifyState? = nil
   ) {
     precondition(targets.count == options.jobCount)
     self.options = options
-    self.region = region
     self.targets = targets
-    self.expectations = expectations
+    self.savedState = savedState
+  }
+
+  /// What it works on.
+  package var region: ByteRange {
+    guard
+      let byteCount = options.regionByteCount,
+      let region = ByteRange(offsetBytes: options.offsetBytes, byteCount: byteCount)
+    else { preconditionFailure("the job's region is not resolved") }
+    return region
   }
 }
 
@@ -67,7 +73,7 @@ package actor BenchRun<RunMachine: Machine> {
   private let environment: RunEnvironment
   private let sampleNanoseconds: UInt64
   private var units: [Unit] = []
-  private var groupCount = 0
+  private let groupCount: Int
   private var groupNumber = 0
   private var groupStartNanoseconds: UInt64 = 0
   private var startNanoseconds: UInt64 = 0
@@ -85,21 +91,24 @@ package actor BenchRun<RunMachine: Machine> {
     self.machine = machine
     self.environment = environment
     sampleNanoseconds = environment.sampleNanoseconds ?? Self.sampleLength(jobs)
+    var group = 0
     for job in jobs {
-      if job.options.waitsForPrevious, !units.isEmpty { groupCount += 1 }
+      if job.options.waitsForPrevious, !units.isEmpty { group += 1 }
       let runners = job.targets.enumerated().map { index, target in
         Runner(
           options: job.options, cloneIndex: index, target: target, region: job.region,
-          verifier: Verifier(options: job.options, region: job.region, expected: job.expectations),
+          verifier: Verifier(
+            options: job.options, region: job.region, saved: job.savedState,
+            run: machine.randomNumber()),
           samplesLatency: environment.keepsSamples, machine: machine)
       }
       if job.options.isGroupReporting {
-        units.append(Unit(runners: runners, groupNumber: groupCount))
+        units.append(Unit(runners: runners, groupNumber: group))
       } else {
-        units += runners.map { Unit(runners: [$0], groupNumber: groupCount) }
+        units += runners.map { Unit(runners: [$0], groupNumber: group) }
       }
     }
-    groupCount += 1
+    groupCount = group + 1
   }
 
   /// A second, or for runs under 20 s as long as gives some forty intervals.
@@ -188,6 +197,16 @@ package actor BenchRun<RunMachine: Machine> {
     guard sharing else { return }
     result.notes.append(
       "jobs that run at once share one thread: each one's cpu figures are the whole process's")
+  }
+
+  /// What the first job that verifies has written, for a later run.
+  package func verifyState() async -> VerifyState? {
+    for unit in units {
+      for runner in unit.runners {
+        if let state = await runner.verifyState { return state }
+      }
+    }
+    return nil
   }
 
   // MARK: Interrupting

@@ -66,14 +66,14 @@ package actor JobRunner<JobMachine: Machine> {
   var verifyCursor = VerifyCursor()
 
   /// - Parameters:
-  ///   - options: with a region that the target holds.
+  ///   - options: resolved against the target.
   ///   - cloneIndex: the clone's number; its seed differs by it.
-  ///   - region: resolved from `offset` and `size`.
-  ///   - verifier: nil without `verify`; shared by nobody.
+  ///   - region: what `offset` and `size` come to.
+  ///   - verifier: nil without `verify`.
   ///   - samplesLatency: whether each interval's latencies are wanted: see `takeInterval`.
   package init(
     options: JobOptions, cloneIndex: Int, target: any BenchTarget, region: ByteRange,
-    verifier: sending Verifier?, samplesLatency: Bool, machine: JobMachine
+    verifier: Verifier?, samplesLatency: Bool, machine: JobMachine
   ) {
     self.options = options
     self.target = target
@@ -82,7 +82,7 @@ package actor JobRunner<JobMachine: Machine> {
     self.verifier = verifier
     self.samplesLatency = samplesLatency
     let seed = RandomSequence.derivedSeed(options.randomSeed, UInt64(cloneIndex))
-    plan = JobPlan(options: options, region: region, seed: seed)
+    plan = JobPlan(options: options, seed: seed)
     serial = seed
     if options.verify != .none { verification = VerificationResult() }
   }
@@ -333,9 +333,9 @@ package actor JobRunner<JobMachine: Machine> {
       guard let operation = takeOperation() else { return }
       if verifier != nil, !(await waitForOverlap(index, operation)) { return }
       let piece = buffer.prefix(Int(operation.range.byteCount))
-      if operation.direction == .write { fillForWrite(piece, operation.range) }
+      if operation.kind == .write { fillForWrite(piece, operation.range) }
       slots[index].range = operation.range
-      slots[index].isChanging = operation.direction != .read
+      slots[index].isChanging = operation.kind != .read
       now = await perform(operation, index, piece)
     }
   }
@@ -350,7 +350,7 @@ package actor JobRunner<JobMachine: Machine> {
     guard let next else { return nil }
     issuedByteCount += next.range.byteCount
     issuedOperationCount += 1
-    if next.direction == .write {
+    if next.kind == .write {
       writesSinceSync += 1
       writesSinceDataSync += 1
     }
@@ -359,7 +359,7 @@ package actor JobRunner<JobMachine: Machine> {
 
   private func fillForWrite(_ buffer: IOBuffer, _ range: ByteRange) {
     if verifier != nil {
-      verifier?.stamp(buffer, range)
+      verifier?.fill(buffer, range)
     } else {
       serial &+= 1
       BenchMark.put(into: buffer, at: range.offsetBytes, serial: serial)
@@ -390,7 +390,7 @@ package actor JobRunner<JobMachine: Machine> {
     operationsInFlight += 1
     var failure: TargetError?
     do throws(TargetError) {
-      switch operation.direction {
+      switch operation.kind {
       case .read: try await target.read(at: range.offsetBytes, into: buffer)
       case .write: try await target.write(at: range.offsetBytes, from: buffer)
       case .trim: try await target.trim(at: range.offsetBytes, byteCount: range.byteCount)
@@ -403,10 +403,10 @@ package actor JobRunner<JobMachine: Machine> {
     guard !isAbandoned else { return end }
     slots[index].range = nil
     if let failure {
-      if operation.direction != .read { verifier?.forget(range) }
+      if operation.kind == .write { verifier?.abandon(range) }
       fail(failure)
     } else {
-      count(operation.direction, range, end, end - start)
+      count(operation.kind, range, end, end - start)
       if verifier != nil { finishVerified(operation, buffer) }
     }
     if verifier != nil { wakeOverlapping() }

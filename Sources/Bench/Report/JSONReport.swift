@@ -1,4 +1,6 @@
 package import Control
+import IO
+import Units
 
 /// The report for scripts: fio's names where the meaning is fio's, so that what reads fio's JSON
 /// reads this.
@@ -104,7 +106,7 @@ package enum JSONReport {
       "iops": .real(result.iops), "runtime": .count(milliseconds(result.runtimeNanoseconds)),
       "total_ios": .count(result.operationCount), "short_ios": .integer(0),
       "drop_ios": .integer(0),
-      "slat_ns": latency(LatencyRecord(), hasPercentiles: false),
+      "slat_ns": latency(LatencyHistogram(), hasPercentiles: false),
       "clat_ns": latency(result.latency, hasPercentiles: true),
       "lat_ns": latency(result.latency, hasPercentiles: true),
       "bw_min": whole(rates.minimum / 1024), "bw_max": whole(rates.maximum / 1024),
@@ -120,17 +122,17 @@ package enum JSONReport {
     .integer(Int64(exactly: value.rounded()) ?? .max)
   }
 
-  private static func latency(_ record: LatencyRecord, hasPercentiles: Bool) -> JSONValue {
+  private static func latency(_ record: LatencyHistogram, hasPercentiles: Bool) -> JSONValue {
     var members: [JSONMember] = [
       JSONMember(name: "min", value: .count(record.minimumNanoseconds)),
       JSONMember(name: "max", value: .count(record.maximumNanoseconds)),
-      JSONMember(name: "mean", value: .real(record.meanNanoseconds)),
-      JSONMember(name: "stddev", value: .real(record.deviationNanoseconds)),
+      JSONMember(name: "mean", value: .real(Double(record.meanNanoseconds))),
+      JSONMember(name: "stddev", value: .real(record.standardDeviationNanoseconds)),
       JSONMember(name: "N", value: .count(record.count)),
     ]
     if hasPercentiles, record.count > 0 {
-      let values = LatencyRecord.reportedPercents.map { percent in
-        JSONMember(name: Figure.fixed(percent, 6), value: .count(record.percentile(percent)))
+      let values = LatencyHistogram.reportedPercents.map { percent in
+        JSONMember(name: Figure.fixed(percent, 6), value: .count(record.latency(atPercent: percent)))
       }
       members.append(JSONMember(name: "percentile", value: .object(values)))
     }

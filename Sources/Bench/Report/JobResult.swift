@@ -1,3 +1,5 @@
+package import Units
+
 extension OperationKind {
   /// For reports: `read`, `write`, `trim`.
   package var name: String {
@@ -13,7 +15,7 @@ extension OperationKind {
 package struct DirectionResult: Sendable {
   package var operationCount: UInt64 = 0
   package var byteCount: UInt64 = 0
-  package var latency = LatencyRecord()
+  package var latency = LatencyHistogram()
   /// Per interval of the sampler, scaled to a second.
   package var iopsSamples = SampleSummary()
   package var bandwidthSamples = SampleSummary()

@@ -66,15 +66,15 @@ package enum NormalReport {
     "  sync   : \(result.operationCount) (fsync and fdatasync)\n" + latencyText(result.latency)
   }
 
-  private static func latencyText(_ latency: LatencyRecord) -> String {
+  private static func latencyText(_ latency: LatencyHistogram) -> String {
     var text = "    latency: min \(Figure.time(Double(latency.minimumNanoseconds))), "
-    text += "mean \(Figure.time(latency.meanNanoseconds)), "
-    text += "stdev \(Figure.time(latency.deviationNanoseconds)), "
+    text += "mean \(Figure.time(Double(latency.meanNanoseconds))), "
+    text += "stdev \(Figure.time(latency.standardDeviationNanoseconds)), "
     text += "max \(Figure.time(Double(latency.maximumNanoseconds)))\n"
-    let percents = LatencyRecord.reportedPercents
+    let percents = LatencyHistogram.reportedPercents
     for start in stride(from: 0, to: percents.count, by: 6) {
       let cells = percents[start..<min(start + 6, percents.count)].map { percent in
-        let value = Figure.time(Double(latency.percentile(percent)))
+        let value = Figure.time(Double(latency.latency(atPercent: percent)))
         return "\(("p" + Figure.percent(percent)).padded(left: 6)) \(value.padded(right: 8))"
       }
       var line = "     " + cells.joined()

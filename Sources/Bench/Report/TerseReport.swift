@@ -36,8 +36,8 @@ package enum TerseReport {
     fields += [Figure.fixed(result.iops, 0), "\(milliseconds)"]
     fields += ["0", "0", "0.000000", "0.000000"]
     fields += latency(result.latency)
-    for percent in LatencyRecord.reportedPercents {
-      fields.append("\(Figure.fixed(percent, 6))%=\(result.latency.percentile(percent) / 1000)")
+    for percent in LatencyHistogram.reportedPercents {
+      fields.append("\(Figure.fixed(percent, 6))%=\(result.latency.latency(atPercent: percent) / 1000)")
     }
     fields += ["0%=0", "0%=0", "0%=0"]
     fields += latency(result.latency)
@@ -48,11 +48,11 @@ package enum TerseReport {
     return fields
   }
 
-  private static func latency(_ record: LatencyRecord) -> [String] {
+  private static func latency(_ record: LatencyHistogram) -> [String] {
     [
       "\(record.minimumNanoseconds / 1000)", "\(record.maximumNanoseconds / 1000)",
-      Figure.fixed(record.meanNanoseconds / 1000, 6),
-      Figure.fixed(record.deviationNanoseconds / 1000, 6),
+      Figure.fixed(Double(record.meanNanoseconds) / 1000, 6),
+      Figure.fixed(record.standardDeviationNanoseconds / 1000, 6),
     ]
   }
 
@@ -70,31 +70,15 @@ package enum TerseReport {
   ]
 
   private static func latencyShares(_ job: JobResult) -> [String] {
-    var all = LatencyRecord()
+    var all = LatencyHistogram()
     for direction in OperationKind.allCases { all.merge(job[direction].latency) }
     var fields: [String] = []
     var before = 0.0
     for bound in bounds + [.max] {
-      let share = all.share(below: bound == .max ? .max : bound * 1000)
+      let share = bound == .max ? 1 : all.share(upTo: bound * 1000)
       fields.append(Figure.fixed(max(0, share - before) * 100, 2) + "%")
       before = share
     }
     return fields
-  }
-}
-
-extension LatencyRecord {
-  /// Which part of the latencies lies below `nanoseconds`, as finely as the percentiles tell:
-  /// found by halving, because the histogram is asked by rank.
-  func share(below nanoseconds: UInt64) -> Double {
-    guard count > 0 else { return 0 }
-    if nanoseconds > maximumNanoseconds { return 1 }
-    var low = 0.0
-    var high = 1.0
-    for _ in 0..<40 {
-      let middle = (low + high) / 2
-      if histogram.percentile(middle) < nanoseconds { low = middle } else { high = middle }
-    }
-    return low
   }
 }

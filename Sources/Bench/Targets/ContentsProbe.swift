@@ -58,11 +58,11 @@ package enum ContentsProbe {
 
   /// Where in a block something lies that is neither zero nor a job's.
   private static func firstForeignByte(_ block: IOBuffer) -> Int? {
-    if block.isZero || BlockStamp.isStamped(block) { return nil }
+    if block.isZero { return nil }
     var start = 0
     while start < block.byteCount {
       let sector = block.slice(start, min(BenchMark.spacing, block.byteCount - start))
-      if !sector.isZero, !BenchMark.isMarked(sector), !BlockStamp.isStamped(sector) { return start }
+      if !sector.isZero, !BenchMark.isMarked(sector) { return start }
       start += BenchMark.spacing
     }
     return nil
@@ -112,7 +112,8 @@ package enum BenchMark {
 
   /// Whether this, read from a multiple of 512 bytes, was written by a job.
   package static func isMarked(_ sector: IOBuffer) -> Bool {
-    sector.byteCount >= 24 && sector.load(at: 0) == magic
+    guard sector.byteCount >= 24 else { return false }
+    return sector.load(at: 0) == magic || SectorStamp.hasMagic(sector)
   }
 }
 

@@ -117,7 +117,7 @@ package final class NBDTarget<TargetMachine: Machine>: BenchTarget, @unchecked S
     switch code {
     case .notPermitted: "EPERM (not permitted)"
     case .inputOutput: "EIO (input/output error)"
-    case .outOfMemory: "ENOMEM (out of memory)"
+    case .noMemory: "ENOMEM (out of memory)"
     case .invalid: "EINVAL (invalid request)"
     case .noSpace: "ENOSPC (no space left)"
     case .overflow: "EOVERFLOW (request too long)"
