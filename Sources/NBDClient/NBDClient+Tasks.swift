@@ -52,6 +52,8 @@ extension NBDClient {
         break
       }
       do throws(ServerFault) { try reader.takeIn() } catch { lose(error.reason) }
+      // Answers have made room for requests that waited.
+      if table.hasQueued { senderRest.signal() }
     }
     receiverHasEnded = true
     noteEnd()

@@ -121,6 +121,7 @@ package actor NBDClient<ClientMachine: Machine> {
   /// - Parameters:
   ///   - range: inside the export; `export.minimumBlockBytes` divides offset and length.
   ///   - buffer: as long as the range; its contents are undefined after a throw.
+  /// - Throws: what the server answered, or that it is lost.
   package func read(
     _ range: ByteRange, into buffer: IOBuffer
   ) async throws(RequestError) {

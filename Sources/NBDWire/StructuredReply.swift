@@ -9,7 +9,9 @@ package struct StructuredReply: Sendable {
   package static let pieceCountMax = 4096
 
   private let request: Request
-  /// What has come, sorted, neighbours joined.
+  /// What has come while it is one run: nearly always, and then nothing is allocated.
+  private var run: ByteRange?
+  /// What has come, sorted, neighbours joined, as soon as it is more than one run.
   private var pieces: [ByteRange] = []
   private var contentCount = 0
   private var statusContexts: Set<UInt32> = []
@@ -50,6 +52,23 @@ package struct StructuredReply: Sendable {
   }
 
   private mutating func insert(_ range: ByteRange) throws(ReplyError) {
+    guard pieces.isEmpty else { return try insertAmongPieces(range) }
+    guard let first = run else {
+      run = range
+      return
+    }
+    if first.endBytes == range.offsetBytes {
+      run = ByteRange(from: first.offsetBytes, to: range.endBytes)
+    } else if range.endBytes == first.offsetBytes {
+      run = ByteRange(from: range.offsetBytes, to: first.endBytes)
+    } else {
+      pieces = [first]
+      run = nil
+      try insertAmongPieces(range)
+    }
+  }
+
+  private mutating func insertAmongPieces(_ range: ByteRange) throws(ReplyError) {
     // The first piece that ends behind the start of the new one; most often there is none.
     var index = pieces.count
     while index > 0, pieces[index - 1].endBytes > range.offsetBytes { index -= 1 }
@@ -72,8 +91,7 @@ package struct StructuredReply: Sendable {
     guard error == nil, request.byteCount > 0 else { return }
     switch NBDCommand(rawValue: request.commandNumber) {
     case .read:
-      let first = pieces.first
-      guard let first, first.offsetBytes == request.offsetBytes else {
+      guard let first = run ?? pieces.first, first.offsetBytes == request.offsetBytes else {
         throw .missingContent(offsetBytes: request.offsetBytes)
       }
       guard first.byteCount == UInt64(request.byteCount) else {

@@ -76,6 +76,12 @@ struct RingEntry {
       pointer, descriptor, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
   }
 
+  /// The address is kept by the caller until the operation has completed.
+  @unsafe
+  func connect(_ descriptor: Int32, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) {
+    unsafe io_uring_prep_connect(pointer, descriptor, address, length)
+  }
+
   func cancel(identifier: UInt64) {
     unsafe io_uring_prep_cancel64(pointer, identifier, 0)
   }

@@ -32,7 +32,7 @@ struct ClientSite: Sendable {
   func run(
     within limits: Simulation.Limits = Simulation.Limits(),
     _ body: @escaping @Sendable () async throws -> Void
-  ) throws {
+  ) throws(SimulationFailure) {
     try machine.run(within: limits, body)
     try simulation.runUntilQuiet(within: limits)
   }
