@@ -15,8 +15,7 @@ extension JobOptions {
     func add(_ name: String, _ isGiven: Bool, _ value: @autoclosure () -> String) {
       if isGiven { written.append((name, value())) }
     }
-    let isMixed = workload == .rw || workload == .randrw
-    add("rwmixread", isMixed, "\(readPercent)")
+    add("rwmixread", workload.isMixed, "\(readPercent)")
     add("numjobs", jobCount != 1, "\(jobCount)")
     add("size", regionByteCount != nil, ByteSize.formatExactly(regionByteCount ?? 0))
     add("offset", offsetBytes != 0, ByteSize.formatExactly(offsetBytes))
@@ -53,18 +52,7 @@ extension JobOptions {
   }
 
   /// Whether the job writes or trims.
-  package var changesTarget: Bool {
-    switch workload {
-    case .read, .randread: false
-    case .write, .randwrite, .rw, .randrw, .trim, .randtrim: true
-    }
-  }
+  package var changesTarget: Bool { workload.writes || workload.trims }
 
-  /// Whether the job writes.
-  package var writes: Bool {
-    switch workload {
-    case .write, .randwrite, .rw, .randrw: true
-    case .read, .randread, .trim, .randtrim: false
-    }
-  }
+  package var writes: Bool { workload.writes }
 }

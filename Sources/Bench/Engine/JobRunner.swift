@@ -30,7 +30,7 @@ package actor JobRunner<JobMachine: Machine> {
   nonisolated let target: any BenchTarget
   nonisolated let region: ByteRange
 
-  var plan: JobPlan
+  var plan: OperationPlan
   var verifier: Verifier?
   var slots: [Slot] = []
   var activeSlotCount = 0
@@ -82,7 +82,7 @@ package actor JobRunner<JobMachine: Machine> {
     self.verifier = verifier
     self.samplesLatency = samplesLatency
     let seed = RandomSequence.derivedSeed(options.randomSeed, UInt64(cloneIndex))
-    plan = JobPlan(options: options, seed: seed)
+    plan = OperationPlan(options: options, seed: seed)
     serial = seed
     if options.verify != .none { verification = VerificationResult() }
   }

@@ -1,7 +1,7 @@
 import Units
 
 /// What a job does next: the kind drawn by the mix, the place by the generator.
-struct JobPlan: Sendable {
+struct OperationPlan: Sendable {
   private var mix: OperationMix
   private var offsets: OffsetGenerator
 
