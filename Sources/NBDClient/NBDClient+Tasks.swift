@@ -36,7 +36,7 @@ extension NBDClient {
       guard !table.hasQueued, closeDeadlineNanoseconds == nil, table.lossReason == nil else {
         return unsafe continuation.resume()
       }
-      unsafe senderRest.put(continuation)
+      unsafe table.senderRest.put(continuation)
     }
   }
 
@@ -52,8 +52,6 @@ extension NBDClient {
         break
       }
       do throws(ServerFault) { try reader.takeIn() } catch { lose(error.reason) }
-      // Answers have made room for requests that waited.
-      if table.hasQueued { senderRest.signal() }
     }
     receiverHasEnded = true
     noteEnd()
@@ -91,7 +89,7 @@ extension NBDClient {
       guard table.pendingCount == 0, closeDeadlineNanoseconds == nil, !hasEnded else {
         return unsafe continuation.resume()
       }
-      unsafe watchdogRest.put(continuation)
+      unsafe table.watchdogRest.put(continuation)
     }
   }
 

@@ -4,10 +4,11 @@ package import Units
 
 /// A connection to an export of an NBD server.
 ///
-/// An actor on the machine's executor, used by many tasks at once. Each request takes a place in a
-/// table, is queued, and suspends its caller once. One task sends all that is queued with one call,
-/// another takes in all replies that one receive brought. Per request nothing is allocated and no
-/// task is started.
+/// An actor on the machine's executor, used by many tasks at once, and on that executor only. Each
+/// request takes a place in a table, is queued, and suspends its caller once. One task sends all
+/// that is queued with one call, another takes in all replies that one receive brought. Per request
+/// nothing is allocated and no task is started. Requests do not enter the actor: going there and
+/// back cost more than all else that is done for them here.
 ///
 /// A caller's buffer belongs to the client until the request has returned, and the client returns
 /// only when the kernel has no more to do with the buffer: when a server falls silent the
@@ -18,20 +19,16 @@ package actor NBDClient<ClientMachine: Machine> {
   }
 
   package nonisolated let export: RemoteExport
+  nonisolated let table: RequestTable
   nonisolated let machine: ClientMachine
   nonisolated let options: ClientOptions
   nonisolated let stream: ClientMachine.MachineStream
-  let table: RequestTable
   let reader: ReplyReader
   let incoming = ScatterList(capacity: 2)
   let outgoing = ScatterList(capacity: 256)
 
-  /// The sender, waiting for something to send.
-  var senderRest = WaitPoint()
   var senderHasEnded = false
   var receiverHasEnded = false
-  /// The watchdog, waiting for something to watch.
-  var watchdogRest = WaitPoint()
   var closeDeadlineNanoseconds: UInt64?
   private var closeWaiters: [WaitPoint] = []
   private var streamIsClosing = false
@@ -122,7 +119,7 @@ package actor NBDClient<ClientMachine: Machine> {
   ///   - range: inside the export; `export.minimumBlockBytes` divides offset and length.
   ///   - buffer: as long as the range; its contents are undefined after a throw.
   /// - Throws: what the server answered, or that it is lost.
-  package func read(
+  package nonisolated func read(
     _ range: ByteRange, into buffer: IOBuffer
   ) async throws(RequestError) {
     precondition(buffer.byteCount == range.byteCount && range.endBytes <= export.byteCount)
@@ -131,7 +128,8 @@ package actor NBDClient<ClientMachine: Machine> {
     while done < buffer.byteCount {
       let count = min(longest, buffer.byteCount - done)
       try await perform(
-        .read, [], range.offsetBytes + UInt64(done), UInt32(truncatingIfNeeded: count),
+        .read, CommandFlags(rawValue: 0), range.offsetBytes + UInt64(done),
+        UInt32(truncatingIfNeeded: count),
         buffer.slice(done, count))
       done += count
     }
@@ -144,7 +142,7 @@ package actor NBDClient<ClientMachine: Machine> {
   ///   - buffer: as long as the range.
   ///   - durably: return when it would survive power loss at the server's.
   /// - Throws: `refused(.notSupported)` when it is to be durable and the server has no means.
-  package func write(
+  package nonisolated func write(
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(RequestError) {
     precondition(buffer.byteCount == range.byteCount && range.endBytes <= export.byteCount)
@@ -165,9 +163,9 @@ package actor NBDClient<ClientMachine: Machine> {
   /// Makes every write durable that has returned.
   ///
   /// - Throws: `refused(.notSupported)` when the server knows no flush.
-  package func flush() async throws(RequestError) {
+  package nonisolated func flush() async throws(RequestError) {
     guard export.canFlush else { throw .refused(.notSupported) }
-    try await perform(.flush, [], 0, 0, nil)
+    try await perform(.flush, CommandFlags(rawValue: 0), 0, 0, nil)
   }
 
   /// Says that the contents of a range are not needed any more.
@@ -176,7 +174,7 @@ package actor NBDClient<ClientMachine: Machine> {
   ///   - range: as for `read`.
   ///   - durably: as for `write`.
   /// - Throws: `refused(.notSupported)` when the server has not offered it.
-  package func trim(_ range: ByteRange, durably: Bool) async throws(RequestError) {
+  package nonisolated func trim(_ range: ByteRange, durably: Bool) async throws(RequestError) {
     guard export.canTrim else { throw .refused(.notSupported) }
     try await clear(.trim, range, [], durably: durably)
   }
@@ -189,7 +187,7 @@ package actor NBDClient<ClientMachine: Machine> {
   ///   - onlyIfFast: fail with `notSupported` where it would be no faster than writing zeros.
   ///   - durably: as for `write`.
   /// - Throws: `refused(.notSupported)` when the server has not offered it.
-  package func writeZeroes(
+  package nonisolated func writeZeroes(
     _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
   ) async throws(RequestError) {
     guard export.canWriteZeroes, export.canFastZero || !onlyIfFast else {
@@ -200,7 +198,7 @@ package actor NBDClient<ClientMachine: Machine> {
     try await clear(.writeZeroes, range, flags, durably: durably)
   }
 
-  private func clear(
+  private nonisolated func clear(
     _ command: NBDCommand, _ range: ByteRange, _ flags: CommandFlags, durably: Bool
   ) async throws(RequestError) {
     precondition(range.endBytes <= export.byteCount)
@@ -218,34 +216,21 @@ package actor NBDClient<ClientMachine: Machine> {
   }
 
   /// The flag that makes a change durable; none when a flush has to follow.
-  private func flags(durably: Bool) throws(RequestError) -> CommandFlags {
-    guard durably else { return [] }
+  private nonisolated func flags(durably: Bool) throws(RequestError) -> CommandFlags {
+    guard durably else { return CommandFlags(rawValue: 0) }
     if export.canFUA { return .forceUnitAccess }
     guard export.canFlush else { throw .refused(.notSupported) }
     return []
   }
 
-  private func perform(
+  private nonisolated func perform(
     _ command: NBDCommand, _ flags: CommandFlags, _ offsetBytes: UInt64, _ byteCount: UInt32,
     _ buffer: IOBuffer?
   ) async throws(RequestError) {
-    // Safe: the table keeps the continuation and resumes it once, whatever happens.
-    let result = unsafe await withUnsafeContinuation {
-      (waiter: UnsafeContinuation<Int32, Never>) in
-      let request = Request(
-        flags: flags, commandNumber: command.rawValue, cookie: 0, offsetBytes: offsetBytes,
-        byteCount: byteCount)
-      table.begin(
-        unsafe WaitingRequest(request: request, buffer: buffer, waiter: waiter),
-        nowNanoseconds: machine.nowNanoseconds)
-      senderRest.signal()
-      watchdogRest.signal()
-    }
-    guard result != 0 else { return }
-    guard result != RequestTable.lostResult else {
-      throw .lost(reason: table.lossReason ?? "the connection is gone")
-    }
-    throw .refused(NBDErrorCode.received(UInt32(result)) ?? .invalid)
+    let request = Request(
+      flags: flags, commandNumber: command.rawValue, cookie: 0, offsetBytes: offsetBytes,
+      byteCount: byteCount)
+    try await table.perform(request, buffer, nowNanoseconds: machine.nowNanoseconds)
   }
 
   // MARK: The end
@@ -258,8 +243,8 @@ package actor NBDClient<ClientMachine: Machine> {
     if closeDeadlineNanoseconds == nil {
       closeDeadlineNanoseconds = machine.nowNanoseconds + 2_000_000_000
     }
-    senderRest.signal()
-    watchdogRest.signal()
+    table.senderRest.signal()
+    table.watchdogRest.signal()
     while !(senderHasEnded && receiverHasEnded) || streamIsClosing {
       // Safe: resumed once, by `wakeClosers`.
       unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
@@ -280,7 +265,7 @@ package actor NBDClient<ClientMachine: Machine> {
   func lose(_ reason: String) {
     guard table.lose(reason) else { return }
     stream.shutdown()
-    senderRest.signal()
+    table.senderRest.signal()
   }
 
   /// Called by the sender and the receiver when they have ended: with the second, no buffer of a
@@ -288,7 +273,7 @@ package actor NBDClient<ClientMachine: Machine> {
   func noteEnd() {
     guard senderHasEnded && receiverHasEnded else { return }
     table.failAll()
-    watchdogRest.signal()
+    table.watchdogRest.signal()
     wakeClosers()
   }
 

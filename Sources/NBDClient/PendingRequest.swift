@@ -19,7 +19,8 @@ final class PendingRequest {
   /// long done is told from one to the request that now has its place.
   private(set) var generation: UInt32 = 1
   var state = State.vacant
-  var request = Request(commandNumber: 0, cookie: 0, offsetBytes: 0, byteCount: 0)
+  var request = Request(
+    commandNumber: 0, cookie: 0, offsetBytes: 0, byteCount: 0)
   /// What a READ fills, or a WRITE sends.
   var buffer: IOBuffer?
   var startNanoseconds: UInt64 = 0

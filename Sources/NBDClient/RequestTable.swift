@@ -5,7 +5,8 @@ import NBDWire
 /// and those that wait for a place among them.
 ///
 /// It knows no sockets, and is not generic: what happens for each request happens here.
-final class RequestTable {
+final class RequestTable: @unchecked Sendable {
+  // Used on the machine's executor only, by callers and by the client's tasks.
   /// What a caller is resumed with: 0, the number of an `NBDErrorCode`, or this.
   static let lostResult: Int32 = -1
 
@@ -19,6 +20,10 @@ final class RequestTable {
   /// WRITEs whose payload the kernel may be reading.
   private var writesBeingSent: [Int] = []
   private let headers: AlignedMemory
+  /// The sender, waiting for something to send.
+  var senderRest = WaitPoint()
+  /// The watchdog, waiting for something to watch.
+  var watchdogRest = WaitPoint()
   /// Set when the connection is lost.
   private(set) var lossReason: String?
   /// Nobody touches the buffers of callers any more, so they may go.
@@ -46,8 +51,25 @@ final class RequestTable {
 
   // MARK: Callers
 
-  /// Takes a request and its caller, who is resumed once with the answer.
-  func begin(_ request: WaitingRequest, nowNanoseconds: UInt64) {
+  /// Suspends the caller until its request has an answer, and nobody uses its buffer any more.
+  func perform(
+    _ request: Request, _ buffer: IOBuffer?, nowNanoseconds: UInt64
+  ) async throws(RequestError) {
+    // Safe: `begin` keeps the continuation, and it is resumed once, whatever happens.
+    let result = unsafe await withUnsafeContinuation {
+      (waiter: UnsafeContinuation<Int32, Never>) in
+      begin(
+        unsafe WaitingRequest(request: request, buffer: buffer, waiter: waiter),
+        nowNanoseconds: nowNanoseconds)
+    }
+    guard result != 0 else { return }
+    guard result != Self.lostResult else {
+      throw .lost(reason: lossReason ?? "the connection is gone")
+    }
+    throw .refused(NBDErrorCode(rawValue: UInt32(result)) ?? .invalid)
+  }
+
+  private func begin(_ request: WaitingRequest, nowNanoseconds: UInt64) {
     guard !isDrained else {
       unsafe request.waiter.resume(returning: Self.lostResult)
       return
@@ -59,11 +81,13 @@ final class RequestTable {
     } else {
       waiting.append(request)
     }
+    watchdogRest.signal()
   }
 
   private func place(_ request: WaitingRequest, at index: Int, _ nowNanoseconds: UInt64) {
     places[index].fill(request, nowNanoseconds: nowNanoseconds)
     queue.append(index)
+    senderRest.signal()
   }
 
   /// Gives the answer to the caller, and the place to the next.
