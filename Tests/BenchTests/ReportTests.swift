@@ -1,4 +1,5 @@
 import Control
+import IO
 import Testing
 import Units
 
@@ -44,14 +45,14 @@ struct ReportTests {
       oltp: randread, bs 4k, depth 4, on file /a (direct)
         read   : 50 IOPS, 200 KiB/s (205 kB/s), 400 KiB in 2.00 s
           latency: min 50 ns, mean 55 ns, stdev 5 ns, max 60 ns
-               p1    50 ns    p5    50 ns   p10    50 ns   p20    50 ns   p30    50 ns   p40    50 ns
-              p50    50 ns   p60    60 ns   p70    60 ns   p80    60 ns   p90    60 ns   p95    60 ns
-              p99    60 ns p99.5    60 ns p99.9    60 ns p99.95    60 ns p99.99    60 ns
+               p1   50 ns     p5   50 ns    p10   50 ns    p20   50 ns    p30   50 ns    p40   50 ns
+              p50   50 ns    p60   60 ns    p70   60 ns    p80   60 ns    p90   60 ns    p95   60 ns
+              p99   60 ns  p99.5   60 ns  p99.9   60 ns p99.95   60 ns p99.99   60 ns
         sync   : 2 (fsync and fdatasync)
           latency: min 10 ns, mean 15 ns, stdev 7 ns, max 20 ns
-               p1    10 ns    p5    10 ns   p10    10 ns   p20    10 ns   p30    10 ns   p40    10 ns
-              p50    10 ns   p60    20 ns   p70    20 ns   p80    20 ns   p90    20 ns   p95    20 ns
-              p99    20 ns p99.5    20 ns p99.9    20 ns p99.95    20 ns p99.99    20 ns
+               p1   10 ns     p5   10 ns    p10   10 ns    p20   10 ns    p30   10 ns    p40   10 ns
+              p50   10 ns    p60   20 ns    p70   20 ns    p80   20 ns    p90   20 ns    p95   20 ns
+              p99   20 ns  p99.5   20 ns  p99.9   20 ns p99.95   20 ns p99.99   20 ns
         cpu    : user 10.0 %, system 20.0 % of one processor
 
       run: 2.01 s, client cpu 6.00 ms and 0.500 calls into the kernel per operation

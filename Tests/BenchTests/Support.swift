@@ -6,6 +6,14 @@ import TestSupport
 let second: UInt64 = 1_000_000_000
 let kib: UInt64 = 1024
 
+/// Copies bytes to the start of a view.
+func put(_ bytes: [UInt8], into buffer: IOBuffer) {
+  let memory = AlignedMemory.holding(bytes)
+  let source = memory.buffer
+  buffer.copy(from: source.prefix(bytes.count))
+  withExtendedLifetime(memory) {}
+}
+
 /// A machine with one target, and jobs on it.
 struct BenchSite: Sendable {
   let machine: SimulatedMachine

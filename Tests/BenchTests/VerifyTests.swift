@@ -125,7 +125,7 @@ struct VerifyTests {
       return true
     }
     site.target.alterRead = { offset, buffer in
-      if offset == 4096 { buffer.prefix(2048).copy(from: older.value) }
+      if offset == 4096 { put(older.value, into: buffer) }
       if offset == 20480 { buffer.fill(with: 0) }
     }
     let job = site.job(.write) {
@@ -173,7 +173,7 @@ struct VerifyTests {
     #expect(try site.run([site.planned(reader, saved: saved)]).result.isGood)
 
     let memory = site.target.memory.buffer
-    memory.slice(12288, 4096).copy(from: older.value)
+    put(older.value, into: memory.slice(12288, 4096))
     #expect(try site.run(reader).isGood)
     let result = try site.run([site.planned(reader, saved: saved)]).result
     #expect(kinds(result) == ["stale": 1])

@@ -75,11 +75,9 @@ package enum NormalReport {
     for start in stride(from: 0, to: percents.count, by: 6) {
       let cells = percents[start..<min(start + 6, percents.count)].map { percent in
         let value = Figure.time(Double(latency.latency(atPercent: percent)))
-        return "\(("p" + Figure.percent(percent)).padded(left: 6)) \(value.padded(right: 8))"
+        return "\(("p" + Figure.percent(percent)).padded(left: 7)) \(value.padded(left: 7))"
       }
-      var line = "     " + cells.joined()
-      while line.hasSuffix(" ") { line.removeLast() }
-      text += line + "\n"
+      text += "    " + cells.joined() + "\n"
     }
     return text
   }

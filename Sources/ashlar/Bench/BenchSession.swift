@@ -129,8 +129,13 @@ actor BenchSession {
       jobs.append(
         PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
     }
-    if let problem = PlannedJob.objection(to: jobs.map(\.options)) {
-      throw BenchError(problem, isUsage: true)
+    // Jobs on different targets are in nobody's way.
+    for target in Set(choices.map { $0.0.target ?? "" }) {
+      do throws(UsageError) {
+        try JobPlan.checkOverlaps(jobs.map(\.options).filter { $0.target == target })
+      } catch {
+        throw BenchError(error.message, isUsage: true)
+      }
     }
     return jobs
   }

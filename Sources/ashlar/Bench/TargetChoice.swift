@@ -37,22 +37,24 @@ enum TargetChoice: Equatable, Sendable {
 
   /// - Returns: nil when no server of that name is running.
   private static func servedDevice(_ name: String) throws(BenchError) -> NBDAddress? {
+    let socket: String
+    let sighting: DeviceSighting
     do throws(RuntimeDirectoryError) {
       guard let directory = try RuntimeDirectory.existing() else { return nil }
-      let socket = try directory.blockSocketPath(name)
+      socket = try directory.blockSocketPath(name)
       let control = try directory.controlSocketPath(name)
       guard SmallFile.exists(socket) || SmallFile.exists(control) else { return nil }
       let deadline = Deadline(afterNanoseconds: 2_000_000_000)
-      let sighting = try DeviceSighting(name, in: directory, until: deadline)
-      if case .silent(.notRunning) = sighting.server { return nil }
-      guard SmallFile.exists(socket) else {
-        throw BenchError(
-          "\(name) is served, but not at its default socket \(socket): give its NBD URI")
-      }
-      return NBDAddress(socketPath: socket, export: name)
-    } catch let error as RuntimeDirectoryError {
+      sighting = try DeviceSighting(name, in: directory, until: deadline)
+    } catch {
       throw BenchError(error.description)
     }
+    if case .silent(.notRunning) = sighting.server { return nil }
+    guard SmallFile.exists(socket) else {
+      throw BenchError(
+        "\(name) is served, but not at its default socket \(socket): give its NBD URI")
+    }
+    return NBDAddress(socketPath: socket, export: name)
   }
 }
 
