@@ -12,6 +12,18 @@ package enum Workload: String, CaseIterable, Sendable {
     case .read, .write, .rw, .trim: false
     }
   }
+
+  /// Reads and writes at once.
+  package var isMixed: Bool { self == .rw || self == .randrw }
+
+  package var writes: Bool {
+    switch self {
+    case .write, .randwrite, .rw, .randrw: true
+    case .read, .randread, .trim, .randtrim: false
+    }
+  }
+
+  package var trims: Bool { self == .trim || self == .randtrim }
 }
 
 /// Where random offsets fall; fio's `--random_distribution`.
@@ -46,10 +58,16 @@ package struct JobOptions: Equatable, Sendable {
   package var jobCount = 1
   /// `size`: the length of the region from `offset` on; nil for all that is left of the target.
   package var regionByteCount: UInt64?
+  /// `size=N%`, until `resolved` has made bytes of it.
+  package var regionPercent: UInt64?
   /// `offset`: where the region begins.
   package var offsetBytes: UInt64 = 0
+  /// `offset=N%`, until `resolved` has made bytes of it.
+  package var offsetPercent: UInt64?
   /// `io_size`: how many bytes to transfer; nil for `size`.
   package var ioByteCount: UInt64?
+  /// `io_size=N%`, of the region, until `resolved` has made bytes of it.
+  package var ioPercent: UInt64?
   /// `number_ios`: how many operations at most.
   package var operationCountMax: UInt64?
   /// `runtime`.

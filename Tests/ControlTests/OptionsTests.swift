@@ -15,6 +15,9 @@ private func command(
       Option("timeout", "DURATION", default: "30s", help: "how long"),
       Option("direct", "on|off", default: "on", help: "direct I/O"),
       .flag("read-only", help: "refuse writes"),
+      Option("rw", "KIND", aliases: ["readwrite"], help: "what to do"),
+      .toggle("time_based", help: "until the time is over"),
+      .toggle("stonewall", aliases: ["wait_for_previous"], isOnByDefault: true, help: "one by one"),
     ],
     run: body)
 }
@@ -78,6 +81,28 @@ struct OptionsTests {
     #expect(options.operand(0) == nil)
   }
 
+  @Test("a toggle is on when it is named, and what its value says when it has one")
+  func toggles() throws {
+    let none = try ParsedOptions([], for: command())
+    #expect(!none.flag("time_based") && none.flag("stonewall"))
+    #expect(!none.isGiven("time_based") && none.text("time_based") == nil)
+    let named = try ParsedOptions(["--time_based", "--wait_for_previous=0"], for: command())
+    #expect(named.flag("time_based") && !named.flag("stonewall"))
+    #expect(named.isGiven("stonewall") && named.text("stonewall") == "0")
+    #expect(try ParsedOptions(["--time_based=1", "x"], for: command()).flag("time_based"))
+    #expect(try !ParsedOptions(["--time_based=0"], for: command()).flag("time_based"))
+  }
+
+  @Test("an alias stands for its option, and counts as the same")
+  func aliases() throws {
+    let options = try ParsedOptions(["--readwrite=randread"], for: command())
+    #expect(try options.value("rw", as: .text) == "randread")
+    #expect(options.text("rw") == "randread")
+    #expect(throws: UsageError("--rw is given twice")) {
+      try ParsedOptions(["--rw", "read", "--readwrite", "write"], for: command())
+    }
+  }
+
   @Test("behind -- everything is positional")
   func doubleDashEndsOptions() throws {
     #expect(try ParsedOptions(["--", "--memory"], for: command()).operands == ["--memory"])
@@ -102,6 +127,9 @@ struct OptionsTests {
       (["--memory=1k", "--memory=2k"], "--memory is given twice"),
       (["--read-only", "--read-only"], "--read-only is given twice"),
       (["--read-only=yes"], "--read-only is a flag and takes no value"),
+      (["--time_based=yes"], "--time_based: 'yes' is neither 0 nor 1"),
+      (["--time_based", "--time_based=0"], "--time_based is given twice"),
+      (["--readwrit=x"], "unknown option '--readwrit'; did you mean '--readwrite'?"),
       (["a", "b"], "surplus argument 'b'"),
       (["--memory", "1GB"], "--memory: '1GB' has the ambiguous unit 'GB'"),
       (["--memory", "1"], "--memory: '1' is outside 512 to 1T"),

@@ -62,14 +62,20 @@ package struct Option: Sendable {
   package let help: String
   package let isRepeatable: Bool
   package let isRequired: Bool
+  /// Other names of it, without the two dashes.
+  package let aliases: [String]
+  /// A flag that can be written with its value, too: `--NAME=1`, `--NAME=0`.
+  package let isToggle: Bool
 
   /// An option with a value.
   package init(
     _ name: String, _ placeholder: String, default defaultText: String? = nil,
-    isRepeatable: Bool = false, isRequired: Bool = false, help: String
+    isRepeatable: Bool = false, isRequired: Bool = false, aliases: [String] = [], help: String
   ) {
     precondition(defaultText == nil || !isRequired, "a default makes 'required' meaningless")
     self.name = name
+    self.aliases = aliases
+    self.isToggle = false
     self.placeholder = placeholder
     self.defaultText = defaultText
     self.help = help
@@ -77,10 +83,15 @@ package struct Option: Sendable {
     self.isRequired = isRequired
   }
 
-  private init(flag name: String, help: String) {
+  private init(
+    flag name: String, aliases: [String] = [], default defaultText: String? = nil,
+    isToggle: Bool = false, help: String
+  ) {
     self.name = name
+    self.aliases = aliases
+    self.isToggle = isToggle
     self.placeholder = nil
-    self.defaultText = nil
+    self.defaultText = defaultText
     self.help = help
     self.isRepeatable = false
     self.isRequired = false
@@ -90,6 +101,18 @@ package struct Option: Sendable {
   package static func flag(_ name: String, help: String) -> Option {
     Option(flag: name, help: help)
   }
+
+  /// A flag that can also be given a value, to take it back or to be explicit: `--NAME=0`.
+  package static func toggle(
+    _ name: String, aliases: [String] = [], isOnByDefault: Bool = false, help: String
+  ) -> Option {
+    Option(
+      flag: name, aliases: aliases, default: isOnByDefault ? "1" : nil, isToggle: true,
+      help: help)
+  }
+
+  /// Every name that stands for it.
+  var names: [String] { [name] + aliases }
 }
 
 /// A positional argument of a command.
@@ -130,7 +153,8 @@ package struct Command: Sendable {
     run: @escaping @Sendable (ParsedOptions) throws(UsageError) -> Int32
   ) {
     precondition(
-      Set(options.map(\.name)).count == options.count, "an option is declared twice in \(name)")
+      Set(options.flatMap(\.names)).count == options.flatMap(\.names).count,
+      "an option is declared twice in \(name)")
     precondition(
       !operands.dropLast().contains { $0.isRepeatable }, "only the last operand may repeat")
     self.name = name

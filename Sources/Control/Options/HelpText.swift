@@ -44,13 +44,15 @@ enum HelpText {
   }
 
   private static func syntax(_ option: Option) -> String {
-    option.placeholder.map { "--\(option.name) \($0)" } ?? "--\(option.name)"
+    if option.isToggle { return "--\(option.name)[=0|1]" }
+    return option.placeholder.map { "--\(option.name) \($0)" } ?? "--\(option.name)"
   }
 
   private static func notes(_ option: Option) -> String {
     var notes: [String] = []
     if option.isRequired { notes.append("required") }
     if option.isRepeatable { notes.append("may be repeated") }
+    for alias in option.aliases { notes.append("also --\(alias)") }
     if let text = option.defaultText, !text.isEmpty { notes.append("default \(text)") }
     return notes.isEmpty ? option.help : "\(option.help) (\(notes.joined(separator: ", ")))"
   }

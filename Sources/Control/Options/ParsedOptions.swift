@@ -10,7 +10,8 @@ package struct ParsedOptions: Sendable {
 
   /// Parses the arguments behind the command's name.
   ///
-  /// Understands `--name value`, `--name=value`, flags, and `--`, behind which everything is
+  /// Understands `--name value`, `--name=value`, flags, toggles (`--name`, `--name=0`), aliases,
+  /// and `--`, behind which everything is
   /// positional. A value that starts with `--` is taken only in the form with `=`, so that a
   /// forgotten value is noticed.
   package init(_ arguments: [String], for command: Command) throws(UsageError) {
@@ -31,14 +32,24 @@ package struct ParsedOptions: Sendable {
 
   /// Whether the option is on the command line; a default does not count.
   package func isGiven(_ name: String) -> Bool {
-    let option = declaration(of: name)
-    return option.placeholder == nil ? flags.contains(name) : texts[name] != nil
+    _ = declaration(of: name)
+    return flags.contains(name) || texts[name] != nil
   }
 
-  /// Whether the flag is set.
+  /// Whether the flag or toggle is set.
   package func flag(_ name: String) -> Bool {
-    precondition(declaration(of: name).placeholder == nil, "--\(name) takes a value")
-    return flags.contains(name)
+    let option = declaration(of: name)
+    precondition(option.placeholder == nil, "--\(name) takes a value")
+    guard option.isToggle else { return flags.contains(name) }
+    return (texts[name]?.first ?? option.defaultText) == "1"
+  }
+
+  /// The text of an option or toggle as it was given; nil when it is not on the command line.
+  ///
+  /// For tables that know more than a command line, and convert by themselves.
+  package func text(_ name: String) -> String? {
+    precondition(!declaration(of: name).isRepeatable, "--\(name) repeats: ask for its values")
+    return texts[name]?.first
   }
 
   /// The value of an option that does not repeat, else its default, else nil.
@@ -96,10 +107,23 @@ package struct ParsedOptions: Sendable {
   ) throws(UsageError) {
     let body = argument.dropFirst(2)
     let equals = body.firstIndex(of: "=")
-    let name = String(body[..<(equals ?? body.endIndex)])
-    guard argument.hasPrefix("--"), let option = command.options.first(where: { $0.name == name })
-    else { throw unknownOption(argument.hasPrefix("--") ? "--\(name)" : argument) }
+    let given = String(body[..<(equals ?? body.endIndex)])
+    guard
+      argument.hasPrefix("--"),
+      let option = command.options.first(where: { $0.names.contains(given) })
+    else { throw unknownOption(argument.hasPrefix("--") ? "--\(given)" : argument) }
+    let name = option.name
 
+    if option.isToggle {
+      let text = equals.map { String(body[body.index(after: $0)...]) } ?? "1"
+      guard text == "1" || text == "0" else {
+        throw UsageError("--\(given): '\(text)' is neither 0 nor 1")
+      }
+      guard texts.updateValue([text], forKey: name) == nil else {
+        throw UsageError("--\(name) is given twice")
+      }
+      return
+    }
     guard let placeholder = option.placeholder else {
       guard equals == nil else { throw UsageError("--\(name) is a flag and takes no value") }
       guard flags.insert(name).inserted else { throw UsageError("--\(name) is given twice") }
@@ -121,7 +145,8 @@ package struct ParsedOptions: Sendable {
   }
 
   private func unknownOption(_ shown: String) -> UsageError {
-    let nearest = nearestName(to: shown, among: command.options.map { "--\($0.name)" } + ["--help"])
+    let nearest = nearestName(
+      to: shown, among: command.options.flatMap { $0.names.map { "--\($0)" } } + ["--help"])
     guard let nearest else { return UsageError("unknown option '\(shown)'") }
     return UsageError("unknown option '\(shown)'; did you mean '\(nearest)'?")
   }
@@ -140,7 +165,7 @@ package struct ParsedOptions: Sendable {
 /// The candidate that differs least from `name`, if it looks like a slip of the finger.
 ///
 /// - Returns: nil when more than a third of the letters would have to change.
-func nearestName(to name: String, among candidates: [String]) -> String? {
+package func nearestName(to name: String, among candidates: [String]) -> String? {
   let scored = candidates.map { ($0, editDistance(Array(name.utf8), Array($0.utf8))) }
   guard let best = scored.min(by: { $0.1 < $1.1 }) else { return nil }
   if best.1 <= max(1, name.utf8.count / 3) { return best.0 }
