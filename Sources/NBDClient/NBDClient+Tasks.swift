@@ -36,7 +36,7 @@ extension NBDClient {
       guard !table.hasQueued, closeDeadlineNanoseconds == nil, table.lossReason == nil else {
         return unsafe continuation.resume()
       }
-      unsafe table.senderRest.put(continuation)
+      unsafe table.putSender(continuation)
     }
   }
 
@@ -89,7 +89,7 @@ extension NBDClient {
       guard table.pendingCount == 0, closeDeadlineNanoseconds == nil, !hasEnded else {
         return unsafe continuation.resume()
       }
-      unsafe table.watchdogRest.put(continuation)
+      unsafe table.putWatchdog(continuation)
     }
   }
 

@@ -243,8 +243,8 @@ package actor NBDClient<ClientMachine: Machine> {
     if closeDeadlineNanoseconds == nil {
       closeDeadlineNanoseconds = machine.nowNanoseconds + 2_000_000_000
     }
-    table.senderRest.signal()
-    table.watchdogRest.signal()
+    table.wakeSender()
+    table.wakeWatchdog()
     while !(senderHasEnded && receiverHasEnded) || streamIsClosing {
       // Safe: resumed once, by `wakeClosers`.
       unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
@@ -265,7 +265,7 @@ package actor NBDClient<ClientMachine: Machine> {
   func lose(_ reason: String) {
     guard table.lose(reason) else { return }
     stream.shutdown()
-    table.senderRest.signal()
+    table.wakeSender()
   }
 
   /// Called by the sender and the receiver when they have ended: with the second, no buffer of a
@@ -273,7 +273,7 @@ package actor NBDClient<ClientMachine: Machine> {
   func noteEnd() {
     guard senderHasEnded && receiverHasEnded else { return }
     table.failAll()
-    table.watchdogRest.signal()
+    table.wakeWatchdog()
     wakeClosers()
   }
 

@@ -19,6 +19,8 @@ final class PendingRequest {
   /// long done is told from one to the request that now has its place.
   private(set) var generation: UInt32 = 1
   var state = State.vacant
+  /// The place behind this one in the list that it is in.
+  fileprivate(set) var next = PlaceList.end
   var request = Request(
     commandNumber: 0, cookie: 0, offsetBytes: 0, byteCount: 0)
   /// What a READ fills, or a WRITE sends.
@@ -57,7 +59,7 @@ final class PendingRequest {
     state = .vacant
     generation &+= 1
     buffer = nil
-    reply = nil
+    if reply != nil { reply = nil }
     earlyAnswer = nil
     return unsafe waiter
   }
@@ -70,4 +72,30 @@ struct WaitingRequest {
   var buffer: IOBuffer?
   // Safe: resumed once, when the request has an answer.
   var waiter: UnsafeContinuation<Int32, Never>
+}
+
+/// A list of places that runs through the places themselves, so that it needs no memory; each is in
+/// one list at most.
+struct PlaceList {
+  /// No place has this index.
+  static let end = -1
+
+  private(set) var first = end
+  private var last = end
+
+  var isEmpty: Bool { first == Self.end }
+
+  mutating func append(_ entry: PendingRequest, in places: [PendingRequest]) {
+    entry.next = Self.end
+    if last == Self.end { first = entry.index } else { places[last].next = entry.index }
+    last = entry.index
+  }
+
+  mutating func popFirst(in places: [PendingRequest]) -> PendingRequest? {
+    guard first != Self.end else { return nil }
+    let entry = places[first]
+    first = entry.next
+    if first == Self.end { last = Self.end }
+    return entry
+  }
 }

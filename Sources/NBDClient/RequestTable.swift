@@ -4,26 +4,31 @@ import NBDWire
 /// The requests of one connection: those that wait to be sent, those that wait for their answer,
 /// and those that wait for a place among them.
 ///
-/// It knows no sockets, and is not generic: what happens for each request happens here.
+/// It knows no sockets, and is not generic: what happens for each request happens here. Lists are
+/// copied, changed and put back: a change in place would be watched for overlaps at run time, which
+/// costs more than the change.
 final class RequestTable: @unchecked Sendable {
   // Used on the machine's executor only, by callers and by the client's tasks.
   /// What a caller is resumed with: 0, the number of an `NBDErrorCode`, or this.
   static let lostResult: Int32 = -1
 
   private let places: [PendingRequest]
-  private var vacantIndexes: [Int]
+  private var vacant = PlaceList()
+  private(set) var pendingCount = 0
   /// Places whose requests are to be sent, in order.
-  private var queue: [Int] = []
+  private var queue = PlaceList()
   /// Callers without a place, from `firstWaiting` on.
   private var waiting: [WaitingRequest] = []
   private var firstWaiting = 0
   /// WRITEs whose payload the kernel may be reading.
-  private var writesBeingSent: [Int] = []
+  private var writesBeingSent = PlaceList()
   private let headers: AlignedMemory
   /// The sender, waiting for something to send.
-  var senderRest = WaitPoint()
+  private var senderRest = WaitPoint()
+  private var senderIsResting = false
   /// The watchdog, waiting for something to watch.
-  var watchdogRest = WaitPoint()
+  private var watchdogRest = WaitPoint()
+  private var watchdogIsResting = false
   /// Set when the connection is lost.
   private(set) var lossReason: String?
   /// Nobody touches the buffers of callers any more, so they may go.
@@ -36,12 +41,9 @@ final class RequestTable: @unchecked Sendable {
     }
     self.headers = headers
     places = (0..<countMax).map { PendingRequest(index: $0) }
-    vacantIndexes = (0..<countMax).reversed()
-    queue.reserveCapacity(countMax)
-    writesBeingSent.reserveCapacity(countMax)
+    for entry in places { vacant.append(entry, in: places) }
   }
 
-  var pendingCount: Int { places.count - vacantIndexes.count }
   var hasQueued: Bool { !queue.isEmpty }
 
   /// When the oldest request that has no answer was given a place; nil when there is none.
@@ -75,33 +77,49 @@ final class RequestTable: @unchecked Sendable {
       return
     }
     // Behind those who came earlier.
-    if let index = vacantIndexes.last, firstWaiting == waiting.count, lossReason == nil {
-      vacantIndexes.removeLast()
-      place(request, at: index, nowNanoseconds)
+    if firstWaiting == waiting.count, lossReason == nil,
+      let entry = takeVacant()
+    {
+      pendingCount += 1
+      place(request, in: entry, nowNanoseconds)
     } else {
       waiting.append(request)
     }
-    watchdogRest.signal()
+    wakeWatchdog()
   }
 
-  private func place(_ request: WaitingRequest, at index: Int, _ nowNanoseconds: UInt64) {
-    places[index].fill(request, nowNanoseconds: nowNanoseconds)
-    queue.append(index)
-    senderRest.signal()
+  private func takeVacant() -> PendingRequest? {
+    var list = vacant
+    let entry = list.popFirst(in: places)
+    vacant = list
+    return entry
+  }
+
+  private func place(
+    _ request: WaitingRequest, in entry: PendingRequest, _ nowNanoseconds: UInt64
+  ) {
+    entry.fill(request, nowNanoseconds: nowNanoseconds)
+    var list = queue
+    list.append(entry, in: places)
+    queue = list
+    wakeSender()
   }
 
   /// Gives the answer to the caller, and the place to the next.
   private func finish(_ entry: PendingRequest, _ result: Int32, nowNanoseconds: UInt64) {
     let waiter = unsafe entry.vacate()
     if firstWaiting < waiting.count, lossReason == nil {
-      place(waiting[firstWaiting], at: entry.index, nowNanoseconds)
+      place(waiting[firstWaiting], in: entry, nowNanoseconds)
       firstWaiting += 1
       if firstWaiting == waiting.count || firstWaiting >= 1024 {
         waiting.removeFirst(firstWaiting)
         firstWaiting = 0
       }
     } else {
-      vacantIndexes.append(entry.index)
+      pendingCount -= 1
+      var list = vacant
+      list.append(entry, in: places)
+      vacant = list
     }
     unsafe waiter?.resume(returning: result)
   }
@@ -154,17 +172,17 @@ final class RequestTable: @unchecked Sendable {
     var bytes = buffer.mutableBytes
     var headerEnd = 0
     var runStart = 0
-    var takenCount = 0
-    while takenCount < queue.count {
-      // A run of headers, a payload, and the run behind it.
-      guard list.vacantPieceCount >= 3, list.byteCount < Self.bytesPerSendMax else { break }
-      let entry = places[queue[takenCount]]
-      takenCount += 1
+    var unsent = queue
+    var writes = writesBeingSent
+    // A run of headers, a payload, and the run behind it.
+    while list.vacantPieceCount >= 3, list.byteCount < Self.bytesPerSendMax,
+      let entry = unsent.popFirst(in: places)
+    {
       entry.request.encode(into: &bytes, at: headerEnd)
       headerEnd += Request.headerByteCount
       if entry.isWrite, let payload = entry.buffer {
         entry.state = .sending
-        writesBeingSent.append(entry.index)
+        writes.append(entry, in: places)
         list.append(buffer.slice(runStart, headerEnd - runStart))
         list.append(payload)
         runStart = headerEnd
@@ -174,7 +192,8 @@ final class RequestTable: @unchecked Sendable {
       }
     }
     list.append(buffer.slice(runStart, headerEnd - runStart))
-    queue.removeFirst(takenCount)
+    queue = unsent
+    writesBeingSent = writes
   }
 
   /// Payloads come back when the whole call has ended: do not let it grow without end.
@@ -193,12 +212,38 @@ final class RequestTable: @unchecked Sendable {
 
   /// The kernel has taken everything that was gathered.
   func endSend(nowNanoseconds: UInt64) {
-    for index in writesBeingSent {
-      let entry = places[index]
+    var writes = writesBeingSent
+    writesBeingSent = PlaceList()
+    while let entry = writes.popFirst(in: places) {
       entry.state = .sent
       if let result = entry.earlyAnswer { finish(entry, result, nowNanoseconds: nowNanoseconds) }
     }
-    writesBeingSent.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: Resting
+
+  func wakeSender() {
+    guard senderIsResting else { return }
+    senderIsResting = false
+    senderRest.signal()
+  }
+
+  func wakeWatchdog() {
+    guard watchdogIsResting else { return }
+    watchdogIsResting = false
+    watchdogRest.signal()
+  }
+
+  /// Suspends the sender until it is woken.
+  func putSender(_ continuation: UnsafeContinuation<Void, Never>) {
+    unsafe senderRest.put(continuation)
+    senderIsResting = true
+  }
+
+  /// Suspends the watchdog until it is woken.
+  func putWatchdog(_ continuation: UnsafeContinuation<Void, Never>) {
+    unsafe watchdogRest.put(continuation)
+    watchdogIsResting = true
   }
 
   // MARK: The end
