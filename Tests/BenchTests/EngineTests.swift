@@ -234,7 +234,10 @@ struct EngineTests {
   @Test("what is written is neither zero nor twice the same, and every sector bears the mark")
   func contents() throws {
     let site = BenchSite(byteCount: 64 * kib)
-    _ = try site.run(site.job(.write) { $0.blockByteCountMin = 8192; $0.blockByteCountMax = 8192 })
+    _ = try site.run(
+      site.job(.write) {
+        $0.blockByteCountMin = 8192; $0.blockByteCountMax = 8192
+      })
     let memory = site.target.memory.buffer
     var seen: Set<[UInt8]> = []
     for start in stride(from: 0, to: Int(64 * kib), by: 512) {

@@ -51,7 +51,10 @@ stonewall
 rw=randread
 iodepth=4
 INI
-bench_status 0 "$URI" "$WORK/two.ini" --output="$WORK/report.json" --plot="$WORK/plot.svg" --output-format=json --size=4M
+# What fio has written is somebody's data, hence --overwrite.
+bench_status 1 "$URI" "$WORK/two.ini"
+says "$ERR_TEXT" 'holds data'
+bench_status 0 "$URI" "$WORK/two.ini" --overwrite --output="$WORK/report.json" --plot="$WORK/plot.svg" --output-format=json --size=4M
 [[ ! -s $OUT ]] || fail "--output left something on standard output"
 OUT=$WORK/report.json
 json_holds '[.jobs[].jobname] == ["fill", "look"] and [.jobs[].groupid] == [0, 1]'

@@ -187,6 +187,13 @@ package actor BenchRun<RunMachine: Machine> {
       job[direction].iopsSamples = samples.iops
       job[direction].bandwidthSamples = samples.bandwidth
     }
+    let options = job.options
+    let wasCutShort = job.firstError != nil || interruptedNanoseconds != nil
+    if options.verify != .none, options.writes, options.verifiesAtEnd, wasCutShort,
+      job.verification?.passNanoseconds == 0
+    {
+      result.notes.append("\(options.name): what it has written was not read back")
+    }
     result.jobs.append(job)
   }
 

@@ -20,11 +20,10 @@ package struct Verifier: Sendable {
   /// The bytes of the blocks that this run has written.
   private(set) var writtenByteCount: UInt64 = 0
 
-  /// - Parameters:
-  ///   - options: resolved against the target.
-  ///   - saved: what an earlier run has written, if it is known.
-  ///   - run: a number that no other run has.
-  /// - Returns: nil when nothing is to be verified, or there is no memory for the table.
+  /// For options that are resolved against the target, with what an earlier run has written, if it
+  /// is known, and a number that no other run has.
+  ///
+  /// Nil when nothing is to be verified, or there is no memory for the table.
   package init?(options: JobOptions, region: ByteRange, saved: VerifyState?, run: UInt64) {
     guard options.verify == .crc32c else { return nil }
     self.region = region

@@ -19,7 +19,8 @@ package enum JSONReport {
       JSONMember(name: "timestamp_ms", value: .count(run.startedMilliseconds)),
     ]
     members.append(JSONMember(name: "jobs", value: .array(run.jobs.map { job($0, run) })))
-    members.append(JSONMember(name: "elapsed_ms", value: .count(milliseconds(run.elapsedNanoseconds))))
+    members.append(
+      JSONMember(name: "elapsed_ms", value: .count(milliseconds(run.elapsedNanoseconds))))
     members.append(
       JSONMember(name: "interrupted", value: .bool(run.interruptedAfterNanoseconds != nil)))
     if let after = run.interruptedAfterNanoseconds {
@@ -58,7 +59,8 @@ package enum JSONReport {
       JSONMember(name: "groupid", value: .count(job.groupNumber)),
       JSONMember(name: "error", value: .integer(Int64(job.errorNumber))),
       JSONMember(name: "eta", value: .integer(0)),
-      JSONMember(name: "elapsed", value: .count((job.runtimeNanoseconds + 999_999_999) / 1_000_000_000)),
+      JSONMember(
+        name: "elapsed", value: .count((job.runtimeNanoseconds + 999_999_999) / 1_000_000_000)),
       JSONMember(name: "target", value: .string(job.target)),
       JSONMember(name: "clones", value: .count(job.cloneCount)),
       JSONMember(name: "job options", value: options(job.options)),
@@ -132,7 +134,8 @@ package enum JSONReport {
     ]
     if hasPercentiles, record.count > 0 {
       let values = LatencyHistogram.reportedPercents.map { percent in
-        JSONMember(name: Figure.fixed(percent, 6), value: .count(record.latency(atPercent: percent)))
+        JSONMember(
+          name: Figure.fixed(percent, 6), value: .count(record.latency(atPercent: percent)))
       }
       members.append(JSONMember(name: "percentile", value: .object(values)))
     }

@@ -99,7 +99,8 @@ package enum NormalReport {
     let kinds = result.faultCounts.map { "\($0.count) \($0.kind)" }.joined(separator: ", ")
     text += ", \(result.faultCount) BAD: \(kinds)\n"
     for sentence in result.sentences { text += "    \(sentence)\n" }
-    let left = result.faultCount - UInt64(min(result.sentences.count, Int(clamping: result.faultCount)))
+    let left =
+      result.faultCount - UInt64(min(result.sentences.count, Int(clamping: result.faultCount)))
     if left > 0 { text += "    and \(left) more\n" }
     return text
   }

@@ -112,7 +112,8 @@ package struct Plot: Sendable {
       svg += drawn(line, panel, axis, colour)
       let x = Self.right - Double(series.count - index) * 84
       let y = panel.top - 16
-      svg += "<line x1=\"\(Self.number(x))\" y1=\"\(Self.number(y))\" x2=\"\(Self.number(x + 20))\" "
+      svg +=
+        "<line x1=\"\(Self.number(x))\" y1=\"\(Self.number(y))\" x2=\"\(Self.number(x + 20))\" "
       svg += "y2=\"\(Self.number(y))\" stroke=\"\(colour)\" stroke-width=\"3\"/>\n"
       svg += "<text x=\"\(Self.number(x + 26))\" y=\"\(Self.number(y + 4))\">\(line.name)</text>\n"
     }
@@ -181,7 +182,9 @@ package struct Plot: Sendable {
       case ">": escaped += "&gt;"
       case "\"": escaped += "&quot;"
       default:
-        if scalar.value >= 0x20, scalar.value & 0xFFFE != 0xFFFE { escaped.unicodeScalars.append(scalar) }
+        if scalar.value >= 0x20, scalar.value & 0xFFFE != 0xFFFE {
+          escaped.unicodeScalars.append(scalar)
+        }
       }
     }
     return escaped

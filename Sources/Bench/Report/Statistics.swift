@@ -28,6 +28,7 @@ package struct SampleSummary: Equatable, Sendable {
   /// No samples yet.
   package init() {}
 
+  /// Counts one figure.
   package mutating func add(_ value: Double) {
     count += 1
     smallest = min(smallest, value)

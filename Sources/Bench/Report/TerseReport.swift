@@ -37,7 +37,8 @@ package enum TerseReport {
     fields += ["0", "0", "0.000000", "0.000000"]
     fields += latency(result.latency)
     for percent in LatencyHistogram.reportedPercents {
-      fields.append("\(Figure.fixed(percent, 6))%=\(result.latency.latency(atPercent: percent) / 1000)")
+      fields.append(
+        "\(Figure.fixed(percent, 6))%=\(result.latency.latency(atPercent: percent) / 1000)")
     }
     fields += ["0%=0", "0%=0", "0%=0"]
     fields += latency(result.latency)

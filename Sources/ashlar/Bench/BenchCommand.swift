@@ -26,7 +26,8 @@ enum BenchCommand {
     operands: [
       Operand("TARGET", isRequired: false, help: "what to measure: see above"),
       Operand(
-        "JOBFILE", isRequired: false, help: "jobs in fio's ini format; its name ends with .ini or "
+        "JOBFILE", isRequired: false,
+        help: "jobs in fio's ini format; its name ends with .ini or "
           + ".fio"),
     ],
     options: JobOption.commandLineOptions + ownOptions,
@@ -38,7 +39,8 @@ enum BenchCommand {
     Option(
       "timeout", "DURATION", default: "30s",
       help: "for one operation to be answered; then its job ends with an error"),
-    Option("output-format", "FORMAT", help: "normal, json or terse (fio's version 3); default normal"),
+    Option(
+      "output-format", "FORMAT", help: "normal, json or terse (fio's version 3); default normal"),
     .flag("json", help: "the same as --output-format=json"),
     Option("output", "FILE", help: "write the report there instead of to standard output"),
     Option("plot", "FILE.svg", help: "draw throughput and latency over time"),

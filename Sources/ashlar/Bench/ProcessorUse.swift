@@ -5,7 +5,9 @@ import Glibc
 func processorTimeNow() -> ProcessorTime {
   var usage = rusage()
   // Safe: `usage` lives until the call returns.
-  guard unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return ProcessorTime() }
+  guard unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else {
+    return ProcessorTime()
+  }
   return ProcessorTime(
     userNanoseconds: nanoseconds(usage.ru_utime), systemNanoseconds: nanoseconds(usage.ru_stime),
     contextSwitches: UInt64(max(0, usage.ru_nvcsw + usage.ru_nivcsw)),

@@ -9,7 +9,7 @@ enum TargetChoice: Equatable, Sendable {
 
   /// Finds out; a text may name a served device and a file at once.
   ///
-  /// - Parameter note: takes what was chosen where there was a choice.
+  /// `note` is told what was chosen where there was a choice.
   static func resolve(
     _ text: String, note: (String) -> Void
   ) throws(BenchError) -> TargetChoice {
@@ -27,8 +27,9 @@ enum TargetChoice: Equatable, Sendable {
     let fileExists = SmallFile.exists(text)
     if isValidDeviceName(text), let address = try servedDevice(text) {
       if fileExists {
-        note("'\(text)' is a served device and a file here: the device is taken; write ./\(text) "
-          + "for the file")
+        note(
+          "'\(text)' is a served device and a file here: the device is taken; write ./\(text) "
+            + "for the file")
       }
       return .export(address)
     }
@@ -63,7 +64,7 @@ struct BenchError: Error, Equatable {
   let message: String
   let exitCode: Int32
 
-  /// - Parameter isUsage: the options are wrong, rather than the world.
+  /// With `isUsage` the options are wrong, rather than the world.
   init(_ message: String, isUsage: Bool = false) {
     self.message = message
     exitCode = isUsage ? ExitCode.usage : ExitCode.failure

@@ -26,7 +26,7 @@ actor TargetOpener {
 
   /// The targets of a job's clones.
   ///
-  /// - Parameter all: every job of the run: a file is opened once for all that share it.
+  /// `all` is every job of the run: a file is opened once for all that share it.
   func open(
     _ job: JobOptions, _ choice: TargetChoice, among all: [(JobOptions, TargetChoice)]
   ) async throws(BenchError) -> [any BenchTarget] {
@@ -144,7 +144,8 @@ actor TargetOpener {
       return FileOptions(isReadOnly: !jobs.contains { $0.changesTarget }, caching: caching)
     }
     guard jobs.contains(where: \.writes) else {
-      let what = path.contains("/") ? "no such file" : "no device of that name is served, and no file"
+      let what =
+        path.contains("/") ? "no such file" : "no device of that name is served, and no file"
       throw BenchError("\(path): \(what) exists: there is nothing to read")
     }
     var byteCount: UInt64 = 0
