@@ -56,6 +56,9 @@ says "$ERR_TEXT" 'only nbd://'
 bench_status 1 "$DATA" --rw=read
 says "$ERR_TEXT" 'neither a regular file nor a block device'
 cmp -n 16777216 "$image" /dev/zero || fail "a refused command has written"
+odd 'size=.*block|multiple|less than' "$DATA/made.img" --rw=write --size=1M --bs=2M
+odd 'leaves nothing|multiple' "$DATA/made.img" --rw=write --size=1M --bs=1000 --direct=1
+[[ ! -e $DATA/made.img ]] || fail "a refused command left the file that it had created"
 
 # Somebody's data is not overwritten; our own is, and zeros are.
 destroys() { bench_status "$1" "$image" --rw=randwrite --size=1M "${@:2}"; }

@@ -52,7 +52,13 @@ actor BenchSession {
     do throws(BenchError) {
       let outputs = try openOutputs()
       let state = try loadState()
-      let jobs = try await plan(opener, state)
+      let jobs: [PlannedJob]
+      do throws(BenchError) {
+        jobs = try await plan(opener, state)
+      } catch {
+        await opener.undo()
+        throw error
+      }
       let result = await perform(jobs)
       // A target that has not answered would not answer the farewell either.
       if result.abandonedOperationCount == 0 { await opener.close() }
@@ -60,7 +66,6 @@ actor BenchSession {
       if let firstSignal { return 128 + firstSignal }
       return result.isGood ? ExitCode.success : ExitCode.failure
     } catch {
-      await opener.close()
       display.clear()
       Complaint.print(command: "bench", error.message)
       return firstSignal.map { 128 + $0 } ?? error.exitCode

@@ -15,6 +15,7 @@ actor TargetOpener {
   private let note: @Sendable (String) -> Void
   private var files: [String: (target: DiskTarget<RingDisk>, isDirect: Bool)] = [:]
   private var opened: [any BenchTarget] = []
+  private var createdPaths: [String] = []
 
   init(
     machine: RingMachine, timeoutNanoseconds: UInt64, note: @escaping @Sendable (String) -> Void
@@ -49,6 +50,13 @@ actor TargetOpener {
   func close() async {
     for target in opened { await target.close() }
     opened = []
+  }
+
+  /// Closes everything, and removes the files made for a run that does not begin.
+  func undo() async {
+    await close()
+    // Safe: each path lives until its call returns.
+    for path in createdPaths { unsafe _ = unlink(path) }
   }
 
   // MARK: Exports
@@ -118,6 +126,7 @@ actor TargetOpener {
     do throws(FileOpeningError) {
       let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
       if let created = options.createByteCount {
+        createdPaths.append(path)
         note("created \(path) with \(ByteSize.formatExactly(created)); it stays when the run ends")
       }
       if wantsDirect, !disk.isDirect {
