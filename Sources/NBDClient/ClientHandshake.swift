@@ -217,18 +217,18 @@ final class ClientHandshake<Stream: ByteStream> {
   private func explain(_ reply: Reply) -> String {
     let export =
       options.exportName.isEmpty
-      ? "its default export" : "the export " + WireText.quoted(Array(options.exportName.utf8))
+      ? "default export" : "export " + WireText.quoted(Array(options.exportName.utf8))
     let what =
       switch reply.type {
-      case .unknown: "the server has no such export: it does not know \(export)"
-      case .policy: "the server's policy forbids \(export)"
-      case .platform: "the server's platform cannot serve \(export)"
-      case .tlsRequired: "the server wants TLS for \(export), which is not supported here"
+      case .unknown: "the server has no \(export)"
+      case .policy: "the server's policy forbids the \(export)"
+      case .platform: "the server's platform cannot serve the \(export)"
+      case .tlsRequired: "the server wants TLS for the \(export), which is not supported here"
       case .shutdown: "the server is shutting down"
       case .blockSizeRequired: "the server wants to be asked for block sizes, though it was"
-      case .tooBig: "the server finds the request for \(export) too long"
-      case .invalid: "the server finds the request for \(export) invalid"
-      default: "the server refuses \(export) with error \(reply.typeNumber & 0x7FFF_FFFF)"
+      case .tooBig: "the server finds the request for the \(export) too long"
+      case .invalid: "the server finds the request for the \(export) invalid"
+      default: "the server refuses the \(export) with error \(reply.typeNumber & 0x7FFF_FFFF)"
       }
     guard reply.byteCount > 0 else { return what }
     return "\(what); it says " + WireText.quoted(received.unconsumed.prefixBytes(reply.byteCount))

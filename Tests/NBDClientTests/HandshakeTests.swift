@@ -73,7 +73,7 @@ struct HandshakeTests {
     .go("long size", "has 13 bytes", Bytes.optionReply(7, 3, [UInt8](repeating: 0, count: 13))),
     .go("odd reply", "answers GO with 2", Bytes.optionReply(7, 2)),
     .go(
-      "unknown export", "no such export",
+      "unknown export", "the server has no export \"a\"; it says",
       Bytes.optionReply(7, 0x8000_0006, Array("try \"b\"".utf8))),
     .go("policy", "policy forbids", Bytes.optionReply(7, 0x8000_0002)),
     .go("TLS", "wants TLS", Bytes.optionReply(7, 0x8000_0005)),
@@ -90,9 +90,6 @@ struct HandshakeTests {
     .go(
       "no largest block", "impossible block sizes",
       info + Bytes.blockInfo(512, 4096, 0) + Bytes.optionReply(7, 1)),
-    .go(
-      "talks before it is asked", "nobody had asked",
-      info + Bytes.optionReply(7, 1) + Bytes.simple(0)),
     Case("structured replies acknowledged with data", "answers STRUCTURED_REPLY") {
       await $0.say(Bytes.greeting + Bytes.optionReply(8, 1, [1]))
       await $0.leave()
@@ -176,6 +173,34 @@ struct HandshakeTests {
         error
           == .refused(
             reason: "the server closed the connection; perhaps it has no export \"a\""))
+    }
+  }
+
+  @Test("a server that talks before it is asked is left, at the latest with the first request")
+  func talksUnasked() throws {
+    for seed in Seeds.of(20) {
+      let site = ClientSite(seed: seed)
+      try site.run {
+        let stream = site.play { server in
+          await server.say(Bytes.greeting)
+          _ = await server.take(4 + 16)
+          await server.say(
+            Bytes.optionReply(8, 1) + Self.info + Bytes.optionReply(7, 1) + Bytes.simple(0))
+          await server.leave()
+        }
+        do throws(ConnectError) {
+          // The network may have kept the bytes back until the handshake was over.
+          let client = try await site.connect(over: stream)
+          await site.machine.sleep(nanoseconds: second)
+          let read = await failure { () async throws(RequestError) in
+            _ = try await client.readBytes(0, 512)
+          }
+          #expect(read == .lost(reason: "the server answered a request that was never made"))
+          await client.close()
+        } catch {
+          #expect(error.explanation.contains("nobody had asked"))
+        }
+      }
     }
   }
 
