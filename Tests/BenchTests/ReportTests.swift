@@ -28,6 +28,7 @@ struct ReportTests {
     job.sync.operationCount = 2
     job.sync.latency = latency([10, 20])
     job.runtimeNanoseconds = 2_000_000_000
+    job.wholeNanoseconds = 2_000_000_000
     job.processor = ProcessorTime(
       userNanoseconds: 200_000_000, systemNanoseconds: 400_000_000, contextSwitches: 7)
     var run = RunResult()

@@ -47,8 +47,8 @@ struct TargetTests {
   func diskErrors() throws {
     try onDisk { target, disk in
       let memory = AlignedMemory.ofTest(4096)
-      disk.medium.rates.readError = 1_000_000
-      disk.medium.rates.synchronizeError = 1_000_000
+      disk.medium.faultRates.readError = 1_000_000
+      disk.medium.faultRates.synchronizeError = 1_000_000
       await #expect(
         throws: TargetError.refused(reason: "read at offset 8192: Input/output error (EIO)")
       ) { try await target.read(at: 8192, into: memory.buffer) }

@@ -66,7 +66,8 @@ package actor BenchRun<RunMachine: Machine> {
       repeating: (SampleSummary(), SampleSummary()), count: 3)
     var operationCounts: [UInt64] = [0, 0, 0]
     var byteCounts: [UInt64] = [0, 0, 0]
-    var processor: ProcessorTime?
+    var processor = ProcessorTime()
+    var wholeNanoseconds: UInt64 = 0
   }
 
   private nonisolated let machine: RunMachine
@@ -154,30 +155,33 @@ package actor BenchRun<RunMachine: Machine> {
       tasks.append(
         Task(executorPreference: machine) {
           let before = readProcessor()
+          let start = self.machine.readClock()
           var clones: [Task<Void, Never>] = []
           for runner in runners {
             clones.append(Task(executorPreference: self.machine) { await runner.run() })
           }
           for clone in clones { await clone.value }
-          await self.record(readProcessor().since(before), of: index)
+          await self.record(readProcessor().since(before), since: start, of: index)
         })
     }
     for task in tasks { await task.value }
   }
 
-  private func record(_ processor: ProcessorTime, of index: Int) {
+  private func record(_ processor: ProcessorTime, since start: UInt64, of index: Int) {
     units[index].processor = processor
+    units[index].wholeNanoseconds = machine.readClock() - start
   }
 
   private func finish(_ index: Int) async {
     let unit = units[index]
     var merged: JobResult?
     for runner in unit.runners {
-      let one = await runner.takeResult(processor: unit.processor ?? ProcessorTime())
+      let one = await runner.takeResult(processor: unit.processor)
       if merged == nil { merged = one } else { merged?.merge(one) }
     }
     guard var job = merged else { return }
     job.groupNumber = unit.groupNumber
+    job.wholeNanoseconds = unit.wholeNanoseconds
     for direction in OperationKind.allCases where job[direction].operationCount > 0 {
       var samples = unit.samples[direction.rawValue]
       if samples.iops.count == 0 {

@@ -53,7 +53,7 @@ package enum JSONReport {
   }
 
   private static func job(_ job: JobResult, _ run: RunResult) -> JSONValue {
-    let runtime = Double(max(1, job.runtimeNanoseconds))
+    let whole = Double(max(1, job.wholeNanoseconds))
     var members: [JSONMember] = [
       JSONMember(name: "jobname", value: .string(job.options.name)),
       JSONMember(name: "groupid", value: .count(job.groupNumber)),
@@ -77,9 +77,9 @@ package enum JSONReport {
         ]))
     let usage = job.processor
     members += [
-      JSONMember(name: "job_runtime", value: .count(milliseconds(job.runtimeNanoseconds))),
-      JSONMember(name: "usr_cpu", value: .real(Double(usage.userNanoseconds) / runtime * 100)),
-      JSONMember(name: "sys_cpu", value: .real(Double(usage.systemNanoseconds) / runtime * 100)),
+      JSONMember(name: "job_runtime", value: .count(milliseconds(job.wholeNanoseconds))),
+      JSONMember(name: "usr_cpu", value: .real(Double(usage.userNanoseconds) / whole * 100)),
+      JSONMember(name: "sys_cpu", value: .real(Double(usage.systemNanoseconds) / whole * 100)),
       JSONMember(name: "ctx", value: .count(usage.contextSwitches)),
       JSONMember(name: "majf", value: .count(usage.majorFaults)),
       JSONMember(name: "minf", value: .count(usage.minorFaults)),

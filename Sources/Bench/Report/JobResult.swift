@@ -151,6 +151,8 @@ package struct JobResult: Sendable {
   package var runtimeNanoseconds: UInt64 = 0
   /// The whole process's, while the job ran.
   package var processor = ProcessorTime()
+  /// How long the job ran in all, with ramp and verifying pass: what `processor` was used in.
+  package var wholeNanoseconds: UInt64 = 0
 
   package init(options: JobOptions, target: String) {
     self.options = options
@@ -191,6 +193,7 @@ package struct JobResult: Sendable {
       errorNumber = other.errorNumber
     }
     runtimeNanoseconds = max(runtimeNanoseconds, other.runtimeNanoseconds)
+    wholeNanoseconds = max(wholeNanoseconds, other.wholeNanoseconds)
     if other.processor.userNanoseconds + other.processor.systemNanoseconds
       > processor.userNanoseconds + processor.systemNanoseconds
     {

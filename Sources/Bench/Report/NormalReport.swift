@@ -26,8 +26,8 @@ package enum NormalReport {
     if OperationKind.allCases.allSatisfy({ job[$0].operationCount == 0 }) {
       text += "  nothing was counted\n"
     }
-    if job.runtimeNanoseconds > 0 {
-      let time = Double(job.runtimeNanoseconds)
+    if job.wholeNanoseconds > 0 {
+      let time = Double(job.wholeNanoseconds)
       let user = Double(job.processor.userNanoseconds) / time * 100
       let system = Double(job.processor.systemNanoseconds) / time * 100
       text += "  cpu    : user \(Figure.fixed(user, 1)) %, system \(Figure.fixed(system, 1)) %"

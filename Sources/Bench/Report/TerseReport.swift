@@ -15,7 +15,7 @@ package enum TerseReport {
     var fields = ["3", "ashlar-\(ashlarVersion)", clean(job.options.name)]
     fields += ["\(job.groupNumber)", "\(job.errorNumber)"]
     for result in [job.read, job.write] { fields += direction(result, run) }
-    let time = Double(max(1, job.runtimeNanoseconds))
+    let time = Double(max(1, job.wholeNanoseconds))
     fields.append(Figure.fixed(Double(job.processor.userNanoseconds) / time * 100, 6) + "%")
     fields.append(Figure.fixed(Double(job.processor.systemNanoseconds) / time * 100, 6) + "%")
     fields += ["\(job.processor.contextSwitches)", "\(job.processor.majorFaults)"]
