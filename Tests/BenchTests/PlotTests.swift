@@ -37,12 +37,35 @@ struct PlotTests {
   @Test("values map to places: zero to the bottom, the limit to the top, half to the middle")
   func valuesMapToPlaces() {
     let panel = Plot.Panel(top: 100, bottom: 300)
-    #expect(panel.y(0, limit: 50) == 300)
-    #expect(panel.y(50, limit: 50) == 100)
-    #expect(panel.y(25, limit: 50) == 200)
+    let axis = Axis(largest: 50)
+    #expect(panel.y(axis.share(of: 0)) == 300)
+    #expect(panel.y(axis.share(of: 50)) == 100)
+    #expect(panel.y(axis.share(of: 25)) == 200)
     #expect(Plot.x(0, seconds: 10) == 84)
     #expect(Plot.x(10, seconds: 10) == 940)
     #expect(Plot.x(5, seconds: 10) == 512)
+  }
+
+  @Test(
+    "a logarithmic axis starts and ends at round values around all, with eight ticks at most",
+    arguments: [
+      (150.0, 900.0, [100, 200, 500, 1000]), (100.0, 100.0, [100, 200]), (1.0, 1.0, [1, 2]),
+      (3e4, 4e6, [2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6]),
+      (150.0, 9e6, [1e2, 1e3, 1e4, 1e5, 1e6, 1e7]),
+    ] as [(Double, Double, [Double])])
+  func logarithmicAxis(smallest: Double, largest: Double, ticks: [Double]) {
+    let axis = LogarithmicAxis(smallest: smallest, largest: largest)
+    #expect(axis.ticks == ticks)
+    #expect(axis.share(of: ticks[0]) == 0)
+    #expect(axis.share(of: ticks[ticks.count - 1]) == 1)
+    #expect(axis.share(of: 0) == 0)
+  }
+
+  @Test("equal factors are equal lengths on a logarithmic axis")
+  func logarithmicSteps() {
+    let axis = LogarithmicAxis(smallest: 1000, largest: 1_000_000)
+    #expect(abs(axis.share(of: 10_000) - 1.0 / 3) < 1e-12)
+    #expect(abs(axis.share(of: 100_000) - 2.0 / 3) < 1e-12)
   }
 
   @Test("each sample is drawn in the middle of its interval, at its value's height")

@@ -6,6 +6,7 @@
 . "$HERE/bench.sh"
 
 launch() { # launch ARGUMENT...: in the background, and waits until it measures
+  : >"$WORK/err"
   "$ASHLAR" bench "$URI" --rw=randrw --iodepth=16 --time_based --runtime=1000 --json --eta=always "$@" \
     >"$WORK/out" 2>"$WORK/err" &
   pid=$!

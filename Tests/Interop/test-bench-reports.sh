@@ -64,7 +64,7 @@ import sys, xml.etree.ElementTree as tree
 root = tree.parse(sys.argv[1]).getroot()
 assert root.tag == "{http://www.w3.org/2000/svg}svg", root.tag
 texts = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
-for wanted in ("IOPS", "latency", "p99", "seconds since the start"):
+for wanted in ("IOPS", "latency, logarithmic", "p99", "seconds since the start"):
     assert wanted in texts, (wanted, texts)
 assert any("fill" in text for text in texts), texts
 PY

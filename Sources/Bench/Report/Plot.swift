@@ -1,3 +1,5 @@
+import Glibc
+
 /// Draws a run as SVG: throughput above, latency below, over one time axis.
 ///
 /// A pure function of the samples, written by hand: no library, no script in the image, and text
@@ -33,10 +35,8 @@ package struct Plot: Sendable {
     let top: Double
     let bottom: Double
 
-    /// The height of a value on an axis that ends at `limit`.
-    func y(_ value: Double, limit: Double) -> Double {
-      bottom - (bottom - top) * min(value, limit) / limit
-    }
+    /// The height of a place between the bottom, 0, and the top, 1.
+    func y(_ share: Double) -> Double { bottom - (bottom - top) * min(max(share, 0), 1) }
   }
 
   /// Where on the page a time lies.
@@ -62,8 +62,10 @@ package struct Plot: Sendable {
     let rateAxis = Axis(largest: rates.flatMap(\.values).max() ?? 0)
     svg += panel(Self.upper, rates, rateAxis, label: "IOPS") { Figure.short($0) }
     let times = latencies
-    let timeAxis = Axis(largest: times.flatMap(\.values).max() ?? 0)
-    svg += panel(Self.lower, times, timeAxis, label: "latency") { Figure.time($0) }
+    // The median and the longest lie orders of magnitude apart.
+    let values = times.flatMap(\.values).filter { $0 > 0 }
+    let timeAxis = LogarithmicAxis(smallest: values.min() ?? 1, largest: values.max() ?? 1)
+    svg += panel(Self.lower, times, timeAxis, label: "latency, logarithmic") { Figure.time($0) }
     svg += timeLine()
     return svg + "</svg>\n"
   }
@@ -89,12 +91,12 @@ package struct Plot: Sendable {
   }
 
   private func panel(
-    _ panel: Panel, _ series: [Series], _ axis: Axis, label: String,
+    _ panel: Panel, _ series: [Series], _ axis: some PlotAxis, label: String,
     _ format: (Double) -> String
   ) -> String {
     var svg = "<g>\n"
     for tick in axis.ticks {
-      let y = Self.number(panel.y(tick, limit: axis.limit))
+      let y = Self.number(panel.y(axis.share(of: tick)))
       svg += "<line class=\"grid\" x1=\"\(Self.number(Self.left))\" y1=\"\(y)\" "
       svg += "x2=\"\(Self.number(Self.right))\" y2=\"\(y)\"/>\n"
       svg += "<text x=\"\(Self.number(Self.left - 8))\" y=\"\(y)\" text-anchor=\"end\" "
@@ -125,7 +127,9 @@ package struct Plot: Sendable {
   }
 
   /// Runs of samples in which something ended, each a line; one alone is a dot.
-  private func drawn(_ series: Series, _ panel: Panel, _ axis: Axis, _ colour: String) -> String {
+  private func drawn(
+    _ series: Series, _ panel: Panel, _ axis: some PlotAxis, _ colour: String
+  ) -> String {
     var svg = ""
     var points: [String] = []
     func close() {
@@ -147,7 +151,7 @@ package struct Plot: Sendable {
       // In the middle of its interval.
       let middle = Double(sample.endNanoseconds) - Double(sample.lengthNanoseconds) / 2
       let x = Self.x(middle / 1e9, seconds: seconds)
-      points.append("\(Self.number(x)),\(Self.number(panel.y(value, limit: axis.limit)))")
+      points.append("\(Self.number(x)),\(Self.number(panel.y(axis.share(of: value))))")
     }
     close()
     return svg
@@ -191,8 +195,14 @@ package struct Plot: Sendable {
   }
 }
 
+/// Where values lie between the bottom and the top of a panel, and which of them are named.
+protocol PlotAxis {
+  var ticks: [Double] { get }
+  func share(of value: Double) -> Double
+}
+
 /// An axis from 0 with round ticks: steps of 1, 2 or 5 times a power of ten.
-struct Axis: Equatable {
+struct Axis: PlotAxis, Equatable {
   let limit: Double
   let step: Double
 
@@ -206,4 +216,35 @@ struct Axis: Equatable {
   }
 
   var ticks: [Double] { (0...Int(limit / step + 0.5)).map { Double($0) * step } }
+
+  func share(of value: Double) -> Double { value / limit }
+}
+
+/// An axis on which each step is a factor, with ticks at 1, 2 and 5 times powers of ten, and at the
+/// powers alone where those would be too many.
+struct LogarithmicAxis: PlotAxis, Equatable {
+  let ticks: [Double]
+
+  init(smallest: Double, largest: Double) {
+    var candidates: [Double] = []
+    for power in 0...18 {
+      for digit in [1.0, 2, 5] { candidates.append(digit * Self.power(power)) }
+    }
+    func covering(_ steps: [Double]) -> [Double] {
+      let low = steps.lastIndex { $0 <= smallest } ?? 0
+      let high = steps.firstIndex { $0 >= largest } ?? steps.count - 1
+      return Array(steps[min(low, steps.count - 2)...max(high, min(low, steps.count - 2) + 1)])
+    }
+    let fine = covering(candidates)
+    ticks = fine.count <= 8 ? fine : covering((0...18).map { Self.power($0) })
+  }
+
+  private static func power(_ exponent: Int) -> Double {
+    (0..<exponent).reduce(1.0) { value, _ in value * 10 }
+  }
+
+  func share(of value: Double) -> Double {
+    guard value > 0, let first = ticks.first, let last = ticks.last else { return 0 }
+    return log(value / first) / log(last / first)
+  }
 }
