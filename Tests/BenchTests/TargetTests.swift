@@ -59,11 +59,15 @@ struct TargetTests {
     }
   }
 
-  private func contents(_ change: (IOBuffer) -> Void) throws -> String? {
+  private func contents(
+    region: ByteRange = ByteRange(from: 0, to: 4 << 20), _ change: (IOBuffer) -> Void
+  ) throws -> String? {
     let site = BenchSite(byteCount: 4 << 20)
     change(site.target.memory.buffer)
     let target = site.target
-    let found = try site.machine.run { try await ContentsProbe.contents(of: target) }
+    let found = try site.machine.run {
+      try await ContentsProbe.contents(of: target, region: region)
+    }
     return found ?? nil
   }
 
@@ -71,6 +75,15 @@ struct TargetTests {
   func nothing() throws {
     #expect(try contents { _ in } == nil)
     #expect(try contents { $0.slice(2 << 20, 10).fill(with: 1) } == nil)
+  }
+
+  @Test("the middle counts when it is the job's region's end", arguments: [2 << 20, (3 << 20) - 1])
+  func regionEnds(place: Int) throws {
+    let region = ByteRange(from: 2 << 20, to: 3 << 20)
+    let found = try contents(region: region) { $0.slice(place, 1).fill(with: 1) }
+    #expect(found?.hasPrefix("data (near byte") == true)
+    let earlier = ByteRange(from: 1 << 20, to: 2 << 20)
+    #expect(try contents(region: earlier) { $0.slice((2 << 20) + 9, 1).fill(with: 1) } == nil)
   }
 
   @Test("a byte in the first or last MiB is data", arguments: [0, 777, 1_048_575, 4_194_303])
@@ -105,7 +118,10 @@ struct TargetTests {
         }
         _ = try site.run(job)
         let target = site.target
-        let found = try site.machine.run { try await ContentsProbe.contents(of: target) }
+        let whole = ByteRange(from: 0, to: 4 << 20)
+        let found = try site.machine.run {
+          try await ContentsProbe.contents(of: target, region: whole)
+        }
         #expect(found == .some(nil))
         let memory = target.memory.buffer
         #expect(!memory.prefix(4096).isZero)

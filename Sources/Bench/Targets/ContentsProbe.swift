@@ -1,29 +1,29 @@
 package import IO
-import Units
+package import Units
 
 /// Looks whether a target holds something that a writing job would destroy.
 ///
-/// The first and the last MiB are read: there lie the superblocks of file systems, partition tables
-/// and databases' files. Zeros, and what an earlier `ashlar bench` has written, count as nothing.
+/// The first and the last MiB of the target are read, because there lie the superblocks of file
+/// systems, partition tables and the heads of databases' files; and the first and the last MiB of
+/// the job's region. Zeros, and what an earlier `ashlar bench` has written, count as nothing.
 package enum ContentsProbe {
   private static let spanByteCount: UInt64 = 1 << 20
   private static let pieceByteCount: UInt64 = 65536
   private static let blockByteCount = 4096
 
-  /// Reads both ends of the target.
+  /// Reads both ends of the target, and of a region of it.
   ///
   /// - Returns: what was found, in words that complete "it holds ..."; nil for nothing.
-  package static func contents(of target: any BenchTarget) async throws(TargetError) -> String? {
+  package static func contents(
+    of target: any BenchTarget, region: ByteRange
+  ) async throws(TargetError) -> String? {
     guard let memory = AlignedMemory(byteCount: Int(pieceByteCount)) else {
       throw .refused(reason: "no memory to look at the target's contents")
     }
     defer { withExtendedLifetime(memory) {} }
     let alignment = UInt64(target.alignmentBytes)
-    let end = target.byteCount / alignment * alignment
-    let tailStart = end > spanByteCount ? (end - spanByteCount) / alignment * alignment : 0
-    for span in [
-      ByteRange(from: 0, to: min(spanByteCount, end)), ByteRange(from: tailStart, to: end),
-    ] {
+    let whole = ByteRange(from: 0, to: target.byteCount / alignment * alignment)
+    for span in ends(of: whole, in: whole) + ends(of: region, in: whole) {
       var offset = span.offsetBytes
       while offset < span.endBytes {
         let count = Int(min(pieceByteCount, span.endBytes - offset))
@@ -34,6 +34,19 @@ package enum ContentsProbe {
       }
     }
     return nil
+  }
+
+  /// The first and the last MiB of a range, in whole blocks as far as the target has them.
+  private static func ends(of range: ByteRange, in whole: ByteRange) -> [ByteRange] {
+    let block = UInt64(blockByteCount)
+    let start = min(range.offsetBytes, whole.endBytes) / block * block
+    let end = min((range.endBytes + block - 1) / block * block, whole.endBytes)
+    guard end > start else { return [] }
+    let tailStart = end - start > spanByteCount ? (end - spanByteCount) / block * block : start
+    return [
+      ByteRange(from: start, to: min(start + spanByteCount, end)),
+      ByteRange(from: tailStart, to: end),
+    ]
   }
 
   private static func words(

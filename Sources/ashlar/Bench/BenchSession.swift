@@ -124,7 +124,7 @@ actor BenchSession {
     for (job, choice) in choices {
       let targets = try await opener.open(job, choice, among: choices)
       let resolved = try resolve(job, targets[0])
-      if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], job) }
+      if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], resolved) }
       let verifies = resolved.verify != .none && !resolved.writes
       if verifies, let state, state.blockByteCount != resolved.blockByteCountMin {
         throw BenchError(
@@ -159,7 +159,9 @@ actor BenchSession {
   private func examine(_ target: any BenchTarget, _ job: JobOptions) async throws(BenchError) {
     let found: String?
     do throws(TargetError) {
-      found = try await ContentsProbe.contents(of: target)
+      let start = job.offsetBytes
+      let region = ByteRange(from: start, to: start + (job.regionByteCount ?? 0))
+      found = try await ContentsProbe.contents(of: target, region: region)
     } catch {
       switch error {
       case .refused(let reason), .lost(let reason):
