@@ -97,3 +97,24 @@ bench_status 1 disk --rw=write
 says "$ERR_TEXT" 'read-only'
 bench_status 0 disk --rw=read --size=1M
 stop_server
+
+# A block device that is mounted is refused whatever is said; reading it is not.
+if [[ $EUID -eq 0 && -e /dev/loop-control ]]; then
+  rm -f "$image"
+  truncate -s 64M "$image"
+  loop=$(losetup -f --show "$image")
+  bench_status 0 "$loop" --rw=randwrite --iodepth=4 --size=1M --json
+  json_holds '.jobs[0].target | startswith("block device ")'
+  mkfs.ext4 -q "$loop"
+  bench_status 1 "$loop" --rw=randwrite
+  says "$ERR_TEXT" 'holds an ext.* file system'
+  mkdir "$WORK/mnt"
+  mount "$loop" "$WORK/mnt"
+  printf 'precious\n' >"$WORK/mnt/file"
+  bench_status 1 "$loop" --rw=randwrite --overwrite
+  says "$ERR_TEXT" 'in use'
+  bench_status 0 "$loop" --rw=read --size=1M
+  umount "$WORK/mnt"
+  e2fsck -fn "$loop" >"$WORK/fsck" 2>&1 || { cat "$WORK/fsck" >&2; fail "the file system was damaged"; }
+  losetup -d "$loop"
+fi

@@ -23,7 +23,9 @@ struct ProgressDisplay: Sendable {
   }
 
   func show(_ progress: RunProgress) {
-    Terminal.error.write(isRewriting ? "\r\(progress.line)\u{1B}[K" : "\(progress.line)\n")
+    // A line that wraps could not be written over.
+    let line = progress.line
+    Terminal.error.write(isRewriting ? "\r\(line.prefix(79))\u{1B}[K" : "\(line)\n")
   }
 
   /// Takes the line away, so that what follows starts on a clean one.
