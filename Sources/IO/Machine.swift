@@ -106,6 +106,8 @@ package protocol Disk: Sendable {
   func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32
   /// fdatasync.
   func synchronizeOnce() async -> Int32
+  /// fsync: the file's times as well, not only what is needed to find its bytes again.
+  func synchronizeAllOnce() async -> Int32
   /// fallocate, by `mode`.
   func clearOnce(at offsetBytes: UInt64, byteCount: UInt64, mode: ClearMode) async -> Int32
   /// Asks for a range to be read ahead (`POSIX_FADV_WILLNEED`).

@@ -37,6 +37,10 @@ package struct RingDisk: Disk {
     await machine.submit { $0.synchronizeData(file) }
   }
 
+  package func synchronizeAllOnce() async -> Int32 {
+    await machine.submit { $0.synchronizeAll(file) }
+  }
+
   package func clearOnce(
     at offsetBytes: UInt64, byteCount: UInt64, mode: ClearMode
   ) async -> Int32 {

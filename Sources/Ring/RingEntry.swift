@@ -32,6 +32,11 @@ struct RingEntry {
     unsafe pointer.pointee.flags |= file.flags
   }
 
+  func synchronizeAll(_ file: FileReference) {
+    unsafe io_uring_prep_fsync(pointer, file.target, 0)
+    unsafe pointer.pointee.flags |= file.flags
+  }
+
   func allocate(_ file: FileReference, mode: Int32, at offsetBytes: Int64, byteCount: Int64) {
     unsafe io_uring_prep_fallocate(pointer, file.target, mode, Int(offsetBytes), Int(byteCount))
     unsafe pointer.pointee.flags |= file.flags

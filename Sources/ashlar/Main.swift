@@ -13,6 +13,7 @@ struct Main {
       AttachCommand.command,
       DetachCommand.command,
       StatusCommand.command,
+      BenchCommand.command,
     ])
 
   static func main() {

@@ -145,11 +145,13 @@ package struct Command: Sendable {
   package let discussion: [String]
   package let operands: [Operand]
   package let options: [Option]
+  /// Headings in the list of options, by the name of the option that each stands above.
+  package let headings: [String: String]
   package let run: @Sendable (ParsedOptions) throws(UsageError) -> Int32
 
   package init(
     name: String, summary: String, usage: [String] = [], discussion: [String] = [],
-    operands: [Operand] = [], options: [Option] = [],
+    operands: [Operand] = [], options: [Option] = [], headings: [String: String] = [:],
     run: @escaping @Sendable (ParsedOptions) throws(UsageError) -> Int32
   ) {
     precondition(
@@ -162,7 +164,11 @@ package struct Command: Sendable {
     self.usage = usage
     self.discussion = discussion
     self.operands = operands
+    precondition(
+      headings.keys.allSatisfy { name in options.contains { $0.name == name } },
+      "a heading above an option that \(name) lacks")
     self.options = options
+    self.headings = headings
     self.run = run
   }
 }

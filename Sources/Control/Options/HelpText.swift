@@ -27,8 +27,12 @@ enum HelpText {
       text += "\narguments:\n"
       for operand in command.operands { text += row("  \(operand.name)", operand.help, column) }
     }
-    text += "\noptions:\n"
-    for option in command.options { text += row("  \(syntax(option))", notes(option), column) }
+    let startsWithHeading = command.options.first.map { command.headings[$0.name] != nil } ?? false
+    if !startsWithHeading { text += "\noptions:\n" }
+    for option in command.options {
+      if let heading = command.headings[option.name] { text += "\n\(heading):\n" }
+      text += row("  \(syntax(option))", notes(option), column)
+    }
     return text + row("  --help", "show this", column)
   }
 

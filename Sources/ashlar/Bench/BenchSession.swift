@@ -1,0 +1,261 @@
+import Bench
+import Control
+import Glibc
+import IO
+import Ring
+import Units
+
+/// What the command line asks for, checked.
+struct BenchSettings: Sendable {
+  enum Format: Sendable {
+    case normal, json, terse
+  }
+
+  /// In the order of the file, not yet resolved against their targets.
+  var jobs: [JobOptions]
+  var format = Format.normal
+  var outputPath: String?
+  var plotPath: String?
+  var timeoutNanoseconds: UInt64 = 30_000_000_000
+  var mayOverwrite = false
+  var progress = ProgressDisplay.Mode.automatic
+  var stateSavePath: String?
+  var stateLoadPath: String?
+}
+
+/// One `ashlar bench`: opens the targets, looks what they hold, runs, reports.
+actor BenchSession {
+  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
+
+  private nonisolated let machine: RingMachine
+  private let settings: BenchSettings
+  private let signals: SignalStream
+  private let display: ProgressDisplay
+  private var bench: BenchRun<RingMachine>?
+  private var firstSignal: Int32?
+
+  init(machine: RingMachine, settings: BenchSettings, signals: SignalStream) {
+    self.machine = machine
+    self.settings = settings
+    self.signals = signals
+    display = ProgressDisplay(settings.progress)
+  }
+
+  /// - Returns: the process's exit code.
+  func run() async -> Int32 {
+    Task(executorPreference: machine) { await self.watchSignals() }
+    let opener = TargetOpener(
+      machine: machine, timeoutNanoseconds: settings.timeoutNanoseconds
+    ) { text in
+      Terminal.error.write("ashlar bench: note: \(text)\n")
+    }
+    do throws(BenchError) {
+      let outputs = try openOutputs()
+      let state = try loadState()
+      let jobs: [PlannedJob]
+      do throws(BenchError) {
+        jobs = try await plan(opener, state)
+      } catch {
+        await opener.undo()
+        throw error
+      }
+      let result = await perform(jobs)
+      // A target that has not answered would not answer the farewell either.
+      if result.abandonedOperationCount == 0 { await opener.close() }
+      try await deliver(result, outputs)
+      if let firstSignal { return 128 + firstSignal }
+      return result.isGood ? ExitCode.success : ExitCode.failure
+    } catch {
+      display.clear()
+      Complaint.print(command: "bench", error.message)
+      return firstSignal.map { 128 + $0 } ?? error.exitCode
+    }
+  }
+
+  // MARK: Before the run
+
+  private struct Outputs {
+    var report: ReportFile?
+    var plot: ReportFile?
+    var state: ReportFile?
+  }
+
+  private func openOutputs() throws(BenchError) -> Outputs {
+    Outputs(
+      report: try openOutput(settings.outputPath), plot: try openOutput(settings.plotPath),
+      state: try openOutput(settings.stateSavePath))
+  }
+
+  private func openOutput(_ path: String?) throws(BenchError) -> ReportFile? {
+    guard let path else { return nil }
+    do throws(SystemError) {
+      return try ReportFile(path: path)
+    } catch {
+      throw BenchError("cannot write \(path): \(error)")
+    }
+  }
+
+  private func loadState() throws(BenchError) -> VerifyState? {
+    guard let path = settings.stateLoadPath else { return nil }
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      bytes = try ReportFile.read(path)
+    } catch {
+      throw BenchError("cannot read \(path): \(error)")
+    }
+    do throws(VerifyStateError) {
+      return try VerifyState(decoding: bytes)
+    } catch {
+      throw BenchError("\(path) \(error.reason)")
+    }
+  }
+
+  private func plan(
+    _ opener: TargetOpener, _ state: VerifyState?
+  ) async throws(BenchError) -> [PlannedJob] {
+    var choices: [(JobOptions, TargetChoice)] = []
+    for job in settings.jobs {
+      let choice = try TargetChoice.resolve(job.target ?? "") { text in
+        Terminal.error.write("ashlar bench: note: \(text)\n")
+      }
+      choices.append((job, choice))
+    }
+    var jobs: [PlannedJob] = []
+    for (job, choice) in choices {
+      let targets = try await opener.open(job, choice, among: choices)
+      let resolved = try resolve(job, targets[0])
+      if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], resolved) }
+      let verifies = resolved.verify != .none && !resolved.writes
+      if verifies, let state, state.blockByteCount != resolved.blockByteCountMin {
+        throw BenchError(
+          "the saved state is of blocks of \(state.blockByteCount) bytes: use "
+            + "--bs=\(ByteSize.formatExactly(state.blockByteCount))")
+      }
+      jobs.append(
+        PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
+    }
+    // Jobs on different targets are in nobody's way.
+    for target in Set(choices.map { $0.0.target ?? "" }) {
+      do throws(UsageError) {
+        try JobPlan.checkOverlaps(jobs.map(\.options).filter { $0.target == target })
+      } catch {
+        throw BenchError(error.message, isUsage: true)
+      }
+    }
+    return jobs
+  }
+
+  private func resolve(
+    _ job: JobOptions, _ target: any BenchTarget
+  ) throws(BenchError) -> JobOptions {
+    do throws(UsageError) {
+      return try job.resolved(for: target.byteCount, alignmentBytes: target.alignmentBytes)
+    } catch {
+      throw BenchError("\(target.description): \(error.message)", isUsage: true)
+    }
+  }
+
+  /// Refuses to destroy what somebody may want to keep.
+  private func examine(_ target: any BenchTarget, _ job: JobOptions) async throws(BenchError) {
+    let found: String?
+    do throws(TargetError) {
+      let start = job.offsetBytes
+      let region = ByteRange(from: start, to: start + (job.regionByteCount ?? 0))
+      found = try await ContentsProbe.contents(of: target, region: region)
+    } catch {
+      switch error {
+      case .refused(let reason), .lost(let reason):
+        throw BenchError("\(target.description): its contents cannot be looked at: \(reason)")
+      }
+    }
+    guard let found else { return }
+    throw BenchError(
+      "\(target.description) holds \(found), and --rw=\(job.workload.rawValue) would destroy it: "
+        + "nothing was written. If nobody needs it, add --overwrite")
+  }
+
+  // MARK: The run
+
+  private func perform(_ jobs: [PlannedJob]) async -> RunResult {
+    var environment = RunEnvironment()
+    environment.timeoutNanoseconds = settings.timeoutNanoseconds
+    environment.keepsSamples = settings.plotPath != nil || settings.format == .json
+    environment.progressNanoseconds = display.periodNanoseconds
+    environment.processorTime = processorTimeNow
+    environment.showProgress = { [display] in display.show($0) }
+    let bench = BenchRun(jobs: jobs, environment: environment, machine: machine)
+    self.bench = bench
+    if firstSignal != nil { await bench.interrupt() }
+    var now = timespec()
+    // Safe: `now` lives until the call returns.
+    unsafe _ = clock_gettime(CLOCK_REALTIME, &now)
+    var result = await bench.run()
+    display.clear()
+    result.startedMilliseconds = UInt64(max(0, now.tv_sec)) * 1000 + UInt64(now.tv_nsec) / 1_000_000
+    return result
+  }
+
+  private func watchSignals() async {
+    while let signal = await signals.next() {
+      // The second one means it.
+      guard firstSignal == nil, let bench else {
+        display.clear()
+        exit(128 + signal)
+      }
+      firstSignal = signal
+      await bench.interrupt()
+    }
+  }
+
+  // MARK: After the run
+
+  private func deliver(_ result: RunResult, _ outputs: Outputs) async throws(BenchError) {
+    let text: String
+    switch settings.format {
+    case .normal: text = NormalReport.text(result)
+    case .json: text = JSONReport.value(result).text + "\n"
+    case .terse: text = TerseReport.text(result)
+    }
+    if let file = outputs.report {
+      try write(text, to: file)
+    } else if !Terminal.output.write(text) {
+      throw BenchError("standard output is closed")
+    }
+    if settings.format != .normal { tellTrouble(result) }
+    if let file = outputs.plot {
+      let names = result.jobs.map(\.options.name)
+      let title = "\(names.prefix(4).joined(separator: ", ")) on \(result.jobs.first?.target ?? "")"
+      try write(Plot(title: title, samples: result.samples).text, to: file)
+    }
+    if let file = outputs.state, let state = await bench?.verifyState() {
+      do throws(SystemError) {
+        try file.write(state.encoded)
+      } catch {
+        throw BenchError("cannot write \(file.path): \(error)")
+      }
+    }
+  }
+
+  /// Scripts read the report; whoever watches the terminal must see what went wrong, too.
+  private func tellTrouble(_ result: RunResult) {
+    if let note = result.interruptionNote { Terminal.error.write("ashlar bench: \(note)\n") }
+    for job in result.jobs {
+      if let error = job.firstError {
+        Terminal.error.write("ashlar bench: \(job.options.name): \(error)\n")
+      }
+      if let found = job.verification, found.faultCount > 0 {
+        Terminal.error.write(
+          "ashlar bench: \(job.options.name): \(found.faultCount) bad blocks; the first: "
+            + "\(found.sentences.first ?? "")\n")
+      }
+    }
+  }
+
+  private func write(_ text: String, to file: ReportFile) throws(BenchError) {
+    do throws(SystemError) {
+      try file.write(Array(text.utf8))
+    } catch {
+      throw BenchError("cannot write \(file.path): \(error)")
+    }
+  }
+}
