@@ -28,12 +28,20 @@ struct BatchPacing {
   private var history = InlineArray<8, Batch>(repeating: Batch())
   private var newest = 0
   private var requestCount = 0
+  /// Receives in a row that brought one request, from a client that had taken all replies.
+  private var oneByOneCount = 0
   private var requestByteCount = 0
 
   mutating func count(_ request: Request) {
     requestCount += 1
     requestByteCount += Int(request.byteCount)
   }
+
+  /// Whether it is worth asking how much the client has not taken.
+  ///
+  /// Seldom where each of the last receives brought one request: that client has most likely one in
+  /// flight, and every tenth of a microsecond counts.
+  var shouldAskForUntaken: Bool { oneByOneCount < 8 || oneByOneCount % 8 == 0 }
 
   /// Remembers a message that was sent.
   mutating func noteSent(replyCount: Int, byteCount: Int) {
@@ -69,6 +77,7 @@ struct BatchPacing {
       return 0
     }
     let replyCount = queuedReplyCount + untakenReplyCount(untakenByteCount: untakenByteCount)
+    oneByOneCount = replyCount > 1 ? 0 : oneByOneCount &+ 1
     let pause = replyCount * Self.replyNanoseconds - Self.wakeNanoseconds
     return pause < Self.pauseNanosecondsMin ? 0 : UInt64(min(pause, Self.pauseNanosecondsMax))
   }

@@ -9,7 +9,9 @@ extension NBDServer {
   func receiveRequests(of connection: ServedConnection) async {
     while !connection.isBroken {
       guard connection.unconsumedByteCount >= Request.headerByteCount else {
-        await pauseBeforeReceiving(connection)
+        if let pause = pauseBeforeReceiving(connection) {
+          await machine.sleep(nanoseconds: pause)
+        }
         guard await receiveMore(connection) else { return }
         continue
       }
@@ -45,13 +47,14 @@ extension NBDServer {
       || connection.replyByteCount >= Self.replyByteCountPerTurn
   }
 
-  private func pauseBeforeReceiving(_ connection: ServedConnection) async {
+  private func pauseBeforeReceiving(_ connection: ServedConnection) -> UInt64? {
     // What the volume still has must be answered as soon as it is done.
-    guard servingCount == 0 else { return }
+    guard servingCount == 0 else { return nil }
+    let untakenByteCount =
+      connection.pacing.shouldAskForUntaken ? connection.stream.untakenByteCount : 0
     let pause = connection.pacing.pauseBeforeReceiving(
-      queuedReplyCount: connection.replies.count,
-      untakenByteCount: connection.stream.untakenByteCount)
-    if pause > 0 { await machine.sleep(nanoseconds: pause) }
+      queuedReplyCount: connection.replies.count, untakenByteCount: untakenByteCount)
+    return pause > 0 ? pause : nil
   }
 
   private func endForViolation(_ connection: ServedConnection, _ reason: String) {
@@ -114,6 +117,9 @@ extension NBDServer {
       return true
     }
     if command == .read && readResidentBytes(slot, of: connection) { return true }
+    if payloadByteCount > 0, let place = placeToReceive(slot) {
+      return await receiveInPlace(place, slot, of: connection)
+    }
     let bufferByteCount = Self.bufferByteCount(of: request, command)
     if bufferByteCount > 0 {
       guard await acquirePayload(bufferByteCount, for: slot, of: connection) else {
@@ -123,7 +129,7 @@ extension NBDServer {
       }
     }
     if payloadByteCount > 0 {
-      guard await receivePayload(payloadByteCount, into: slot, of: connection) else {
+      guard await receivePayload(into: payload(of: slot), of: connection) else {
         release(slot, of: connection)
         return false
       }
@@ -274,15 +280,29 @@ extension NBDServer {
 
   // MARK: Payloads
 
-  /// Fills the slot's buffer: first with what has been received already, then from the socket.
+  /// Receives a payload where it belongs, and answers.
+  ///
+  /// - Returns: false when the client is gone.
+  private func receiveInPlace(
+    _ place: IOBuffer, _ slot: RequestSlot, of connection: ServedConnection
+  ) async -> Bool {
+    guard await receivePayload(into: place, of: connection) else {
+      release(slot, of: connection)
+      return false
+    }
+    finishReceivedWrite(slot, of: connection)
+    return true
+  }
+
+  /// Fills a buffer: first with what has been received already, then from the socket.
   ///
   /// The last receive also takes what follows the payload. How much of it: the next header only
   /// when this payload is large, since the next payload is then likely large too, and what is
   /// received behind its header would have to be copied; else as much as there is room for.
   private func receivePayload(
-    _ byteCount: Int, into slot: RequestSlot, of connection: ServedConnection
+    into buffer: IOBuffer, of connection: ServedConnection
   ) async -> Bool {
-    guard let buffer = slot.payload?.buffer.prefix(byteCount) else { return false }
+    let byteCount = buffer.byteCount
     var done = min(byteCount, connection.unconsumedByteCount)
     buffer.copy(from: connection.unconsumed.prefix(done))
     connection.consume(done)

@@ -158,7 +158,7 @@ enum SocketOptions {
     guard value(descriptor, SOL_SOCKET, SO_DOMAIN) != AF_UNIX else {
       // TCP tunes its buffers itself. Here the default, 208 KiB, stops a sender at the second large
       // payload. The kernel grants as much of this as net.core.wmem_max allows.
-      set(descriptor, SOL_SOCKET, SO_SNDBUF, 1 << 20)
+      set(descriptor, SOL_SOCKET, SO_SNDBUF, 512 << 10)
       return unixPeer(descriptor)
     }
     // Replies are whole already: waiting for more to send would only delay them.
