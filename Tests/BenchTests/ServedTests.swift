@@ -107,12 +107,12 @@ struct ServedTests {
         $0.runtimeNanoseconds = 1000 * second
       },
       during: {
-        await site.machine.sleep(nanoseconds: second)
+        await site.machine.sleep(nanoseconds: second / 16)
         site.far.crash(kind)
       })
     let job = result.jobs[0]
     #expect(job.firstError?.hasPrefix("the target is lost: ") == true)
-    #expect(job.read.operationCount > 1000)
+    #expect(job.read.operationCount > 100)
     #expect(result.elapsedNanoseconds < 6 * second)
     #expect(result.abandonedOperationCount == 0, "the client answers for its server")
   }
