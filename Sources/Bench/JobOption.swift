@@ -71,7 +71,7 @@ package struct JobOption: Sendable {
 
   private static let work: [JobOption] = [
     .value(
-      "rw", "KIND", aliases: ["readwrite"], default: "read", as: .workload,
+      "rw", "KIND", aliases: ["readwrite"], as: .workload,
       help: "read, write, randread, randwrite, rw (mixed), randrw, trim or randtrim",
       set: { $0.workload = $1 }),
     .value(

@@ -30,7 +30,7 @@ enum BenchCommand {
         help: "jobs in fio's ini format; its name ends with .ini or "
           + ".fio"),
     ],
-    options: JobOption.commandLineOptions.map(withoutDefault) + ownOptions,
+    options: JobOption.commandLineOptions + ownOptions,
     headings: [
       "name": "the job and its target", "rw": "what it does", "size": "how much of it",
       "rate_iops": "how fast", "fsync": "flushes", "randseed": "where random operations fall",
@@ -38,12 +38,6 @@ enum BenchCommand {
       "ioengine": "of fio's, without effect here", "overwrite": "the whole run",
     ],
     run: run)
-
-  /// What a job does is never guessed: `rw` has to be given.
-  private static func withoutDefault(_ option: Option) -> Option {
-    guard option.name == "rw" else { return option }
-    return Option("rw", option.placeholder ?? "", aliases: option.aliases, help: option.help)
-  }
 
   /// What is asked of the run as a whole, rather than of a job.
   private static let ownOptions: [Option] = [
