@@ -264,8 +264,9 @@ package actor BenchRun<RunMachine: Machine> {
 
   private func sample(_ now: UInt64, isLast: Bool) async {
     let length = now - lastSampleNanoseconds
-    // What is left at the end says little unless it is long enough.
-    if length == 0 || (isLast && length < sampleNanoseconds / 2) { return }
+    // What is left at the end says little unless it is long enough, or all there is.
+    let isRest = isLast && length < sampleNanoseconds / 2 && !result.samples.isEmpty
+    if length == 0 || isRest { return }
     var operations: [UInt64] = [0, 0, 0]
     var bytes: [UInt64] = [0, 0, 0]
     var latency = LatencyHistogram()
