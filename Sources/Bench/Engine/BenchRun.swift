@@ -198,6 +198,12 @@ package actor BenchRun<RunMachine: Machine> {
     {
       result.notes.append("\(options.name): what it has written was not read back")
     }
+    if options.verify != .none, !options.writes, job[.read].operationCount > 0,
+      let found = job.verification, found.blocksChecked == 0, found.unreadable == 0
+    {
+      result.notes.append(
+        "\(options.name): nothing was checked: of what it has read, the saved state knows nothing")
+    }
     result.jobs.append(job)
   }
 

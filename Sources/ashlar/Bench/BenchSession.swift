@@ -147,10 +147,8 @@ actor BenchSession {
       let resolved = try resolve(job, targets[0])
       if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], resolved) }
       let verifies = resolved.verify != .none && !resolved.writes
-      if verifies, let state, state.blockByteCount != resolved.blockByteCountMin {
-        throw BenchError(
-          "the saved state is of blocks of \(state.blockByteCount) bytes: use "
-            + "--bs=\(ByteSize.formatExactly(state.blockByteCount))")
+      if verifies, let problem = state?.objection(to: resolved) {
+        throw BenchError("\(resolved.name): \(problem)", isUsage: true)
       }
       jobs.append(
         PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
