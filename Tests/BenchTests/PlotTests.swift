@@ -29,7 +29,7 @@ struct PlotTests {
 
   @Test(
     "a tick has the decimals that tell it from the next",
-    arguments: [(0.039, "0.005"), (0.5, "0.1"), (30.0, "5"), (0.000_02, "0.000005")])
+    arguments: [(0.039, "0.005"), (0.5, "0.05"), (30.0, "5"), (0.000_02, "0.000002")])
   func ticksAreTold(largest: Double, first: String) {
     let axis = Axis(largest: largest, tickCount: 10)
     let texts = axis.ticks.map(axis.text)
