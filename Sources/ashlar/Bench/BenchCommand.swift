@@ -44,7 +44,8 @@ enum BenchCommand {
     .flag("overwrite", help: "write and trim although the target holds something"),
     Option(
       "timeout", "DURATION", default: "30s",
-      help: "for one operation to be answered; then its job ends with an error"),
+      help: "for one operation to be answered, then its job ends with an error; fio's timeout is "
+        + "runtime here"),
     Option(
       "output-format", "FORMAT", help: "normal, json or terse (fio's version 3); default normal"),
     .flag("json", help: "the same as --output-format=json"),
