@@ -34,6 +34,8 @@ package struct JobFile: Equatable, Sendable {
   package init(_ text: String, name: String) throws(UsageError) {
     self.name = name
     var sections: [Section] = []
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.hasPrefix("\u{FEFF}") ? String(text.unicodeScalars.dropFirst()) : text
     let lines = text.split(omittingEmptySubsequences: false) { $0.isNewline }
     for (index, raw) in lines.enumerated() {
       let number = index + 1
@@ -83,7 +85,12 @@ package struct JobFile: Equatable, Sendable {
     if equals == nil, key.split(separator: " ").first == "include" {
       throw UsageError("\(place): include is not supported: copy the other file's lines here")
     }
-    guard let equals else { return Line(number: number, key: String(key), value: nil) }
+    guard let equals else {
+      guard !key.contains(where: \.isWhitespace) else {
+        throw UsageError("\(place): '\(content)' lacks its '=': a line is name=value")
+      }
+      return Line(number: number, key: String(key), value: nil)
+    }
     let value = trimmed(content[content.index(after: equals)...])
     return Line(number: number, key: String(key), value: String(value))
   }

@@ -71,7 +71,7 @@ package struct JobOption: Sendable {
 
   private static let work: [JobOption] = [
     .value(
-      "rw", "KIND", aliases: ["readwrite"], default: "read", as: .workload,
+      "rw", "KIND", aliases: ["readwrite"], as: .workload,
       help: "read, write, randread, randwrite, rw (mixed), randrw, trim or randtrim",
       set: { $0.workload = $1 }),
     .value(
@@ -140,7 +140,7 @@ package struct JobOption: Sendable {
   private static let pace: [JobOption] = [
     .value(
       "rate_iops", "N", as: .count(in: 0...1_000_000_000),
-      help: "operations a second at most, each job; 0 for any",
+      help: "operations a second at most, each job, reads and writes together; 0 for any",
       set: { $0.rateIOPS = $1 == 0 ? nil : $1 })
   ]
 

@@ -247,6 +247,18 @@ struct EngineTests {
     }
   }
 
+  @Test("a run shorter than an interval is one sample")
+  func oneSample() throws {
+    let site = BenchSite()
+    var environment = RunEnvironment()
+    environment.keepsSamples = true
+    environment.sampleNanoseconds = second
+    let result = try site.run(site.job(.randread), environment: environment)
+    #expect(result.elapsedNanoseconds < second / 2)
+    #expect(result.samples.map { $0.operationCounts[0] } == [256])
+    #expect(result.samples.map(\.endNanoseconds) == [result.elapsedNanoseconds])
+  }
+
   @Test("samples cover the run, and their operations are all that were counted")
   func samples() throws {
     let site = BenchSite()

@@ -140,6 +140,8 @@ struct JobPlanTests {
   @Test("the defaults that the help shows are those that hold")
   func defaults() throws {
     for option in JobOption.all {
+      // A file's section names its job; what it does, and destroys, is never guessed.
+      if option.name == "rw" { #expect(option.defaultText == nil) }
       guard let text = option.defaultText, option.name != "name" else { continue }
       // With these, each is allowed to be said.
       let allowing = ["rwmixread", "rwmixwrite"].contains(option.name) ? ["rw=randrw"] : []
@@ -317,6 +319,12 @@ struct JobFileTests {
     #expect(job.isTimeBased)
   }
 
+  @Test("a byte order mark before the first line is passed over")
+  func byteOrderMark() throws {
+    let jobs = try JobPlan(JobFile("\u{FEFF}[a]\r\nbs=8k\r\n", name: "f")).jobs
+    #expect(jobs.map(\.options.blockByteCountMax) == [8192])
+  }
+
   @Test("sections may share a name, as in fio")
   func sameName() throws {
     let jobs = try JobPlan(JobFile("[a]\nbs=1k\n[a]\nbs=2k\n", name: "f")).jobs
@@ -334,6 +342,7 @@ struct JobFileTests {
       ("[]\n", "f:1: the section has no name"),
       ("[a]\n=4k\n", "f:2: '=4k' has no name before '='"),
       ("[a]\ninclude other.ini\n", "f:2: include is not supported: copy the other file's lines"),
+      ("[a]\nbs 4k\n", "f:2: 'bs 4k' lacks its '='"),
       ("[a]\nbs=\u{FFFD}\n", "f:2: the line is not text"),
       ("[a]\nbs=4k\0\n", "f:2: the line is not text"),
     ])

@@ -27,6 +27,24 @@ struct PlotTests {
     #expect(abs((axis.ticks.last ?? 0) - limit) < limit * 1e-9)
   }
 
+  @Test(
+    "a tick has the decimals that tell it from the next",
+    arguments: [(0.039, "0.005"), (0.5, "0.05"), (30.0, "5"), (0.000_02, "0.000002")])
+  func ticksAreTold(largest: Double, first: String) {
+    let axis = Axis(largest: largest, tickCount: 10)
+    let texts = axis.ticks.map(axis.text)
+    #expect(texts[1] == first)
+    #expect(Set(texts).count == texts.count)
+  }
+
+  @Test("a heading too long for the page is cut, and whole in the document's title")
+  func longHeading() {
+    let title = String(repeating: "x", count: 200)
+    let text = Plot(title: title, samples: [sample(1, reads: 1)]).text
+    #expect(text.contains("<title>\(title)</title>"))
+    #expect(text.contains(">\(String(repeating: "x", count: 82))...</text>"))
+  }
+
   @Test("an axis for nothing still has a length", arguments: [0, -1.0])
   func axisOfNothing(largest: Double) {
     let axis = Axis(largest: largest)
@@ -96,6 +114,7 @@ struct PlotTests {
   func nothingAndEscapes() {
     let text = Plot(title: "a<b>&\"c\"\u{1}", samples: []).text
     #expect(text.contains("nothing was measured"))
+    #expect(text.components(of: "class=\"grid\"") == 0)
     #expect(text.contains("a&lt;b&gt;&amp;&quot;c&quot;</text>"))
   }
 }

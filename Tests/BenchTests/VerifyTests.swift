@@ -229,6 +229,33 @@ struct VerifyTests {
     #expect(result.jobs[0].firstError == "EIO")
   }
 
+  @Test(
+    "a saved state is refused for a job that reaches beyond it, and taken for any part of it",
+    arguments: [
+      (0, 8192, 4096, false), (4096, 8192, 4096, true), (8192, 4096, 4096, true),
+      (8192, 8192, 4096, false), (4608, 4096, 4096, false), (4096, 8192, 8192, false),
+      (4096, 9000, 4096, true), (1 << 40, 4096, 4096, false),
+    ] as [(UInt64, UInt64, UInt64, Bool)])
+  func coverage(offset: UInt64, size: UInt64, blockByteCount: UInt64, isCovered: Bool) {
+    let state = VerifyState(
+      seed: 1, run: 2, blockByteCount: 4096, offsetBytes: 4096, generations: [1, 1])
+    var job = JobOptions()
+    (job.offsetBytes, job.regionByteCount) = (offset, size)
+    (job.blockByteCountMin, job.blockByteCountMax) = (blockByteCount, blockByteCount)
+    #expect((state.objection(to: job) == nil) == isCovered)
+  }
+
+  @Test("a reading job none of whose blocks the saved state knows says that nothing was checked")
+  func nothingChecked() throws {
+    let site = BenchSite(byteCount: 16 * kib)
+    let job = site.job(.read) { $0.verify = .crc32c }
+    let unwritten = VerifyState(
+      seed: 1, run: 2, blockByteCount: 4096, offsetBytes: 0, generations: [0, 0, 0, 0])
+    let (result, _) = try site.run([site.planned(job, saved: unwritten)])
+    #expect(result.jobs[0].verification?.blocksChecked == 0)
+    #expect(result.notes.contains { $0.contains("nothing was checked") })
+  }
+
   @Test("a damaged saved state is refused")
   func damagedState() throws {
     let state = VerifyState(

@@ -49,8 +49,9 @@ printf '[global]\nrw=read\n[a]\nbss=4k\n' >"$WORK/odd.ini"
 odd "odd.ini:4: .*did you mean 'bs'" "$image" "$WORK/odd.ini"
 printf '[a]\nbs=4k\n' >"$WORK/rwless.ini"
 odd "job 'a': --rw is missing" "$image" "$WORK/rwless.ini"
-bench_status 1 "$image" --rw=read --connections=2
-says "$ERR_TEXT" '--connections is for NBD'
+odd '--connections is for NBD' "$image" --rw=read --connections=2
+mkdir "$WORK/folder.ini"
+odd 'cannot read the job file .*EISDIR' "$image" "$WORK/folder.ini"
 bench_status 1 nbds://localhost/x --rw=read
 says "$ERR_TEXT" 'only nbd://'
 bench_status 1 "$DATA" --rw=read
@@ -59,6 +60,43 @@ cmp -n 16777216 "$image" /dev/zero || fail "a refused command has written"
 odd 'size=.*block|multiple|less than' "$DATA/made.img" --rw=write --size=1M --bs=2M
 odd 'leaves nothing|multiple' "$DATA/made.img" --rw=write --size=1M --bs=1000 --direct=1
 [[ ! -e $DATA/made.img ]] || fail "a refused command left the file that it had created"
+
+# A report does not go where it would destroy the target, under whatever name, or a served file;
+# and a run that does not begin leaves no empty one.
+ln "$image" "$DATA/link.img"
+for output in --output --plot; do
+  odd 'is the target, and writing .*link.img would destroy it' "$image" --rw=read "$output=$DATA/link.img"
+done
+odd 'is the target' "$image" --rw=write --verify=crc32c --verify_state_save="$DATA/link.img"
+rm "$DATA/link.img"
+odd 'is the target' "$DATA/made.img" --rw=write --size=1M --output="$DATA/made.img"
+[[ ! -e $DATA/made.img ]] || fail "a refused command left its report"
+bench_status 1 "$image" --rw=read --size=64k --output="$WORK/same" --plot="$WORK/same"
+says "$ERR_TEXT" 'same is in use'
+[[ ! -e $WORK/same ]] || fail "a refused command left its report"
+odd 'passes' "$image" --rw=read --size=1G --output="$WORK/left.json"
+[[ ! -e $WORK/left.json ]] || fail "a refused command left an empty report"
+echo before >"$WORK/kept.json"
+odd 'passes' "$image" --rw=read --size=1G --output="$WORK/kept.json"
+[[ $(<"$WORK/kept.json") == before ]] || fail "a refused command emptied an earlier report"
+cmp -n 16777216 "$image" /dev/zero || fail "a refused report was written onto the target"
+serve disk --file "$image"
+bench_status 1 disk --rw=read --size=64k --output="$image"
+says "$ERR_TEXT" 'a.img is in use'
+cmp -n 16777216 "$image" /dev/zero || fail "a report was written onto a served file"
+bench_status 0 disk --rw=read --size=64k --direct=0
+says "$ERR_TEXT" 'direct=0 makes no difference'
+stop_server
+
+# What may not be looked at is not said to be missing.
+if [[ $EUID -eq 0 ]] && command -v setpriv >/dev/null; then
+  mkdir -m 700 "$WORK/closed"
+  nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups env "ASHLAR_RUNTIME_DIR=$WORK/none")
+  if "${nobody[@]}" "$ASHLAR" version >/dev/null 2>&1; then
+    "${nobody[@]}" "$ASHLAR" bench "$WORK/closed/a.img" --rw=read >"$WORK/closed.out" 2>&1 || true
+    says "$WORK/closed.out" 'EACCES'
+  fi
+fi
 
 # Somebody's data is not overwritten; our own is, and zeros are.
 destroys() { bench_status "$1" "$image" --rw=randwrite --size=1M "${@:2}"; }

@@ -198,6 +198,12 @@ package actor BenchRun<RunMachine: Machine> {
     {
       result.notes.append("\(options.name): what it has written was not read back")
     }
+    if options.verify != .none, !options.writes, job[.read].operationCount > 0,
+      let found = job.verification, found.blocksChecked == 0, found.unreadable == 0
+    {
+      result.notes.append(
+        "\(options.name): nothing was checked: of what it has read, the saved state knows nothing")
+    }
     result.jobs.append(job)
   }
 
@@ -264,8 +270,9 @@ package actor BenchRun<RunMachine: Machine> {
 
   private func sample(_ now: UInt64, isLast: Bool) async {
     let length = now - lastSampleNanoseconds
-    // What is left at the end says little unless it is long enough.
-    if length == 0 || (isLast && length < sampleNanoseconds / 2) { return }
+    // What is left at the end says little unless it is long enough, or all there is.
+    let isRest = isLast && length < sampleNanoseconds / 2 && !result.samples.isEmpty
+    if length == 0 || isRest { return }
     var operations: [UInt64] = [0, 0, 0]
     var bytes: [UInt64] = [0, 0, 0]
     var latency = LatencyHistogram()

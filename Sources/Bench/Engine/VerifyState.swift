@@ -1,5 +1,6 @@
 import IO
 import Parity
+import Units
 
 /// How often a run has written each block, kept in a file for a later run: `verify_state_save`.
 ///
@@ -29,6 +30,33 @@ package struct VerifyState: Equatable, Sendable {
     self.blockByteCount = blockByteCount
     self.offsetBytes = offsetBytes
     self.generations = generations
+  }
+
+  /// Why a job that reads cannot be checked by this; nil when it can.
+  ///
+  /// A block that the state knows nothing of is not checked: a job beside what was saved would find
+  /// nothing wrong with anything.
+  ///
+  /// - Parameter job: resolved against its target.
+  /// - Returns: a sentence for the operator.
+  package func objection(to job: JobOptions) -> String? {
+    guard job.blockByteCountMin == blockByteCount else {
+      return "the saved state is of blocks of \(blockByteCount) bytes: use "
+        + "bs=\(ByteSize.formatExactly(blockByteCount))"
+    }
+    let (byteCount, overflow) = blockByteCount.multipliedReportingOverflow(
+      by: UInt64(generations.count))
+    let end = overflow ? UInt64.max : offsetBytes.addingSaturating(byteCount)
+    let region = job.regionByteCount ?? 0
+    // As in the job that wrote, what is left behind the last whole block does not count.
+    let jobEnd = job.offsetBytes.addingSaturating(region - region % blockByteCount)
+    guard job.offsetBytes >= offsetBytes, jobEnd <= end,
+      (job.offsetBytes - offsetBytes) % blockByteCount == 0
+    else {
+      return "the saved state is of offset=\(ByteSize.formatExactly(offsetBytes)) and "
+        + "size=\(ByteSize.formatExactly(byteCount)): choose whole blocks of that region"
+    }
+    return nil
   }
 
   /// What a block must hold; nothing is asked of those that the run did not write.

@@ -12,6 +12,8 @@ package struct Plot: Sendable {
   private static let width = 960.0
   private static let left = 84.0
   private static let right = 940.0
+  /// Letters of the heading: 10 units wide at most on average.
+  private static let titleCount = 85
   private static let upper = Panel(top: 64, bottom: 270)
   private static let lower = Panel(top: 330, bottom: 536)
 
@@ -54,8 +56,9 @@ package struct Plot: Sendable {
       .line { fill: none; stroke-width: 1.8; stroke-linejoin: round }
       @media (prefers-color-scheme: dark) { text { fill: #ccc } .back { fill: #16181c } }
       </style>
+      <title>\(Self.escaped(title))</title>
       <rect class="back" width="960" height="590" fill="#fff"/>
-      <text x="\(Self.number(Self.left))" y="28" font-size="16">\(Self.escaped(title))</text>
+      <text x="\(Self.number(Self.left))" y="28" font-size="16">\(Self.escaped(shortTitle))</text>
 
       """
     let rates = throughput
@@ -68,6 +71,11 @@ package struct Plot: Sendable {
     svg += panel(Self.lower, times, timeAxis, label: "latency, logarithmic") { Figure.time($0) }
     svg += timeLine()
     return svg + "</svg>\n"
+  }
+
+  /// What fits on a line; all of it is in the document's title.
+  private var shortTitle: String {
+    title.count <= Self.titleCount ? title : "\(title.prefix(Self.titleCount - 3))..."
   }
 
   private var throughput: [Series] {
@@ -95,7 +103,9 @@ package struct Plot: Sendable {
     _ format: (Double) -> String
   ) -> String {
     var svg = "<g>\n"
-    for tick in axis.ticks {
+    let isEmpty = series.isEmpty || samples.isEmpty
+    // An axis of nothing has no figures.
+    for tick in isEmpty ? [] : axis.ticks {
       let y = Self.number(panel.y(axis.share(of: tick)))
       svg += "<line class=\"grid\" x1=\"\(Self.number(Self.left))\" y1=\"\(y)\" "
       svg += "x2=\"\(Self.number(Self.right))\" y2=\"\(y)\"/>\n"
@@ -109,7 +119,7 @@ package struct Plot: Sendable {
     svg += "y2=\"\(Self.number(panel.bottom))\"/>\n"
     svg += "<text x=\"\(Self.number(Self.left))\" y=\"\(Self.number(panel.top - 12))\">"
     svg += "\(label)</text>\n"
-    for (index, line) in series.enumerated() {
+    for (index, line) in isEmpty ? [] : Array(series.enumerated()) {
       let colour = Self.colours[index % Self.colours.count]
       svg += drawn(line, panel, axis, colour)
       let x = Self.right - Double(series.count - index) * 84
@@ -119,7 +129,7 @@ package struct Plot: Sendable {
       svg += "y2=\"\(Self.number(y))\" stroke=\"\(colour)\" stroke-width=\"3\"/>\n"
       svg += "<text x=\"\(Self.number(x + 26))\" y=\"\(Self.number(y + 4))\">\(line.name)</text>\n"
     }
-    if series.isEmpty || samples.isEmpty {
+    if isEmpty {
       svg += "<text x=\"512\" y=\"\(Self.number((panel.top + panel.bottom) / 2))\" "
       svg += "text-anchor=\"middle\">nothing was measured</text>\n"
     }
@@ -159,10 +169,11 @@ package struct Plot: Sendable {
 
   private func timeLine() -> String {
     var svg = "<g>\n"
-    for tick in Axis(largest: seconds, tickCount: 10).ticks where tick <= seconds * 1.0001 {
+    let axis = Axis(largest: seconds, tickCount: 10)
+    for tick in samples.isEmpty ? [] : axis.ticks where tick <= seconds * 1.0001 {
       let x = Self.number(Self.x(tick, seconds: seconds))
       svg += "<line class=\"axis\" x1=\"\(x)\" y1=\"536\" x2=\"\(x)\" y2=\"541\"/>\n"
-      svg += "<text x=\"\(x)\" y=\"557\" text-anchor=\"middle\">\(Self.number(tick))</text>\n"
+      svg += "<text x=\"\(x)\" y=\"557\" text-anchor=\"middle\">\(axis.text(tick))</text>\n"
     }
     svg += "<text x=\"512\" y=\"580\" text-anchor=\"middle\">seconds since the start</text>\n"
     return svg + "</g>\n"
@@ -213,6 +224,17 @@ struct Axis: PlotAxis, Equatable {
     while power > target { power /= 10 }
     step = ([1, 2, 5, 10].first { $0 * power >= target * 0.999_999 } ?? 10) * power
     limit = (max(largest, 1e-9) / step - 1e-6).rounded(.up) * step
+  }
+
+  /// A tick, with as many decimals as tell it from the next.
+  func text(_ tick: Double) -> String {
+    var decimals = 0
+    var scaled = step
+    while scaled < 0.999_999, decimals < 9 {
+      scaled *= 10
+      decimals += 1
+    }
+    return Figure.fixed(tick, decimals)
   }
 
   var ticks: [Double] { (0...Int(limit / step + 0.5)).map { Double($0) * step } }

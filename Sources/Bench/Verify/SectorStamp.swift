@@ -1,29 +1,39 @@
 import IO
 import Parity
 
-/// What each sector of a verified block says of itself.
-///
-/// A stamped sector of 512 bytes, little-endian:
-///
-/// | offset | bytes | field |
-/// |---|---|---|
-/// | 0 | 8 | magic, "ashlarBS" |
-/// | 8 | 8 | seed of the job |
-/// | 16 | 8 | offset of the block on the target |
-/// | 24 | 8 | run: drawn by the process that wrote it |
-/// | 32 | 4 | length of the block |
-/// | 36 | 4 | index of the sector in the block |
-/// | 40 | 4 | generation: how often this run had written the block |
-/// | 44 | 4 | version, 1 |
-/// | 48 | 4 | CRC32C of bytes 0 ..< 48 |
-/// | 52 | 456 | pseudo-random, from all of the above |
-/// | 508 | 4 | CRC32C of bytes 0 ..< 508 |
+/// What each sector of a verified block says of itself: `docs/formats/sector-stamp.md`.
 ///
 /// The header has a checksum of its own so that a damaged sector can still say what it was, and
 /// its content be computed and compared bit by bit. At this length CRC32C finds every change of
 /// up to five bits.
 struct SectorStamp: Equatable {
   static let byteCount = 512
+
+  /// The parts of a stamped sector; numbers are little-endian.
+  enum Field: String, CaseIterable {
+    case magic, seed, offset, run
+    case blockLength = "block length"
+    case index, generation, version
+    case headerCheck = "header check"
+    case filling, check
+
+    /// Where in the sector it lies.
+    var byteRange: Range<Int> {
+      switch self {
+      case .magic: 0..<8
+      case .seed: 8..<16
+      case .offset: 16..<24
+      case .run: 24..<32
+      case .blockLength: 32..<36
+      case .index: 36..<40
+      case .generation: 40..<44
+      case .version: 44..<48
+      case .headerCheck: 48..<52
+      case .filling: 52..<508
+      case .check: 508..<512
+      }
+    }
+  }
 
   var seed: UInt64
   var offsetBytes: UInt64
@@ -34,8 +44,8 @@ struct SectorStamp: Equatable {
 
   private static let magic: UInt64 = 0x5342_7261_6c68_7361
   private static let version: UInt32 = 1
-  private static let headerByteCount = 48
-  private static let checkedByteCount = 508
+  private static let headerByteCount = Field.headerCheck.byteRange.lowerBound
+  private static let checkedByteCount = Field.check.byteRange.lowerBound
 
   /// Where the sector itself belongs on the target.
   var placeBytes: UInt64 { offsetBytes &+ UInt64(index) * UInt64(Self.byteCount) }
@@ -43,6 +53,7 @@ struct SectorStamp: Equatable {
   /// Writes the whole sector.
   func write(into sector: IOBuffer) {
     precondition(sector.byteCount == Self.byteCount)
+    // Two fields of four bytes in one store each.
     sector.storeWord(Self.magic, at: 0)
     sector.storeWord(seed, at: 8)
     sector.storeWord(offsetBytes, at: 16)

@@ -3,20 +3,29 @@ package import IO
 
 /// Reads and writes files that fit into memory: records, and what /proc and /sys say.
 package enum SmallFile {
-  private static let byteCountMax = 4 << 20
-
   /// All bytes of a file.
-  package static func read(_ path: String) throws(SystemError) -> [UInt8] {
+  ///
+  /// - Parameters:
+  ///   - path: a folder is refused, like whatever else cannot be read.
+  ///   - byteCountMax: a larger file is refused with EFBIG.
+  /// - Returns: its bytes.
+  /// - Throws: the errno.
+  package static func read(
+    _ path: String, byteCountMax: Int = 4 << 20
+  ) throws(SystemError) -> [UInt8] {
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw SystemError.last }
     defer { close(descriptor) }
     var bytes: [UInt8] = []
     while bytes.count < byteCountMax {
+      var result = 0
       // Safe: the closure's buffer has the capacity that read is told.
       let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
-        count = max(0, unsafe Glibc.read(descriptor, buffer.baseAddress, 65536))
+        result = unsafe Glibc.read(descriptor, buffer.baseAddress, 65536)
+        count = max(0, result)
       }
-      if chunk.isEmpty { return bytes }
+      if result == 0 { return bytes }
+      if result < 0, errno != EINTR { throw SystemError.last }
       bytes += chunk
     }
     throw SystemError(EFBIG)
@@ -65,6 +74,13 @@ package enum SmallFile {
     return unsafe lstat(path, &status) == 0
   }
 
+  /// Whether nothing has this path for sure: what lies in a folder that may not be searched is not
+  /// known.
+  package static func isMissing(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe lstat(path, &status) != 0 && errno == ENOENT
+  }
+
   /// The names in a folder, sorted; empty when it cannot be read.
   package static func names(in folder: String) -> [String] {
     guard let stream = unsafe opendir(folder) else { return [] }
@@ -92,7 +108,8 @@ package enum SmallFile {
     return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
   }
 
-  private static func writeAll(
+  /// Writes all bytes where the descriptor stands.
+  package static func writeAll(
     _ bytes: [UInt8], to descriptor: Int32
   ) throws(SystemError) {
     var done = 0

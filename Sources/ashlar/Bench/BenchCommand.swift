@@ -30,7 +30,7 @@ enum BenchCommand {
         help: "jobs in fio's ini format; its name ends with .ini or "
           + ".fio"),
     ],
-    options: JobOption.commandLineOptions.map(withoutDefault) + ownOptions,
+    options: JobOption.commandLineOptions + ownOptions,
     headings: [
       "name": "the job and its target", "rw": "what it does", "size": "how much of it",
       "rate_iops": "how fast", "fsync": "flushes", "randseed": "where random operations fall",
@@ -39,18 +39,13 @@ enum BenchCommand {
     ],
     run: run)
 
-  /// What a job does is never guessed: `rw` has to be given.
-  private static func withoutDefault(_ option: Option) -> Option {
-    guard option.name == "rw" else { return option }
-    return Option("rw", option.placeholder ?? "", aliases: option.aliases, help: option.help)
-  }
-
   /// What is asked of the run as a whole, rather than of a job.
   private static let ownOptions: [Option] = [
     .flag("overwrite", help: "write and trim although the target holds something"),
     Option(
       "timeout", "DURATION", default: "30s",
-      help: "for one operation to be answered; then its job ends with an error"),
+      help: "for one operation to be answered, then its job ends with an error; fio's timeout is "
+        + "runtime here"),
     Option(
       "output-format", "FORMAT", help: "normal, json or terse (fio's version 3); default normal"),
     .flag("json", help: "the same as --output-format=json"),

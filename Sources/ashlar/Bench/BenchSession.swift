@@ -51,12 +51,12 @@ actor BenchSession {
     }
     do throws(BenchError) {
       let outputs = try openOutputs()
-      let state = try loadState()
       let jobs: [PlannedJob]
       do throws(BenchError) {
-        jobs = try await plan(opener, state)
+        jobs = try await plan(opener, try loadState(), outputs)
       } catch {
         await opener.undo()
+        outputs.discard()
         throw error
       }
       let result = await perform(jobs)
@@ -78,28 +78,36 @@ actor BenchSession {
     var report: ReportFile?
     var plot: ReportFile?
     var state: ReportFile?
+
+    var all: [ReportFile] { [report, plot, state].compactMap(\.self) }
+
+    func discard() { for file in all { file.discard() } }
   }
 
   private func openOutputs() throws(BenchError) -> Outputs {
-    Outputs(
-      report: try openOutput(settings.outputPath), plot: try openOutput(settings.plotPath),
-      state: try openOutput(settings.stateSavePath))
+    var outputs = Outputs()
+    do throws(BenchError) {
+      outputs.report = try openOutput(settings.outputPath)
+      outputs.plot = try openOutput(settings.plotPath)
+      outputs.state = try openOutput(settings.stateSavePath)
+    } catch {
+      outputs.discard()
+      throw error
+    }
+    return outputs
   }
 
   private func openOutput(_ path: String?) throws(BenchError) -> ReportFile? {
     guard let path else { return nil }
-    do throws(SystemError) {
-      return try ReportFile(path: path)
-    } catch {
-      throw BenchError("cannot write \(path): \(error)")
-    }
+    return try ReportFile(path: path)
   }
 
   private func loadState() throws(BenchError) -> VerifyState? {
     guard let path = settings.stateLoadPath else { return nil }
     let bytes: [UInt8]
     do throws(SystemError) {
-      bytes = try ReportFile.read(path)
+      // Four bytes for each block: as large as the table that is made of it.
+      bytes = try SmallFile.read(path, byteCountMax: .max)
     } catch {
       throw BenchError("cannot read \(path): \(error)")
     }
@@ -110,26 +118,37 @@ actor BenchSession {
     }
   }
 
-  private func plan(
-    _ opener: TargetOpener, _ state: VerifyState?
-  ) async throws(BenchError) -> [PlannedJob] {
+  /// What each job works on, before anything of it is opened.
+  private func choose(_ outputs: Outputs) throws(BenchError) -> [(JobOptions, TargetChoice)] {
     var choices: [(JobOptions, TargetChoice)] = []
     for job in settings.jobs {
       let choice = try TargetChoice.resolve(job.target ?? "") { text in
         Terminal.error.write("ashlar bench: note: \(text)\n")
       }
+      if case .path(let path) = choice, let target = FileIdentity(path: path),
+        let output = outputs.all.first(where: { $0.identity == target })
+      {
+        throw BenchError(
+          "\(path) is the target, and writing \(output.path) would destroy it: choose another file",
+          isUsage: true)
+      }
       choices.append((job, choice))
     }
+    return choices
+  }
+
+  private func plan(
+    _ opener: TargetOpener, _ state: VerifyState?, _ outputs: Outputs
+  ) async throws(BenchError) -> [PlannedJob] {
+    let choices = try choose(outputs)
     var jobs: [PlannedJob] = []
     for (job, choice) in choices {
       let targets = try await opener.open(job, choice, among: choices)
       let resolved = try resolve(job, targets[0])
       if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], resolved) }
       let verifies = resolved.verify != .none && !resolved.writes
-      if verifies, let state, state.blockByteCount != resolved.blockByteCountMin {
-        throw BenchError(
-          "the saved state is of blocks of \(state.blockByteCount) bytes: use "
-            + "--bs=\(ByteSize.formatExactly(state.blockByteCount))")
+      if verifies, let problem = state?.objection(to: resolved) {
+        throw BenchError("\(resolved.name): \(problem)", isUsage: true)
       }
       jobs.append(
         PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
@@ -217,7 +236,7 @@ actor BenchSession {
     case .terse: text = TerseReport.text(result)
     }
     if let file = outputs.report {
-      try write(text, to: file)
+      try file.write(Array(text.utf8))
     } else if !Terminal.output.write(text) {
       throw BenchError("standard output is closed")
     }
@@ -225,14 +244,10 @@ actor BenchSession {
     if let file = outputs.plot {
       let names = result.jobs.map(\.options.name)
       let title = "\(names.prefix(4).joined(separator: ", ")) on \(result.jobs.first?.target ?? "")"
-      try write(Plot(title: title, samples: result.samples).text, to: file)
+      try file.write(Array(Plot(title: title, samples: result.samples).text.utf8))
     }
     if let file = outputs.state, let state = await bench?.verifyState() {
-      do throws(SystemError) {
-        try file.write(state.encoded)
-      } catch {
-        throw BenchError("cannot write \(file.path): \(error)")
-      }
+      try file.write(state.encoded)
     }
   }
 
@@ -248,14 +263,6 @@ actor BenchSession {
           "ashlar bench: \(job.options.name): \(found.faultCount) bad blocks; the first: "
             + "\(found.sentences.first ?? "")\n")
       }
-    }
-  }
-
-  private func write(_ text: String, to file: ReportFile) throws(BenchError) {
-    do throws(SystemError) {
-      try file.write(Array(text.utf8))
-    } catch {
-      throw BenchError("cannot write \(file.path): \(error)")
     }
   }
 }

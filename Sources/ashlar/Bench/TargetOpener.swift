@@ -33,12 +33,17 @@ actor TargetOpener {
   ) async throws(BenchError) -> [any BenchTarget] {
     switch choice {
     case .export(let address):
+      if !job.isDirect {
+        note("direct=0 makes no difference to \(address.uri): its server decides")
+      }
       var targets: [any BenchTarget] = []
       for _ in 0..<job.jobCount { targets.append(try await connect(job, address)) }
       return targets
     case .path(let path):
       if job.connectionCount > 1 {
-        throw BenchError("--connections is for NBD targets, and \(path) is a file or block device")
+        throw BenchError(
+          "--connections is for NBD targets, and \(path) is a file or block device",
+          isUsage: true)
       }
       let sharing = all.filter { $0.1 == choice }.map(\.0)
       let target = try await openFile(path, sharing)
@@ -120,7 +125,7 @@ actor TargetOpener {
     let wantsDirect = jobs.contains { $0.isDirect }
     if let known = files[path] { return known.target }
     guard jobs.allSatisfy({ $0.isDirect == wantsDirect }) else {
-      throw BenchError("\(path): jobs that share a file must agree on --direct")
+      throw BenchError("\(path): jobs that share a file must agree on --direct", isUsage: true)
     }
     let options = try fileOptions(path, jobs)
     do throws(FileOpeningError) {
@@ -149,7 +154,8 @@ actor TargetOpener {
   ) throws(BenchError) -> FileOptions {
     let caching: FileOptions.Caching =
       jobs.contains { $0.isDirect } ? .directIfPossible : .buffered
-    guard !SmallFile.exists(path) else {
+    // Of a folder that may not be searched nothing is known: the attempt to open says why.
+    guard SmallFile.isMissing(path) else {
       return FileOptions(isReadOnly: !jobs.contains { $0.changesTarget }, caching: caching)
     }
     guard jobs.contains(where: \.writes) else {
