@@ -21,10 +21,15 @@ struct StampFormatTests {
     generation: 3)
 
   private func bytes(_ stamp: SectorStamp) -> [UInt8] {
-    let memory = AlignedMemory.ofTest(SectorStamp.byteCount)
-    let sector = memory.buffer.prefix(SectorStamp.byteCount)
+    let sector = zeroed(SectorStamp.byteCount).view(SectorStamp.byteCount)
     stamp.write(into: sector)
-    return withExtendedLifetime(memory) { (0..<SectorStamp.byteCount).map { sector[$0] } }
+    return (0..<SectorStamp.byteCount).map { sector[$0] }
+  }
+
+  private func view(of sector: [UInt8]) -> IOBuffer {
+    let view = zeroed(sector.count).view(sector.count)
+    put(sector, into: view)
+    return view
   }
 
   private func number(_ field: Field, in sector: [UInt8]) -> UInt64 {
@@ -56,21 +61,17 @@ struct StampFormatTests {
     #expect(number(.index, in: sector) == 1)
     #expect(number(.generation, in: sector) == 3)
     #expect(number(.version, in: sector) == 1)
-    let memory = AlignedMemory.holding(sector)
-    #expect(SectorStamp(reading: memory.buffer.prefix(sector.count)) == sample)
-    withExtendedLifetime(memory) {}
+    #expect(SectorStamp(reading: view(of: sector)) == sample)
   }
 
   @Test("a sector of another version is neither sound nor to be believed")
   func otherVersion() {
     var sector = bytes(sample)
     sector[Field.version.byteRange.lowerBound] = 2
-    let memory = AlignedMemory.holding(sector)
-    let view = memory.buffer.prefix(sector.count)
+    let view = view(of: sector)
     #expect(SectorStamp.hasMagic(view))
     #expect(!SectorStamp.hasSoundHeader(view))
     #expect(!SectorStamp.isSound(view))
-    withExtendedLifetime(memory) {}
   }
 
   @Test("the page's table has each field, in order, with its offset and length")

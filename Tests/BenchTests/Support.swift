@@ -1,6 +1,7 @@
 import Bench
 import IO
 import Simulator
+import Synchronization
 import TestSupport
 
 let second: UInt64 = 1_000_000_000
@@ -12,6 +13,21 @@ func put(_ bytes: [UInt8], into buffer: IOBuffer) {
   let source = memory.buffer
   buffer.copy(from: source.prefix(bytes.count))
   withExtendedLifetime(memory) {}
+}
+
+/// Keeps the tests' memory, so that views of it stay good: a view owns nothing.
+private let kept = Mutex<[AlignedMemory]>([])
+
+/// Zeros that stay where they are until the tests have ended.
+func zeroed(_ byteCount: Int) -> AlignedMemory {
+  let memory = AlignedMemory.ofTest(byteCount)
+  kept.withLock { $0.append(memory) }
+  return memory
+}
+
+extension AlignedMemory {
+  /// The first bytes.
+  func view(_ byteCount: Int) -> IOBuffer { buffer.prefix(byteCount) }
 }
 
 /// A machine with one target, and jobs on it.

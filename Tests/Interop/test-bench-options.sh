@@ -49,6 +49,7 @@ printf '[global]\nrw=read\n[a]\nbss=4k\n' >"$WORK/odd.ini"
 odd "odd.ini:4: .*did you mean 'bs'" "$image" "$WORK/odd.ini"
 printf '[a]\nbs=4k\n' >"$WORK/rwless.ini"
 odd "job 'a': --rw is missing" "$image" "$WORK/rwless.ini"
+odd 'more than half of the memory' "$image" --rw=read --bs=16M --iodepth=65536
 odd '--connections is for NBD' "$image" --rw=read --connections=2
 mkdir "$WORK/folder.ini"
 odd 'cannot read the job file .*EISDIR' "$image" "$WORK/folder.ini"

@@ -256,16 +256,7 @@ struct LyingServerTests {
 
   @Test("a server that does not read is given up, and the buffers come back only then")
   func serverDoesNotRead() throws {
-    var conditions = NetworkConditions()
-    conditions.bufferBytes = 4096
-    let site = ClientSite(conditions: conditions)
-    try site.run {
-      let stream = site.play { server in
-        await server.greet()
-        await site.far.sleep(nanoseconds: 100 * second)
-        await server.close()
-      }
-      let client = try await site.connect(over: stream)
+    try playToDeafServer(bufferByteCount: 4096) { site, client in
       let start = site.simulation.nowNanoseconds
       let error = await failure { () async throws(RequestError) in
         try await client.writeBytes(0, [UInt8](repeating: 1, count: 100_000))
@@ -278,16 +269,7 @@ struct LyingServerTests {
 
   @Test("close does not wait for ever for a server that does not read")
   func closeIsBounded() throws {
-    var conditions = NetworkConditions()
-    conditions.bufferBytes = 64
-    let site = ClientSite(conditions: conditions)
-    try site.run {
-      let stream = site.play { server in
-        await server.greet()
-        await site.far.sleep(nanoseconds: 100 * second)
-        await server.close()
-      }
-      let client = try await site.connect(over: stream)
+    try playToDeafServer(bufferByteCount: 64) { site, client in
       let errors = Box<[RequestError?]>([])
       let gate = Gate()
       for _ in 0..<9 {
@@ -303,6 +285,25 @@ struct LyingServerTests {
       #expect(site.simulation.nowNanoseconds - start < 4 * second)
       await gate.wait { errors.value.count == 9 }
       #expect(errors.value.allSatisfy { $0 == .lost(reason: "the connection was closed") })
+    }
+  }
+
+  /// Plays to a server that greets and then reads nothing for 100 s, over a network that holds a few
+  /// bytes.
+  private func playToDeafServer(
+    bufferByteCount: Int,
+    _ body: @escaping @Sendable (ClientSite, Client) async throws -> Void
+  ) throws {
+    var conditions = NetworkConditions()
+    conditions.bufferBytes = bufferByteCount
+    let site = ClientSite(conditions: conditions)
+    try site.run {
+      let stream = site.play { server in
+        await server.greet()
+        await site.far.sleep(nanoseconds: 100 * second)
+        await server.close()
+      }
+      try await body(site, site.connect(over: stream))
     }
   }
 }
