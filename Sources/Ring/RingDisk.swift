@@ -18,7 +18,7 @@ package struct RingDisk: Disk {
   }
 
   package func readSome(at offsetBytes: UInt64, into buffer: IOBuffer) async -> Int32 {
-    await machine.submit { $0.read(file, buffer, at: offsetBytes) }
+    await machine.submitToDisk { $0.read(file, buffer, at: offsetBytes) }
   }
 
   package func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 {
@@ -30,15 +30,15 @@ package struct RingDisk: Disk {
   }
 
   package func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
-    await machine.submit { $0.write(file, buffer, at: offsetBytes) }
+    await machine.submitToDisk { $0.write(file, buffer, at: offsetBytes) }
   }
 
   package func synchronizeOnce() async -> Int32 {
-    await machine.submit { $0.synchronizeData(file) }
+    await machine.submitToDisk { $0.synchronizeData(file) }
   }
 
   package func synchronizeAllOnce() async -> Int32 {
-    await machine.submit { $0.synchronizeAll(file) }
+    await machine.submitToDisk { $0.synchronizeAll(file) }
   }
 
   package func clearOnce(
@@ -52,7 +52,7 @@ package struct RingDisk: Disk {
       case .punchHole: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
       case .zeroRange: FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
       }
-    return await machine.submit {
+    return await machine.submitToDisk {
       $0.allocate(file, mode: flags, at: offset, byteCount: length)
     }
   }
@@ -61,7 +61,7 @@ package struct RingDisk: Disk {
     // Direct reads pass the page cache by: reading ahead into it would only cost memory.
     if isDirect { return 0 }
     let count = Int64(min(byteCount, 1 << 30))
-    return await machine.submit { $0.readAhead(file, at: offsetBytes, byteCount: count) }
+    return await machine.submitToDisk { $0.readAhead(file, at: offsetBytes, byteCount: count) }
   }
 
   package func extentOnce(at offsetBytes: UInt64) async -> Result<DiskExtent, SystemError> {

@@ -23,6 +23,9 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private static let jobsPerTurnMax = 4096
   private static let entryCount: UInt32 = 1024
   private static let completionBatch = 256
+  /// Disks get new work in pairs, also within a turn: one that has finished all it had would stand
+  /// still until the turn has dealt with all of its results.
+  private static let newDiskEntryCountMax = 2
 
   // Safe: allocated in `init`, freed in `deinit`, used by the loop's thread only.
   private let ring: UnsafeMutablePointer<io_uring>
@@ -32,6 +35,8 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   private var timers = TimerQueue()
   private var spin = SpinPolicy()
   private var exitStatus: Int32?
+  /// New entries for disks that the kernel has not been given.
+  private var newDiskEntryCount = 0
   private var isSetUp = false
   private(set) var fileTable: FileTable?
   private(set) var blockingWorker: BlockingWorker?
@@ -143,6 +148,15 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     }
   }
 
+  /// The same for an operation on a disk.
+  @inline(__always)
+  func submitToDisk(_ prepare: (RingEntry) -> Void) async -> Int32 {
+    await submit { entry in
+      prepare(entry)
+      newDiskEntryCount += 1
+    }
+  }
+
   /// Asks the kernel to cancel an operation; its own completion then says `ECANCELED`.
   ///
   /// - Parameter identifier: what the operation's entry was given, see `RingListener`.
@@ -195,6 +209,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
       unsafe job.runSynchronously(
         isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
       left -= 1
+      if newDiskEntryCount >= Self.newDiskEntryCountMax { handOverNewEntries() }
     }
     loopCounters.jobCount += UInt64(Self.jobsPerTurnMax - left)
     loopCounters.turnCount += 1
@@ -257,6 +272,7 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
   /// no longer than until the next sleeper's time.
   private func enter(waitFor count: UInt32) {
     loopCounters.enterCount += 1
+    newDiskEntryCount = 0
     guard count > 0 else { return Self.check(unsafe io_uring_submit_and_get_events(ring)) }
     guard var timeout = timeUntilNextTimer() else {
       return Self.check(unsafe io_uring_submit_and_wait(ring, count))
@@ -264,6 +280,13 @@ package final class RingMachine: Machine, SerialExecutor, TaskExecutor, @uncheck
     var first: UnsafeMutablePointer<io_uring_cqe>?
     // Safe: both live until the call returns.
     Self.check(unsafe io_uring_submit_and_wait_timeout(ring, &first, count, &timeout, nil))
+  }
+
+  /// Hands new entries to the kernel and does nothing else.
+  private func handOverNewEntries() {
+    loopCounters.enterCount += 1
+    newDiskEntryCount = 0
+    Self.check(unsafe io_uring_submit(ring))
   }
 
   private func timeUntilNextTimer() -> __kernel_timespec? {
