@@ -1,5 +1,6 @@
 import IO
 import Parity
+import Units
 
 /// How often a run has written each block, kept in a file for a later run: `verify_state_save`.
 ///
@@ -38,6 +39,24 @@ package struct VerifyState: Equatable, Sendable {
     guard index < UInt64(generations.count) else { return .anything }
     let generation = generations[Int(index)]
     return generation == 0 || generation == Self.unknown ? .anything : .exactly(generation)
+  }
+
+  /// Why a job cannot be checked against this, in the terms of its options; nil when it can.
+  ///
+  /// Blocks that begin elsewhere than those that were written would all look misplaced.
+  package func objection(to options: JobOptions) -> String? {
+    guard options.blockByteCountMin == blockByteCount else {
+      return "the saved state is of blocks of \(blockByteCount) bytes: use "
+        + "--bs=\(ByteSize.formatExactly(blockByteCount))"
+    }
+    let (low, high) = (
+      min(options.offsetBytes, offsetBytes), max(options.offsetBytes, offsetBytes)
+    )
+    guard (high - low) % blockByteCount == 0 else {
+      return "the saved state is of blocks that begin at \(offsetBytes) and every "
+        + "\(blockByteCount) bytes from there: give an --offset where one of them begins"
+    }
+    return nil
   }
 
   /// The file's bytes.

@@ -126,21 +126,21 @@ actor BenchSession {
       let resolved = try resolve(job, targets[0])
       if job.changesTarget, !settings.mayOverwrite { try await examine(targets[0], resolved) }
       let verifies = resolved.verify != .none && !resolved.writes
-      if verifies, let state, state.blockByteCount != resolved.blockByteCountMin {
-        throw BenchError(
-          "the saved state is of blocks of \(state.blockByteCount) bytes: use "
-            + "--bs=\(ByteSize.formatExactly(state.blockByteCount))")
-      }
+      if verifies, let objection = state?.objection(to: resolved) { throw BenchError(objection) }
       jobs.append(
         PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
     }
-    // Jobs on different targets are in nobody's way.
-    for target in Set(choices.map { $0.0.target ?? "" }) {
-      do throws(UsageError) {
-        try JobPlan.checkOverlaps(jobs.map(\.options).filter { $0.target == target })
-      } catch {
-        throw BenchError(error.message, isUsage: true)
-      }
+    do throws(UsageError) {
+      try JobPlan.checkOverlaps(
+        zip(jobs, choices).map { job, choice in
+          // A NAME and its URI are one target.
+          var options = job.options
+          options.target = choice.1.identity
+          return options
+        })
+      try JobPlan.checkMemory(jobs.map(\.options), byteCount: machineByteCount())
+    } catch {
+      throw BenchError(error.message, isUsage: true)
     }
     return jobs
   }
