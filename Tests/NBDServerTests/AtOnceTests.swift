@@ -127,6 +127,53 @@ struct AtOnceTests {
     }
   }
 
+  @Test("P4: a cached read of a file that was cut is EIO, as any other, and sends no data")
+  func cutFile() throws {
+    let (site, below) = fileSite(alignment: 1, conditions: smoothConditions)
+    below.cachedReadsPerMillion.value = 1_000_000
+    below.medium.overwrite(at: 0, with: filled(1 << 20, 5))
+    try site.run {
+      let client = try await site.connect()
+      #expect(try await client.perform(TestRequest(TestRequest.read, 0, 4096)).error == 0)
+      below.medium.truncate(to: 8192)
+      for offset in [0, 4096, 65536] as [UInt64] {
+        let reply = try await client.perform(TestRequest(TestRequest.read, offset, 4096))
+        #expect(reply.error == Wire.inputOutput && reply.data.isEmpty)
+      }
+      #expect(await site.server.status().reads.errorCount == 3)
+      await client.close()
+      #expect(await site.becomesQuiet())
+    }
+  }
+
+  @Test("the server's limit of requests holds for those answered at once, too")
+  func requestsMax() throws {
+    let site = memorySite(
+      conditions: narrow,
+      testOptions {
+        $0.requestsMax = 8
+        $0.requestsPerConnectionMax = 128
+      })
+    try site.run {
+      var slow: [TestClient] = []
+      for _ in 0..<4 {
+        let client = try await site.connect()
+        client.submit(.write(0, filled(65536, 1)))
+        for _ in 0..<20 { client.submit(TestRequest(TestRequest.read, 0, 65536)) }
+        slow.append(client)
+      }
+      await site.clients.sleep(nanoseconds: second)
+      let inFlight = await site.server.status().requestsInFlight
+      // Each connection may always have one.
+      #expect(inFlight >= 8 && inFlight <= 8 + 3)
+      for client in slow {
+        for _ in 0..<21 { #expect(try await client.nextReply().error == 0) }
+        await client.close()
+      }
+      #expect(await site.becomesQuiet())
+    }
+  }
+
   @Test("what was answered before a violation arrives; then the connection ends")
   func violation() throws {
     let site = memorySite(conditions: smoothConditions)
