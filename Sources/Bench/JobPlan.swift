@@ -91,8 +91,8 @@ package struct JobPlan: Sendable {
     guard needed > byteCount else { return }
     throw UsageError(
       "iodepth x bs x numjobs: the buffers of all operations in flight take "
-        + "\(ByteSize.formatExactly(needed)), and the machine has "
-        + "\(ByteSize.formatExactly(byteCount)) of memory")
+        + "\(ByteSize.format(needed)), and the machine has "
+        + "\(ByteSize.format(byteCount)) of memory")
   }
 
   /// Refuses jobs that run at the same time and would spoil each other's verified blocks.

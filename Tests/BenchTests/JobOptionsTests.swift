@@ -147,7 +147,7 @@ struct JobOptionsTests {
     let error = #expect(throws: UsageError.self) {
       try JobPlan.checkMemory([JobOptions](repeating: job, count: 300), byteCount: 1 << 36)
     }
-    #expect(error?.message.contains("the machine has 64G of memory") == true)
+    #expect(error?.message.contains("the machine has 64 GiB of memory") == true)
     let small = options {
       $0.ioDepth = 65_536
       ($0.blockByteCountMin, $0.blockByteCountMax) = (4096, 4096)
