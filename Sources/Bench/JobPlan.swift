@@ -1,4 +1,5 @@
 package import Control
+import Units
 
 /// What a run is to do: the jobs of a command line, or of an ini file and a command line.
 ///
@@ -71,12 +72,36 @@ package struct JobPlan: Sendable {
     self.notes = notes
   }
 
+  /// Refuses jobs whose buffers take more than half of the memory that is available.
+  ///
+  /// Each operation in flight has a buffer, which is filled before the job begins: a slip in
+  /// `iodepth` would otherwise have the kernel end this process, or the database beside it.
+  package static func checkMemory(
+    _ resolved: [JobOptions], availableByteCount: UInt64
+  ) throws(UsageError) {
+    var needed: UInt64 = 0
+    var together: UInt64 = 0
+    for job in resolved {
+      if job.waitsForPrevious { together = 0 }
+      // At most 2^16 times 2^10 times 2^30.
+      let own = UInt64(job.ioDepth) * UInt64(job.jobCount) * job.blockByteCountMax
+      together = together.addingSaturating(own)
+      needed = max(needed, together)
+    }
+    guard needed > availableByteCount / 2 else { return }
+    throw UsageError(
+      "the buffers of all operations in flight (bs x iodepth x numjobs) take "
+        + "\(ByteSize.format(needed)), more than half of the memory that is available "
+        + "(\(ByteSize.format(availableByteCount))): choose fewer or smaller ones")
+  }
+
   /// Refuses jobs that run at the same time and would spoil each other's verified blocks.
   ///
-  /// Takes the options of all jobs in their order, resolved, on one target.
+  /// Takes the options of all jobs in their order, resolved; equal `target`s are one target.
   package static func checkOverlaps(_ resolved: [JobOptions]) throws(UsageError) {
     for (index, job) in resolved.enumerated() where job.verify != .none {
-      for (otherIndex, other) in resolved.enumerated() where otherIndex != index {
+      for (otherIndex, other) in resolved.enumerated()
+      where otherIndex != index && other.target == job.target {
         let (first, last) = (min(index, otherIndex), max(index, otherIndex))
         let areApart = resolved[first + 1...last].contains { $0.waitsForPrevious }
         guard !areApart, other.workload.writes || other.workload.trims, job.overlaps(other) else {

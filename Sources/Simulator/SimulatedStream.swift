@@ -10,8 +10,8 @@ package final class SimulatedStream: ByteStream, MachinePart, @unchecked Sendabl
   private let outbound: BytePipe
   private var receiver: Waiter?
   private var sender: Waiter?
-  private var receivesInFlight = 0
-  private var sendsInFlight = 0
+  package private(set) var receivesInFlight = 0
+  package private(set) var sendsInFlight = 0
   /// What broke the connection, until one call has reported it.
   private var pendingError: Int32?
   private var isBroken = false

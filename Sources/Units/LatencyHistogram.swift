@@ -95,7 +95,9 @@ package struct LatencyHistogram: Sendable {
   /// - Returns: nanoseconds; 0 when nothing was recorded.
   package func percentile(_ fraction: Double) -> UInt64 {
     guard count > 0 else { return 0 }
-    let rank = max(1, (Double(count) * min(max(fraction, 0), 1)).rounded(.up))
+    // A hair less: 99.9 / 100 is more than 0.999, and 999 of 1000 must not become all of them.
+    let exact = Double(count) * min(max(fraction, 0), 1) * (1 - 0x1p-50)
+    let rank = max(1, exact.rounded(.up))
     var seen: UInt64 = 0
     for index in 0..<Self.bucketCount {
       seen += counts[index]

@@ -136,4 +136,44 @@ struct JobOptionsTests {
     second.workload = .read
     try JobPlan.checkOverlaps([first, second])
   }
+
+  @Test("buffers that the machine has no memory for are refused, not filled")
+  func memory() throws {
+    let job = options {
+      $0.ioDepth = 65_536
+      $0.jobCount = 1024
+      ($0.blockByteCountMin, $0.blockByteCountMax) = (1 << 30, 1 << 30)
+    }
+    let error = #expect(throws: UsageError.self) {
+      try JobPlan.checkMemory([JobOptions](repeating: job, count: 300), availableByteCount: 1 << 36)
+    }
+    #expect(error?.message.contains("available (64 GiB)") == true)
+    let small = options {
+      $0.ioDepth = 65_536
+      ($0.blockByteCountMin, $0.blockByteCountMax) = (4096, 4096)
+    }
+    try JobPlan.checkMemory([small], availableByteCount: 1 << 29)
+    #expect(throws: UsageError.self) {
+      try JobPlan.checkMemory([small, small], availableByteCount: 1 << 29)
+    }
+    var later = small
+    later.waitsForPrevious = true
+    try JobPlan.checkMemory([small, later, later], availableByteCount: 1 << 29)
+  }
+
+  @Test("jobs on different targets are in nobody's way, but their stonewalls count for all")
+  func overlapsByTarget() throws {
+    let first = options {
+      $0.workload = .write
+      $0.verify = .crc32c
+      $0.regionByteCount = 8192
+      $0.target = "/a"
+    }
+    var second = first
+    second.target = "/b"
+    try JobPlan.checkOverlaps([first, second])
+    #expect(throws: UsageError.self) { try JobPlan.checkOverlaps([first, second, first]) }
+    second.waitsForPrevious = true
+    try JobPlan.checkOverlaps([first, second, first])
+  }
 }

@@ -36,6 +36,7 @@ struct ReportTests {
     run.elapsedNanoseconds = 2_010_000_000
     run.processor = job.processor
     run.loop.enterCount = 50
+    run.performedOperationCount = 100
     run.startedMilliseconds = 1_700_000_000_123
     return run
   }
@@ -60,6 +61,18 @@ struct ReportTests {
 
       """
     #expect(NormalReport.text(run) == expected)
+  }
+
+  @Test("jobs that ran one after the other are not summed up as if they had run at once")
+  func sumsByGroup() throws {
+    var run = run
+    run.jobs.append(run.jobs[0])
+    #expect(NormalReport.text(run).contains("all read : 100 IOPS"))
+    run.jobs[1].groupNumber = 1
+    #expect(!NormalReport.text(run).contains("all read"))
+    run.jobs.append(run.jobs[1])
+    #expect(NormalReport.text(run).contains("group 2 read : 100 IOPS"))
+    #expect(!NormalReport.text(run).contains("all read"))
   }
 
   @Test("the JSON report has fio's names with fio's units")

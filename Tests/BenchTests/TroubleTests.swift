@@ -1,4 +1,5 @@
 import Bench
+import Control
 import Simulator
 import TestSupport
 import Testing
@@ -117,6 +118,65 @@ struct TroubleTests {
     #expect(site.target.calls(of: .write).isEmpty)
     #expect(result.jobs[0].read.operationCount == 4)
     #expect(result.jobs[1].write.operationCount == 0)
+  }
+
+  @Test("a ramp and a runtime of centuries each are no trouble, with progress shown")
+  func centuries() throws {
+    let site = BenchSite()
+    let lines = Box<[RunProgress]>([])
+    var environment = RunEnvironment()
+    environment.progressNanoseconds = second
+    environment.showProgress = { lines.value.append($0) }
+    let job = site.job(.randread) {
+      $0.rateIOPS = 10
+      $0.isTimeBased = true
+      $0.rampNanoseconds = .max - 1
+      $0.runtimeNanoseconds = .max - 1
+    }
+    let machine = site.machine
+    let (result, _) = try site.run([site.planned(job)], environment: environment) { run in
+      await machine.sleep(nanoseconds: 5 * second)
+      await run.interrupt()
+    }
+    #expect(lines.value.count >= 3)
+    #expect(lines.value.allSatisfy { $0.isRamping && $0.fraction < 0.001 })
+    #expect(result.jobs[0].read.operationCount == 0)
+  }
+
+  @Test("an interrupt before the run begins: nothing is started")
+  func interruptedEarly() throws {
+    let site = BenchSite()
+    let (machine, job) = (site.machine, site.planned(site.job(.randwrite)))
+    let result = try machine.run {
+      let run = BenchRun(jobs: [job], environment: RunEnvironment(), machine: machine)
+      await run.interrupt()
+      await machine.sleep(nanoseconds: second)
+      return await run.run()
+    }
+    #expect(result?.interruptedAfterNanoseconds == 0)
+    #expect(site.target.calls.isEmpty)
+  }
+
+  @Test("what the client's processor did in the ramp is not charged to what was counted")
+  func processorInRamp() throws {
+    let site = BenchSite()
+    var environment = RunEnvironment()
+    let target = site.target
+    environment.processorTime = {
+      ProcessorTime(userNanoseconds: UInt64(target.calls.count) * 1000)
+    }
+    let job = site.job(.randwrite) {
+      $0.isTimeBased = true
+      $0.rampNanoseconds = 3 * second
+      $0.runtimeNanoseconds = second
+      $0.verify = .crc32c
+      $0.fsyncInterval = 2
+    }
+    let result = try site.run(job, environment: environment)
+    #expect(result.isGood && result.operationCount > 1000)
+    let client = try #require(JSONReport.value(result)["client"])
+    #expect(client["cpu_ns_per_io"] == .real(1000))
+    #expect(NormalReport.text(result).contains("client cpu 1.00 us and"))
   }
 
   @Test("progress tells the share done, the rates and what is left")

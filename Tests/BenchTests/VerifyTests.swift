@@ -81,6 +81,7 @@ struct VerifyTests {
     }
     let result = try site.run(site.job(.write) { $0.verify = .crc32c })
     #expect(kinds(result) == ["corrupt": 1])
+    #expect(result.jobs[0].errorNumber == 84)
     let sentence = result.jobs[0].verification?.sentences.first ?? ""
     #expect(sentence.contains("offset 40960") && sentence.contains("byte 1000"))
     #expect(!result.isGood)
@@ -212,6 +213,60 @@ struct VerifyTests {
     #expect(result.jobs[0].verification?.unreadable == 1)
     #expect(result.jobs[0].verification?.blocksChecked == 15)
     #expect(!result.isGood)
+    // fio's `error`: a script that looks at nothing else must see it, too.
+    #expect(result.jobs[0].errorNumber == 5)
+  }
+
+  @Test("a pass that is cut short is not taken for one that read everything back")
+  func passCutShort() throws {
+    let site = BenchSite(byteCount: 256 * kib)
+    site.target.latencyNanoseconds = 50_000_000
+    let machine = site.machine
+    let (result, _) = try site.run([site.planned(site.job(.write) { $0.verify = .crc32c })]) {
+      // 64 writes take 3.2 s.
+      await machine.sleep(nanoseconds: 4 * second)
+      await $0.interrupt()
+    }
+    let checked = try #require(result.jobs[0].verification?.blocksChecked)
+    #expect(checked > 0 && checked < 64)
+    let text = NormalReport.text(result)
+    #expect(!text.contains("read back in"))
+    #expect(text.contains("note: bench: not all that it has written was read back"))
+  }
+
+  @Test("a target that hangs while it is read back takes nothing from what was written")
+  func stateAfterHang() throws {
+    let site = BenchSite(byteCount: 64 * kib)
+    site.target.hangsFrom = 20
+    var environment = RunEnvironment()
+    environment.timeoutNanoseconds = second
+    let job = site.job(.write) {
+      $0.verify = .crc32c
+      $0.ioDepth = 4
+    }
+    let (result, state) = try site.run([site.planned(job)], environment: environment)
+    #expect(result.abandonedOperationCount > 0)
+    #expect(state?.generations == [UInt32](repeating: 1, count: 16))
+  }
+
+  @Test("a job that had nothing to check says so, instead of that nothing is bad")
+  func nothingChecked() throws {
+    let site = BenchSite(byteCount: 64 * kib)
+    let writer = site.job(.write) {
+      $0.verify = .crc32c
+      $0.regionByteCount = 16 * kib
+    }
+    let (_, state) = try site.run([site.planned(writer)])
+    let reader = site.job(.read) {
+      $0.verify = .crc32c
+      $0.offsetBytes = 32 * kib
+      $0.regionByteCount = 16 * kib
+    }
+    let (result, _) = try site.run([site.planned(reader, saved: state)])
+    #expect(result.jobs[0].verification?.blocksChecked == 0)
+    let text = NormalReport.text(result)
+    #expect(!text.contains("none bad"))
+    #expect(text.contains("note: bench: nothing was checked"))
   }
 
   @Test("a write that failed may be there or not: neither is a fault")
@@ -243,17 +298,6 @@ struct VerifyTests {
     (job.offsetBytes, job.regionByteCount) = (offset, size)
     (job.blockByteCountMin, job.blockByteCountMax) = (blockByteCount, blockByteCount)
     #expect((state.objection(to: job) == nil) == isCovered)
-  }
-
-  @Test("a reading job none of whose blocks the saved state knows says that nothing was checked")
-  func nothingChecked() throws {
-    let site = BenchSite(byteCount: 16 * kib)
-    let job = site.job(.read) { $0.verify = .crc32c }
-    let unwritten = VerifyState(
-      seed: 1, run: 2, blockByteCount: 4096, offsetBytes: 0, generations: [0, 0, 0, 0])
-    let (result, _) = try site.run([site.planned(job, saved: unwritten)])
-    #expect(result.jobs[0].verification?.blocksChecked == 0)
-    #expect(result.notes.contains { $0.contains("nothing was checked") })
   }
 
   @Test("a damaged saved state is refused")

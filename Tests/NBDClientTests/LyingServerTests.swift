@@ -267,6 +267,38 @@ struct LyingServerTests {
     }
   }
 
+  @Test("when the connection is lost, callers return only once nothing is with the kernel any more")
+  func buffersComeBackLast() throws {
+    var conditions = NetworkConditions()
+    conditions.bufferBytes = 4096
+    for seed in Seeds.of(60) {
+      let site = ClientSite(seed: seed, conditions: conditions)
+      try site.run {
+        let stream = site.play { server in
+          await server.greet()
+          _ = await server.take(Int(10_000 + seed * 997))
+          await server.say([UInt8](repeating: 0xEE, count: 20))
+          await server.leave()
+        }
+        let client = try await site.connect(over: stream)
+        let inFlight = Box<[Int]>([])
+        let gate = Gate()
+        for index in 0..<8 as Range<UInt64> {
+          site.machine.start {
+            _ = await failure { () async throws(RequestError) in
+              try await client.writeBytes(index << 16, [UInt8](repeating: 1, count: 1 << 16))
+            }
+            inFlight.value.append(stream.sendsInFlight + stream.receivesInFlight)
+            gate.signal()
+          }
+        }
+        await gate.wait { inFlight.value.count == 8 }
+        #expect(inFlight.value.allSatisfy { $0 == 0 }, "seed \(seed)")
+        await client.close()
+      }
+    }
+  }
+
   @Test("close does not wait for ever for a server that does not read")
   func closeIsBounded() throws {
     try playToDeafServer(bufferByteCount: 64) { site, client in

@@ -35,6 +35,20 @@ struct LatencyHistogramTests {
     #expect(first > 18 * 60 * 1_000_000_000)
   }
 
+  @Test("one slow operation in a thousand is beyond the 99.9th percentile, not on it")
+  func percentileRank() {
+    for thousands in [1, 2, 10, 1000] {
+      var histogram = LatencyHistogram()
+      for _ in 0..<thousands {
+        for _ in 0..<999 { histogram.record(nanoseconds: 10) }
+        histogram.record(nanoseconds: 1_000_000)
+      }
+      // 99.9 / 100 is a little more than 0.999.
+      #expect(histogram.percentile(99.9 / 100) == 10)
+      #expect(histogram.percentile(99.91 / 100) == 1_000_000)
+    }
+  }
+
   @Test("an empty histogram tells zeros")
   func empty() {
     let histogram = LatencyHistogram()

@@ -58,6 +58,14 @@ struct TruncationTests {
         try await host.readAtOnce(range(0, 4096))
       }
       #expect(kept.failure == .stopped)
+      // Put back to its size: what was behind the cut is zeros now, and must not be read as data.
+      medium.truncate(to: 65536)
+      for read in [range(0, 4096), range(16384, 20480)] {
+        let later = await outcome { () async throws(VolumeError) in
+          try await host.readAtOnce(read)
+        }
+        #expect(later.failure == .stopped)
+      }
     }
   }
 }

@@ -141,7 +141,10 @@ package actor BenchRun<RunMachine: Machine> {
     result.elapsedNanoseconds = now - startNanoseconds
     result.processor = environment.processorTime().since(processorBefore)
     result.loop = machine.loopCounters.since(loopBefore)
-    result.interruptedAfterNanoseconds = interruptedNanoseconds.map { $0 - startNanoseconds }
+    result.interruptedAfterNanoseconds = interruptedNanoseconds.map {
+      // Perhaps before the run began.
+      $0 - min($0, startNanoseconds)
+    }
     for index in units.indices { await finish(index) }
     noteSharing()
     return result
@@ -177,6 +180,7 @@ package actor BenchRun<RunMachine: Machine> {
     var merged: JobResult?
     for runner in unit.runners {
       let one = await runner.takeResult(processor: unit.processor)
+      result.performedOperationCount += await runner.performedOperationCount
       if merged == nil { merged = one } else { merged?.merge(one) }
     }
     guard var job = merged else { return }
@@ -196,7 +200,7 @@ package actor BenchRun<RunMachine: Machine> {
     if options.verify != .none, options.writes, options.verifiesAtEnd, wasCutShort,
       job.verification?.passNanoseconds == 0
     {
-      result.notes.append("\(options.name): what it has written was not read back")
+      result.notes.append("\(options.name): not all that it has written was read back")
     }
     if options.verify != .none, !options.writes, job[.read].operationCount > 0,
       let found = job.verification, found.blocksChecked == 0, found.unreadable == 0

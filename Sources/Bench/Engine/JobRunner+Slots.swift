@@ -130,6 +130,7 @@ extension JobRunner {
     }
     let end = machine.readClock()
     operationsInFlight -= 1
+    performedOperationCount += 1
     guard !isAbandoned else { return end }
     slots[index].range = nil
     if let failure {
@@ -176,6 +177,7 @@ extension JobRunner {
     }
     let end = machine.readClock()
     operationsInFlight -= 1
+    performedOperationCount += 1
     guard !isAbandoned else { return end }
     slots[index].range = nil
     if let failure {

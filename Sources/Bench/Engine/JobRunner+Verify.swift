@@ -1,3 +1,4 @@
+import Glibc
 import IO
 import Units
 
@@ -68,6 +69,7 @@ extension JobRunner {
       let piece = buffer.prefix(Int(range.byteCount))
       slots[index].startNanoseconds = machine.readClock()
       slots[index].range = range
+      slots[index].isChanging = false
       operationsInFlight += 1
       var failure: TargetError?
       do throws(TargetError) {
@@ -76,6 +78,7 @@ extension JobRunner {
         failure = error
       }
       operationsInFlight -= 1
+      performedOperationCount += 1
       guard !isAbandoned else { return }
       slots[index].range = nil
       switch failure {
@@ -102,6 +105,8 @@ extension JobRunner {
   private func noteUnreadable(_ failure: TargetError?) {
     guard case .refused(let reason) = failure else { return }
     errorCount += 1
-    if firstError == nil { firstError = "reading back: \(reason)" }
+    guard firstError == nil else { return }
+    firstError = "reading back: \(reason)"
+    errorNumber = EIO
   }
 }

@@ -64,6 +64,8 @@ package actor JobRunner<JobMachine: Machine> {
   var errorNumber: Int32 = 0
   var verification: VerificationResult?
   var verifyCursor = VerifyCursor()
+  /// Everything that was answered, counted or not.
+  package internal(set) var performedOperationCount: UInt64 = 0
 
   /// A job that waits to be run; its options are resolved against the target.
   ///
@@ -117,9 +119,12 @@ package actor JobRunner<JobMachine: Machine> {
       let before = machine.readClock()
       verifyCursor = VerifyCursor()
       await runSlots { await $0.readBack($1) }
-      verification?.passNanoseconds = max(1, machine.readClock() - before)
+      // A pass that was cut short has not read everything back, and takes no time for it.
+      if !isStopping { verification?.passNanoseconds = max(1, machine.readClock() - before) }
     }
     phase = .ended
+    // Jobs behind a stonewall need the memory; what was given up may still be used.
+    if !isAbandoned { slots = [] }
   }
 
   /// Whether what was written is to be read back now.
@@ -255,7 +260,8 @@ package actor JobRunner<JobMachine: Machine> {
   private func timeFraction(_ now: UInt64) -> Double? {
     guard let runtime = options.runtimeNanoseconds else { return nil }
     let start = countFromNanoseconds - options.rampNanoseconds
-    return Double(now - min(now, start)) / Double(max(1, options.rampNanoseconds + runtime))
+    let whole = options.rampNanoseconds.addingSaturating(runtime)
+    return Double(now - min(now, start)) / Double(max(1, whole))
   }
 
   /// What was measured.
@@ -273,7 +279,8 @@ package actor JobRunner<JobMachine: Machine> {
     result.runtimeNanoseconds = elapsed
     result.errorCount = errorCount
     result.firstError = firstError
-    result.errorNumber = errorNumber
+    // A bad block is fio's EILSEQ; an error that ended the job comes first.
+    result.errorNumber = errorNumber == 0 && hasFault ? EILSEQ : errorNumber
     result.verification = verification
     result.processor = processor
     return result

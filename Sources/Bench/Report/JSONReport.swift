@@ -38,7 +38,7 @@ package enum JSONReport {
   }
 
   private static func client(_ run: RunResult) -> JSONValue {
-    let operations = Double(max(1, run.operationCount))
+    let operations = Double(max(1, run.performedOperationCount))
     let processor = run.processor
     let time = processor.userNanoseconds + processor.systemNanoseconds
     return [

@@ -95,7 +95,7 @@ package enum NormalReport {
       text += ", read back in \(Figure.time(Double(result.passNanoseconds)))"
     }
     if result.unreadable > 0 { text += ", \(result.unreadable) could not be read" }
-    if result.faultCount == 0 { return text + ", none bad\n" }
+    if result.faultCount == 0 { return text + (result.blocksChecked > 0 ? ", none bad\n" : "\n") }
     let kinds = result.faultCounts.map { "\($0.count) \($0.kind)" }.joined(separator: ", ")
     text += ", \(result.faultCount) BAD: \(kinds)\n"
     for sentence in result.sentences { text += "    \(sentence)\n" }
@@ -105,21 +105,32 @@ package enum NormalReport {
     return text
   }
 
-  private static func summary(_ run: RunResult) -> String {
+  /// What jobs that ran at once have reached together.
+  private static func sums(of jobs: [JobResult], _ name: String) -> String {
+    guard jobs.count > 1 else { return "" }
     var text = ""
-    if run.jobs.count > 1 {
-      for direction in OperationKind.allCases {
-        let jobs = run.jobs.filter { $0[direction].operationCount > 0 }
-        guard !jobs.isEmpty else { continue }
-        let iops = jobs.reduce(0) { $0 + $1[direction].iops }
-        let rate = jobs.reduce(0) { $0 + $1[direction].bytesPerSecond }
-        let bytes = jobs.reduce(0) { $0 + $1[direction].byteCount }
-        text += "all \(direction.name.padded(right: 5)): \(Figure.short(iops)) IOPS, "
-        text += "\(Figure.bandwidth(rate)), \(Figure.binary(Double(bytes)))\n"
-      }
+    for direction in OperationKind.allCases {
+      let jobs = jobs.filter { $0[direction].operationCount > 0 }
+      guard !jobs.isEmpty else { continue }
+      let iops = jobs.reduce(0) { $0 + $1[direction].iops }
+      let rate = jobs.reduce(0) { $0 + $1[direction].bytesPerSecond }
+      let bytes = jobs.reduce(0) { $0 + $1[direction].byteCount }
+      text += "\(name) \(direction.name.padded(right: 5)): \(Figure.short(iops)) IOPS, "
+      text += "\(Figure.bandwidth(rate)), \(Figure.binary(Double(bytes)))\n"
+    }
+    return text
+  }
+
+  private static func summary(_ run: RunResult) -> String {
+    // Rates add up only where they were reached at the same time.
+    let groups = Set(run.jobs.map(\.groupNumber)).sorted()
+    var text = ""
+    for group in groups {
+      let name = groups.count > 1 ? "group \(group + 1)" : "all"
+      text += sums(of: run.jobs.filter { $0.groupNumber == group }, name)
     }
     text += "run: \(Figure.time(Double(run.elapsedNanoseconds)))"
-    let operations = run.operationCount
+    let operations = run.performedOperationCount
     if operations > 0 {
       let processor = run.processor.userNanoseconds + run.processor.systemNanoseconds
       text += ", client cpu \(Figure.time(Double(processor) / Double(operations))) and "

@@ -23,6 +23,10 @@ package struct RunResult: Sendable {
 
   package var isGood: Bool { jobs.allSatisfy(\.isGood) && abandonedOperationCount == 0 }
 
+  /// All operations that were answered, those of the ramp, syncs and verifying reads included: what
+  /// the processor time was spent on.
+  package var performedOperationCount: UInt64 = 0
+
   /// All operations counted, syncs and verifying reads left out.
   package var operationCount: UInt64 {
     jobs.reduce(0) { sum, job in

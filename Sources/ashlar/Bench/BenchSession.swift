@@ -153,30 +153,20 @@ actor BenchSession {
       jobs.append(
         PlannedJob(options: resolved, targets: targets, savedState: verifies ? state : nil))
     }
-    try checkMemory(jobs.map(\.options))
-    // Jobs on different targets are in nobody's way.
-    for target in Set(choices.map { $0.0.target ?? "" }) {
-      do throws(UsageError) {
-        try JobPlan.checkOverlaps(jobs.map(\.options).filter { $0.target == target })
-      } catch {
-        throw BenchError(error.message, isUsage: true)
-      }
+    do throws(UsageError) {
+      try JobPlan.checkOverlaps(
+        zip(jobs, choices).map { job, choice in
+          // A NAME and its URI are one target.
+          var options = job.options
+          options.target = choice.1.identity
+          return options
+        })
+      try JobPlan.checkMemory(
+        jobs.map(\.options), availableByteCount: Self.availableByteCount() ?? .max)
+    } catch {
+      throw BenchError(error.message, isUsage: true)
     }
     return jobs
-  }
-
-  /// Every buffer is filled before the run: what the machine has not would be taken from the
-  /// database beside it, by the kernel's killer.
-  private func checkMemory(_ jobs: [JobOptions]) throws(BenchError) {
-    let byteCount = jobs.reduce(0 as UInt64) { sum, job in
-      // At most 2^30 * 2^16 * 2^10 for a job.
-      min(sum, 1 << 62) + job.blockByteCountMax * UInt64(job.ioDepth) * UInt64(job.jobCount)
-    }
-    guard let available = Self.availableByteCount(), byteCount > available / 2 else { return }
-    throw BenchError(
-      "the buffers (bs x iodepth x numjobs, of all jobs) come to "
-        + "\(ByteSize.format(byteCount)), more than half of the memory that is available "
-        + "(\(ByteSize.format(available))): choose fewer or smaller ones", isUsage: true)
   }
 
   private static func availableByteCount() -> UInt64? {

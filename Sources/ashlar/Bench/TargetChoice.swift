@@ -7,6 +7,15 @@ enum TargetChoice: Equatable, Sendable {
   case export(NBDAddress)
   case path(String)
 
+  /// Equal for what is the same target, however it was written. (A file that is opened twice under
+  /// different names is refused by its lock.)
+  var identity: String {
+    switch self {
+    case .export(let address): "\(address.transport) \(address.export)"
+    case .path(let path): path
+    }
+  }
+
   /// Finds out; a text may name a served device and a file at once.
   ///
   /// `note` is told what was chosen where there was a choice.
