@@ -78,7 +78,7 @@ extension NBDServer {
     else { return false }
     begin(request, command, in: slot, of: connection)
     if command == .read && readResidentBytes(slot, of: connection) { return true }
-    if payloadByteCount > 0
+    if payloadByteCount > 0 && mayWriteAtOnce
       && writeAtOnce(connection.unconsumed.prefix(payloadByteCount), slot, of: connection)
     {
       connection.consume(payloadByteCount)
@@ -117,9 +117,6 @@ extension NBDServer {
       return true
     }
     if command == .read && readResidentBytes(slot, of: connection) { return true }
-    if payloadByteCount > 0, let place = placeToReceive(slot) {
-      return await receiveInPlace(place, slot, of: connection)
-    }
     let bufferByteCount = Self.bufferByteCount(of: request, command)
     if bufferByteCount > 0 {
       guard await acquirePayload(bufferByteCount, for: slot, of: connection) else {
@@ -139,10 +136,21 @@ extension NBDServer {
       answer(slot, of: connection, error: isStopping ? .shutdown : .inputOutput)
       return true
     }
-    if command == .write && writeAtOnce(payload(of: slot), slot, of: connection) { return true }
+    if command == .write && mayWriteAtOnce
+      && writeAtOnce(payload(of: slot), slot, of: connection)
+    {
+      return true
+    }
     handOver(slot, of: connection)
     return true
   }
+
+  /// Whether a WRITE may be served before everything else that is under way.
+  ///
+  /// The protocol would allow it always. But clients that trim a block and write it in the same
+  /// breath expect to find what they wrote (fio's trimwrite does): a WRITE goes behind what came before
+  /// it, into the loop's queue, as long as there is any.
+  private var mayWriteAtOnce: Bool { servingCount == 0 }
 
   /// What a request needs beyond its headers.
   private static func bufferByteCount(of request: Request, _ command: NBDCommand) -> Int {
@@ -279,20 +287,6 @@ extension NBDServer {
   }
 
   // MARK: Payloads
-
-  /// Receives a payload where it belongs, and answers.
-  ///
-  /// - Returns: false when the client is gone.
-  private func receiveInPlace(
-    _ place: IOBuffer, _ slot: RequestSlot, of connection: ServedConnection
-  ) async -> Bool {
-    guard await receivePayload(into: place, of: connection) else {
-      release(slot, of: connection)
-      return false
-    }
-    finishReceivedWrite(slot, of: connection)
-    return true
-  }
 
   /// Fills a buffer: first with what has been received already, then from the socket.
   ///

@@ -54,25 +54,6 @@ extension NBDServer {
     return true
   }
 
-  /// The volume's own memory for the payload of a WRITE, if it lends any.
-  ///
-  /// A volume that refuses refuses again when the payload has been received elsewhere.
-  func placeToReceive(_ slot: RequestSlot) -> IOBuffer? {
-    do throws(VolumeError) { return try volume.placeToReceive(slot.range) } catch { return nil }
-  }
-
-  /// Answers a WRITE whose payload was received where it belongs.
-  func finishReceivedWrite(_ slot: RequestSlot, of connection: ServedConnection) {
-    let isDurable = slot.request.flags.contains(.forceUnitAccess)
-    var failure: NBDErrorCode?
-    do throws(VolumeError) {
-      try volume.finishReceivedWrite(slot.range, durably: isDurable)
-    } catch {
-      failure = errorCode(error, of: slot)
-    }
-    answer(slot, of: connection, error: failure)
-  }
-
   // MARK: In a slot's task
 
   /// Has the slot's task serve the request.

@@ -52,19 +52,6 @@ package final class MemoryVolume: Volume {
     return true
   }
 
-  package func placeToReceive(_ range: ByteRange) throws(VolumeError) -> IOBuffer? {
-    try checkRunning()
-    // Before the first byte arrives: what holds data must never be described as a hole.
-    markWritten(range, true)
-    return bytes(of: range)
-  }
-
-  package func finishReceivedWrite(_ range: ByteRange, durably: Bool) throws(VolumeError) {
-    try checkRunning()
-    // A trim may have come in between.
-    markWritten(range, true)
-  }
-
   package func flush() async throws(VolumeError) {
     try checkRunning()
   }

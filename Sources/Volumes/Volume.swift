@@ -45,17 +45,6 @@ package protocol Volume: AnyObject, SendableMetatype {
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) throws(VolumeError) -> Bool
 
-  /// Memory of the volume's own that the payload of a write may be received into.
-  ///
-  /// It spares a copy. What has arrived counts as written at once, byte by byte, as an
-  /// unacknowledged write may; `finishReceivedWrite` ends it when all has arrived.
-  ///
-  /// - Returns: nil when the payload has to be received elsewhere, and written.
-  func placeToReceive(_ range: ByteRange) throws(VolumeError) -> IOBuffer?
-
-  /// Ends a write whose payload was received into the volume's own memory.
-  func finishReceivedWrite(_ range: ByteRange, durably: Bool) throws(VolumeError)
-
   /// Makes durable every write that had returned when this was called, and those that returned
   /// while it waited for an earlier flush to end.
   func flush() async throws(VolumeError)
@@ -97,12 +86,6 @@ extension Volume {
   package func writeAtOnce(
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) throws(VolumeError) -> Bool { false }
-
-  package func placeToReceive(_ range: ByteRange) throws(VolumeError) -> IOBuffer? { nil }
-
-  package func finishReceivedWrite(_ range: ByteRange, durably: Bool) throws(VolumeError) {
-    preconditionFailure("this volume lends no memory")
-  }
 }
 
 /// What a volume is and can do.
