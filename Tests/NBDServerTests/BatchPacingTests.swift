@@ -62,4 +62,26 @@ struct BatchPacingTests {
     #expect(twice.pauseBeforeReceiving(queuedReplyCount: 8, untakenByteCount: 0) > 0)
     #expect(twice.pauseBeforeReceiving(queuedReplyCount: 8, untakenByteCount: 0) == 0)
   }
+
+  @Test("a client that has long sent one request at a time is seldom asked about, others always")
+  func asking() {
+    var pacing = BatchPacing()
+    func receiveOne(queued: Int) {
+      pacing.count(
+        Request(flags: [], commandNumber: 0, cookie: 0, offsetBytes: 0, byteCount: 4096))
+      _ = pacing.pauseBeforeReceiving(queuedReplyCount: queued, untakenByteCount: 0)
+    }
+    for _ in 0..<8 {
+      #expect(pacing.shouldAskForUntaken)
+      receiveOne(queued: 1)
+    }
+    var askedCount = 0
+    for _ in 0..<80 {
+      if pacing.shouldAskForUntaken { askedCount += 1 }
+      receiveOne(queued: 1)
+    }
+    #expect(askedCount == 10)
+    receiveOne(queued: 2)
+    #expect(pacing.shouldAskForUntaken)
+  }
 }

@@ -79,11 +79,24 @@ CPU_NOTE = (
     "median over the rounds, and the least and the greatest.")
 
 
+def json_text(document):
+    """The document with each entry of a list, and each pair of an object, on a line of its own."""
+    def lines(value):
+        if isinstance(value, list) and value:
+            return "[\n  " + ",\n  ".join(json.dumps(entry) for entry in value) + "\n ]"
+        if isinstance(value, dict) and value:
+            pairs = (f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items())
+            return "{\n  " + ",\n  ".join(pairs) + "\n }"
+        return json.dumps(value)
+    pairs = (f" {json.dumps(key)}: {lines(value)}" for key, value in document.items())
+    return "{\n" + ",\n".join(pairs) + "\n}\n"
+
+
 def write_results(options, text, document, picture):
     """Prints the report and writes the files that were asked for."""
     print(text)
     for path, content in (
             (options.markdown, text + "\n"), (options.svg, picture),
-            (options.json, json.dumps(document, indent=1) + "\n")):
+            (options.json, json_text(document))):
         if path:
             pathlib.Path(path).write_text(content, encoding="utf-8")

@@ -127,6 +127,16 @@ class Areas(unittest.TestCase):
         self.assertEqual(areas.summed(stacks, "ashlar")[0][areas.STANDARD], 1)
 
 
+class Results(unittest.TestCase):
+    """The files that a comparison leaves."""
+
+    def test_json_has_a_line_for_each_entry_and_loses_nothing(self):
+        document = {"tool": "a", "runs": [{"iops": 1.5, "b": [1, 2]}] * 3, "machine": {"c": "d"}, "none": [], "no": {}}
+        text = report.json_text(document)
+        self.assertEqual(json.loads(text), document)
+        self.assertEqual(text.count('"iops"'), sum('"iops"' in line for line in text.splitlines()))
+
+
 class Charts(unittest.TestCase):
     """The picture is XML whatever the names are, and holds a bar for each value."""
 
