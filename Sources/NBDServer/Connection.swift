@@ -94,6 +94,12 @@ final class Connection<Stream: ByteStream> {
     start = 0
   }
 
+  /// Counts a buffer that is taken, or with a negative size given back.
+  func countBytes(_ byteCount: Int, isReserved: Bool) {
+    bytesInFlight += byteCount
+    if isReserved { reservedBytesInFlight += byteCount }
+  }
+
   /// Makes what waits on the socket return, and the connection end.
   func breakOff(_ reason: String) {
     if endReason == nil { endReason = reason }

@@ -254,8 +254,7 @@ extension NBDServer {
     guard let memory = buffers.acquireAtOnce(byteCount: byteCount, isReserved: isReserved) else {
       return false
     }
-    connection.bytesInFlight += size
-    if isReserved { connection.reservedBytesInFlight += size }
+    connection.countBytes(size, isReserved: isReserved)
     slot.payload = memory
     slot.payloadIsReserved = isReserved
     return true
@@ -274,11 +273,9 @@ extension NBDServer {
     guard !deviceIsStuck else { return false }
     let isReserved =
       connection.reservedBytesInFlight + size <= ServerOptions.reservedByteCount
-    connection.bytesInFlight += size
-    if isReserved { connection.reservedBytesInFlight += size }
+    connection.countBytes(size, isReserved: isReserved)
     guard let memory = await buffers.acquire(byteCount: byteCount, isReserved: isReserved) else {
-      connection.bytesInFlight -= size
-      if isReserved { connection.reservedBytesInFlight -= size }
+      connection.countBytes(-size, isReserved: isReserved)
       return false
     }
     slot.payload = memory

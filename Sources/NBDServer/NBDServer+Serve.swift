@@ -256,8 +256,7 @@ extension NBDServer {
   private func releasePayload(of slot: RequestSlot, _ connection: ServedConnection) {
     guard let memory = slot.payload else { return }
     let size = memory.buffer.byteCount
-    connection.bytesInFlight -= size
-    if slot.payloadIsReserved { connection.reservedBytesInFlight -= size }
+    connection.countBytes(-size, isReserved: slot.payloadIsReserved)
     slot.payload = nil
     buffers.release(memory, isReserved: slot.payloadIsReserved)
   }
