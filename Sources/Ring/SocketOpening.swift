@@ -39,7 +39,7 @@ enum SocketOpening {
     }
   }
 
-  /// Removes a socket file that a killed server left behind.
+  /// Removes a socket file that a killed server left behind; waits a second for its end.
   private static func removeStaleSocket(
     _ path: String, _ address: inout sockaddr_un
   ) throws(ListenError) {
@@ -47,18 +47,30 @@ enum SocketOpening {
     // Safe: `status` lives until the call returns.
     guard unsafe lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notSocket }
+    // The sockets of a killed server go on listening until the kernel has torn down its ring, some
+    // milliseconds after the process itself is gone.
+    var roundsLeft = 100
+    while try isListenedAt(&address) {
+      roundsLeft -= 1
+      guard roundsLeft > 0 else { throw .inUse }
+      usleep(10_000)
+    }
+    guard unsafe unlink(path) == 0 else {
+      throw .refused(operation: "remove the old socket", .last)
+    }
+  }
+
+  /// Whether a socket listens there; one with a full backlog does.
+  private static func isListenedAt(_ address: inout sockaddr_un) throws(ListenError) -> Bool {
     let probe = try makeSocket(AF_UNIX)
     defer { close(probe) }
     // A hung server's full backlog must not hang us, too.
     _ = ashlar_set_flags(probe, O_NONBLOCK)
     let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-    // Safe: as above.
+    // Safe: the address lives until the call returns.
     let result = unsafe withSocketAddress(&address) { unsafe connect(probe, $0, length) }
-    // Only a socket that nobody listens on refuses; a full backlog, say, does not.
-    guard result != 0 && errno == ECONNREFUSED else { throw .inUse }
-    guard unsafe unlink(path) == 0 else {
-      throw .refused(operation: "remove the old socket", .last)
-    }
+    // Only a socket that nobody listens on refuses.
+    return result == 0 || (errno != ECONNREFUSED && errno != ENOENT)
   }
 
   static func listenTCP(
