@@ -1,0 +1,152 @@
+package import Geometry
+
+/// What a slot's member counts as, in the list that a configuration holds.
+package enum MemberState: UInt8, Equatable, Sendable {
+  /// In sync: it has a say, and may be read.
+  case current = 0
+  /// Not in sync: nothing on it is believed. What changed meanwhile is marked in the page map.
+  case out = 1
+  /// Being brought up to date: written, never read.
+  case syncing = 2
+}
+
+/// One fork of history; for replication.
+package struct TimelineEntry: Equatable, Sendable {
+  package var timelineID: Identifier
+  /// The client sequence number at which it began.
+  package var forkSequence: UInt64
+
+  package init(timelineID: Identifier, forkSequence: UInt64) {
+    self.timelineID = timelineID
+    self.forkSequence = forkSequence
+  }
+}
+
+/// What a member says of itself and of its array: one of two, A and B, written in turn.
+package struct Superblock: Equatable, Sendable {
+  package static let byteCount = 4096
+  package static let version: UInt32 = 1
+  package static let nameBytesMax = 64
+  package static let timelineCountMax = 16
+
+  // Who it is. Never changes.
+  package var arrayID: Identifier
+  package var memberID: Identifier
+  package var slot: Int
+  package var name: String
+  package var level: RAIDLevel
+  package var memberCount: Int
+  package var chunkBytes: UInt64
+  package var memberBlockCount: UInt64
+  package var layout: MemberLayout
+  /// Seconds since 1970.
+  package var createdSeconds: UInt64
+
+  // The configuration: written on all survivors before the next acknowledgement (rule T6).
+  /// Rises by one with each configuration.
+  package var eventCount: UInt64
+  package var configurationID: Identifier
+  /// The member in each slot, and what it counts as; `memberCount` of both.
+  package var memberIDs: [Identifier]
+  package var memberStates: [MemberState]
+  package var timelines: [TimelineEntry]
+
+  // The state of the log.
+  /// Rises with each superblock written to this member; the even ones go to A.
+  package var superblockSequence: UInt64
+  /// Everything is home and the log is empty: set at a proper end, cleared at the start.
+  package var isClean: Bool
+  package var logEpoch: UInt64
+  /// Batches from this number on are valid only if they carry `logEpoch` or a later one.
+  package var epochFirstSequence: UInt64
+  /// Every batch up to this one is home, with its table pages, durably (rule L6).
+  package var checkpointSequence: UInt64
+  /// The chain checksum of that batch.
+  package var checkpointChain: UInt32
+  /// Client records up to this number came before the end of that batch (rule L8).
+  package var checkpointClientSequence: UInt64
+  /// Where this member's first batch behind the checkpoint begins, or will; from the start of its
+  /// log region.
+  package var logTailOffset: UInt64
+  /// The highest batch known to be durable together with all before it (rule L1).
+  package var horizon: UInt64
+  /// Table and map pages written from now on have sequence numbers above this one.
+  package var pageSequence: UInt64
+
+  // Who uses it (rule T7).
+  /// Drawn by the process that serves the array; `none` when nobody does.
+  package var ownerNonce: Identifier
+  /// Rises while it serves.
+  package var heartbeat: UInt64
+
+  package init(
+    arrayID: Identifier,
+    memberID: Identifier,
+    slot: Int,
+    name: String,
+    level: RAIDLevel,
+    memberCount: Int,
+    chunkBytes: UInt64,
+    memberBlockCount: UInt64,
+    layout: MemberLayout,
+    createdSeconds: UInt64,
+    eventCount: UInt64,
+    configurationID: Identifier,
+    memberIDs: [Identifier],
+    memberStates: [MemberState],
+    timelines: [TimelineEntry],
+    superblockSequence: UInt64,
+    isClean: Bool,
+    logEpoch: UInt64,
+    epochFirstSequence: UInt64,
+    checkpointSequence: UInt64,
+    checkpointChain: UInt32,
+    checkpointClientSequence: UInt64,
+    logTailOffset: UInt64,
+    horizon: UInt64,
+    pageSequence: UInt64,
+    ownerNonce: Identifier,
+    heartbeat: UInt64
+  ) {
+    self.arrayID = arrayID
+    self.memberID = memberID
+    self.slot = slot
+    self.name = name
+    self.level = level
+    self.memberCount = memberCount
+    self.chunkBytes = chunkBytes
+    self.memberBlockCount = memberBlockCount
+    self.layout = layout
+    self.createdSeconds = createdSeconds
+    self.eventCount = eventCount
+    self.configurationID = configurationID
+    self.memberIDs = memberIDs
+    self.memberStates = memberStates
+    self.timelines = timelines
+    self.superblockSequence = superblockSequence
+    self.isClean = isClean
+    self.logEpoch = logEpoch
+    self.epochFirstSequence = epochFirstSequence
+    self.checkpointSequence = checkpointSequence
+    self.checkpointChain = checkpointChain
+    self.checkpointClientSequence = checkpointClientSequence
+    self.logTailOffset = logTailOffset
+    self.horizon = horizon
+    self.pageSequence = pageSequence
+    self.ownerNonce = ownerNonce
+    self.heartbeat = heartbeat
+  }
+}
+
+/// Why a superblock or page or batch is not believed.
+package enum FormatError: Error, Equatable, Sendable {
+  /// Nothing of ours is there.
+  case noMagic
+  case checksum(stored: UInt32, computed: UInt32)
+  /// Written by a later Ashlar, or one that does not exist.
+  case version(found: UInt32, supported: UInt32)
+  /// The checksum is right, but a field makes no sense.
+  case field(name: String, value: UInt64)
+  /// It belongs to another array, page or place: misdirected.
+  case misplaced(what: String, expected: String, found: String)
+}

@@ -1,0 +1,76 @@
+/// A set of member slots, at most 32.
+package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
+  package var bits: UInt32
+
+  @inlinable
+  package init(bits: UInt32 = 0) {
+    self.bits = bits
+  }
+
+  @inlinable
+  package init(_ slots: some Sequence<Int>) {
+    bits = 0
+    for slot in slots { insert(slot) }
+  }
+
+  /// The slots from 0 up to `count`.
+  @inlinable
+  package init(firstCount count: Int) {
+    precondition(count >= 0 && count <= 32)
+    bits = count == 32 ? .max : (1 << UInt32(count)) - 1
+  }
+
+  @inlinable
+  package var count: Int { bits.nonzeroBitCount }
+  @inlinable
+  package var isEmpty: Bool { bits == 0 }
+
+  @inlinable
+  package func contains(_ slot: Int) -> Bool {
+    precondition(slot >= 0 && slot < 32)
+    return bits & (1 << UInt32(slot)) != 0
+  }
+
+  @inlinable
+  package mutating func insert(_ slot: Int) {
+    precondition(slot >= 0 && slot < 32)
+    bits |= 1 << UInt32(slot)
+  }
+
+  @inlinable
+  package mutating func remove(_ slot: Int) {
+    precondition(slot >= 0 && slot < 32)
+    bits &= ~(1 << UInt32(slot))
+  }
+
+  @inlinable
+  package func union(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits | other.bits) }
+  @inlinable
+  package func intersection(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits & other.bits) }
+  @inlinable
+  package func subtracting(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits & ~other.bits) }
+  @inlinable
+  package func isSubset(of other: SlotSet) -> Bool { bits & ~other.bits == 0 }
+
+  /// Walks the slots in rising order.
+  @safe
+  package struct Iterator: IteratorProtocol {
+    @usableFromInline var bits: UInt32
+
+    @inlinable
+    init(bits: UInt32) {
+      self.bits = bits
+    }
+
+    @inlinable
+    package mutating func next() -> Int? {
+      guard bits != 0 else { return nil }
+      let slot = bits.trailingZeroBitCount
+      bits &= bits - 1
+      return slot
+    }
+  }
+
+  @inlinable
+  package func makeIterator() -> Iterator { Iterator(bits: bits) }
+}
