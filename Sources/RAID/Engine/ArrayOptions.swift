@@ -1,0 +1,36 @@
+/// How an array is to be run.
+package struct ArrayOptions: Sendable {
+  /// Payload that is in the log and not yet home; appends wait beyond it.
+  package var dirtyBytesMax = 64 << 20
+  /// Pages of the checksum table held in memory.
+  package var tableCacheBytes = 64 << 20
+  /// A member's operation that takes longer puts the member out.
+  package var memberDeadlineNanoseconds: UInt64 = 10_000_000_000
+  /// Reads that outlast their member's usual latency so many times are hedged.
+  package var hedgeFactor: UInt64 = 8
+  package var hedgeNanosecondsMin: UInt64 = 20_000_000
+  /// Start although listed members are missing that could have served without these.
+  package var isForced = false
+  /// The configuration that the registry saw last: proof that the missing did not start alone.
+  package var knownConfiguration: String?
+  /// Members are brought up to date by themselves when they come back.
+  package var resyncsAutomatically = true
+  /// Batches of the log under way at once.
+  package var batchesInFlightMax = 4
+  /// Payload of one batch.
+  package var batchPayloadBlockCountMax = 256
+  /// Rows of one destage round.
+  package var destageRowCountMax = 256
+  /// How long a block may wait in the log before it is destaged although there is room.
+  package var destageDelayNanoseconds: UInt64 = 200_000_000
+  /// A seal follows a flush that nothing else follows for so long.
+  package var sealDelayNanoseconds: UInt64 = 5_000_000
+  /// For tests.
+  package var plantedBug: PlantedBug?
+
+  package init() {}
+
+  /// Whether a test planted this bug.
+  @inlinable
+  package func plants(_ bug: PlantedBug) -> Bool { plantedBug == bug }
+}

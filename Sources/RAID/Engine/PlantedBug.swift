@@ -1,0 +1,70 @@
+/// A bug that a test plants, to see that the checkers find it.
+///
+/// One for each rule of the design (docs/array.md) and for the classic mistakes. Only tests set one;
+/// the sites ask `ArrayOptions.plants`, off the hot path or next to I/O.
+package enum PlantedBug: String, CaseIterable, Sendable {
+  /// L1: a flush syncs only the newest batch's members.
+  case flushForgetsEarlierBatches
+  /// L2: a hole above the horizon counts as damage. (And the next: damage counts as the end.)
+  case holeAboveHorizonIsDamage
+  case holeBelowHorizonIsEnd
+  /// L3: recovery serves before what it found is durable.
+  case recoveryServesBeforeDurable
+  /// L3: recovery does not begin a new epoch.
+  case recoveryKeepsEpoch
+  /// L4: a version that a newer one replaced no longer pins the checkpoint.
+  case supersededUnpins
+  /// L5: no log space is reserved for intents.
+  case intentsUnreserved
+  /// L6: log space is reused once one member has the new checkpoint.
+  case reuseBeforeCheckpoint
+  /// L7: no seal follows a flush, and headers do not repeat the previous batch's blocks.
+  case noSeal
+  /// L8: intents and seals count as client records.
+  case intentsCountAsClientRecords
+  /// D1: parity is written before the intent is durable.
+  case parityBeforeIntent
+  /// D1: table pages before data is durable.
+  case tableBeforeData
+  case parityAfterData
+  /// D4: a block beyond repair blocks its row instead of becoming lost.
+  case lostBlocksRow
+  /// D5: a heal writes without looking again under the hold.
+  case healWithoutRecheck
+  /// D6: a damaged sector of parity is taken for an old one, and what comes of it is not verified.
+  case solvedRowsUnverified
+  /// D7: a trim of everything is one record for each block and pins the checkpoint.
+  case trimPinsForever
+  /// T1: always the same slot of a table page.
+  case tableSlotOverwritten
+  /// T1: always superblock A.
+  case superblockSlotOverwritten
+  /// T2: data and parity entries are written at different times.
+  case tableSplitByMember
+  /// T3: an all-zero table page reads as never written.
+  case zeroPageIsNeverWritten
+  /// T4: a member that is syncing is read.
+  case syncingMemberIsRead
+  /// T5: the map marks only what changed after a member left.
+  case mapMissesUnsynced
+  /// T6: acknowledgements do not wait for the survivors' new configuration.
+  case acknowledgesBeforeConfiguration
+  /// T6: a higher event count is enough; the list of current members is not looked at.
+  case listIgnored
+  /// T7: a member is taken back while its old writes are in flight.
+  case oldWritesNotDrained
+  /// T8: a resync forgets table pages.
+  case resyncForgetsTable
+  /// R1: a write can be read before it is acknowledged.
+  case visibleBeforeAcknowledged
+  /// Acknowledges before the batch is written (P1).
+  case acknowledgesEarly
+  /// Read-modify-write takes old blocks as they are.
+  case unverifiedReadModifyWrite
+  /// A batch whose payload does not verify is taken.
+  case tornBatchAccepted
+  /// Checksums do not depend on the block's place.
+  case checksumWithoutPlace
+  /// A failed fdatasync is tried again (P8).
+  case failedFlushRetried
+}
