@@ -20,7 +20,8 @@ final class ArrayParts<M: Machine, D: Disk> {
   /// Made once recovery has read the log; everything that writes has it.
   private(set) var openLog: WriteLog<M, D>?
   /// Reads the payloads that recovery left in the log.
-  var logReader: LogReader<M, D>?
+  var recovered: RecoveredLog<M, D>?
+  var hedgedReadCount: UInt64 = 0
   /// Rows that a read found damaged, for the keeper of home to heal.
   var healQueue = HealQueue()
   /// Tells the keeper of home that there is something to do.

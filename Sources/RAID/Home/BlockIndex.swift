@@ -171,6 +171,15 @@ final class BlockIndex {
     blocks[block] = pending
   }
 
+  /// The destage of a block did not come about: its versions stay pinned as one.
+  func abandonDestage(_ block: UInt64, ledger: some BatchLedger) {
+    guard var pending = blocks[block], pending.destagedSequence != 0 else { return }
+    if pending.laterPin != 0 { ledger.unpin(pending.laterPin) }
+    pending.laterPin = 0
+    pending.destagedSequence = 0
+    blocks[block] = pending
+  }
+
   /// The version of `batchSequence` is home: what it covers needs its pins only until the table is
   /// durable.
   ///

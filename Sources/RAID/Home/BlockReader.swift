@@ -20,6 +20,9 @@ final class BlockReader<M: Machine, D: Disk> {
     self.waitForHome = waitForHome
   }
 
+  /// Blocks of one read: operations are told apart by their first block.
+  static var blockCountMax: Int { 64 }
+
   /// What is to be done for one block.
   enum Found: Equatable {
     case pending(PendingContent, checksum: UInt32)
@@ -31,11 +34,13 @@ final class BlockReader<M: Machine, D: Disk> {
 
   /// Fills `buffer` with blocks as they are now.
   ///
-  /// - Parameter buffer: memory of the engine's own, aligned to 4096, that `owner` keeps.
+  /// - Parameter buffer: memory of the engine's own, aligned to 4096, that `owner` keeps; at most
+  ///   64 blocks.
   func read(
     _ firstBlock: UInt64, into buffer: IOBuffer, keeping owner: OwnedBuffer
   ) async throws(ArrayError) {
     let count = buffer.byteCount / 4096
+    precondition(count <= Self.blockCountMax)
     let job = jobs.popLast() ?? ReadJob()
     defer { jobs.append(job) }
     job.removeAll()
@@ -113,7 +118,7 @@ final class BlockReader<M: Machine, D: Disk> {
     submit(job, into: buffer, keeping: owner, group)
     let isComplete = await group.wait(forNanoseconds: hedgeNanoseconds(job))
     for index in job.blocks.indices where !job.blocks[index].isUnread {
-      if !isComplete && !group.isDone(tag: job.blocks[index].tag) {
+      if !isComplete && !group.hasSucceeded(job.blocks[index].tag) {
         job.blocks[index].isSlow = true
       }
     }
@@ -123,8 +128,7 @@ final class BlockReader<M: Machine, D: Disk> {
       }
       await parts.noteReadFailure(failure.slot, failure.error)
     }
-    // One that is not complete still refers to its operations.
-    if isComplete { parts.members.giveBack(group) }
+    parts.members.release(group)
     for index in job.blocks.indices {
       let home = job.blocks[index]
       let target = buffer.slice(home.index * 4096, 4096)
@@ -160,9 +164,8 @@ final class BlockReader<M: Machine, D: Disk> {
         end += 1
       }
       let offset = job.blocks[start].index * 4096
-      parts.members.read(
-        slot, atBytes: parts.layout.dataOffset + first.memberBlock * 4096,
-        into: buffer.slice(offset, (end - start) * 4096), keeping: owner, tag: start, group)
+      parts.members.readData(
+        first, into: buffer.slice(offset, (end - start) * 4096), keeping: owner, group, tag: start)
       start = end
     }
   }
@@ -181,7 +184,8 @@ final class BlockReader<M: Machine, D: Disk> {
       guard readable.contains(slot),
         let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
       else { continue }
-      let cost = parts.members.expectedReadNanoseconds(slot)
+      let member = parts.members[slot]
+      let cost = member.latencyNanoseconds * UInt64(member.pendingCount + 1)
       if best.map({ cost < $0.cost }) ?? true {
         best = (slot, cost)
         home.copy = copy
@@ -215,10 +219,9 @@ final class BlockReader<M: Machine, D: Disk> {
     var usual: UInt64 = 0
     for home in job.blocks where !home.isUnread {
       let slot = parts.geometry.place(ofRow: home.row, position: home.copy).slot
-      usual = max(usual, parts.members.usualReadNanoseconds(slot))
+      usual = max(usual, parts.members[slot].hedgeNanoseconds)
     }
-    let (hedge, overflow) = usual.multipliedReportingOverflow(by: parts.options.hedgeFactor)
-    return overflow ? .max : max(hedge, parts.options.hedgeNanosecondsMin)
+    return usual == 0 ? .max : usual
   }
 
   // MARK: When something is wrong
@@ -228,8 +231,7 @@ final class BlockReader<M: Machine, D: Disk> {
     var avoided = SlotSet()
     if home.isSlow {
       avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)
-      parts.members.noteHedge(
-        parts.geometry.place(ofRow: home.row, position: home.copy).slot)
+      parts.hedgedReadCount += 1
     }
     var roundsLeft = 16
     while true {

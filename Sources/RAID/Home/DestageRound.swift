@@ -27,6 +27,8 @@ final class DestageRound<M: Machine, D: Disk> {
   struct Outcome {
     var pins: [UInt64] = []
     var rows: [UInt64] = []
+    /// Rows that are as they were.
+    var abandonedRows: [UInt64] = []
   }
 
   /// Takes the rows home.
@@ -71,6 +73,11 @@ final class DestageRound<M: Machine, D: Disk> {
     try await parts.preparePage(page)
     var work = RoundRow(row: row, index: rows.count, page: page)
     parts.table.pin(page)
+    // Trimmed while the page was loaded: first the trim, in the next round.
+    if parts.index.trimmedPages[page] != nil {
+      work.isAbandoned = true
+      return work
+    }
     var logged: [(position: Int, batchSequence: UInt64, payloadIndex: Int)] = []
     for position in 0..<geometry.width {
       work.entries.append(parts.table.entry(row: row, position: position) ?? .neverWritten)
@@ -120,7 +127,12 @@ final class DestageRound<M: Machine, D: Disk> {
       rows[failure.tag / 64].needsWholeRow = true
       await parts.noteReadFailure(failure.slot, failure.error)
     }
-    parts.members.giveBack(group)
+    parts.members.release(group)
+    // A read that was given up may still land in the memory: nothing may be computed there.
+    if isSpent {
+      for index in rows.indices { rows[index].isAbandoned = true }
+      return
+    }
     for index in rows.indices where !rows[index].isAbandoned {
       if !rows[index].needsWholeRow { verifyReads(index) }
       if rows[index].needsWholeRow { try await readWholeRow(index) }
@@ -151,7 +163,8 @@ final class DestageRound<M: Machine, D: Disk> {
     let reconstruct = positionsRead(work, .reconstructWrite)
     let modify = positionsRead(work, .readModifyWrite)
     let canReconstruct = reconstruct.allSatisfy { isReadable(work.row, $0) }
-    let canModify = modify.allSatisfy { isReadable(work.row, $0) }
+    let canModify =
+      modify.allSatisfy { isReadable(work.row, $0) } && isParityValid(work.entries)
     switch (canReconstruct, canModify) {
     case (true, true):
       rows[index].method =
@@ -162,6 +175,11 @@ final class DestageRound<M: Machine, D: Disk> {
       rows[index].method = .reconstructWrite
       rows[index].needsWholeRow = true
     }
+  }
+
+  /// Whether all parity can be modified rather than computed anew.
+  private func isParityValid(_ entries: [BlockEntry]) -> Bool {
+    (geometry.dataCount..<geometry.width).allSatisfy { entries[$0].state != .lost }
   }
 
   /// Where a block that is read goes: what is subtracted lies apart from what is written.
@@ -175,10 +193,9 @@ final class DestageRound<M: Machine, D: Disk> {
     guard !work.needsWholeRow else { return }
     for position in positionsRead(work, work.method) {
       let place = geometry.place(ofRow: work.row, position: position)
-      parts.members.read(
-        place.slot, atBytes: parts.layout.dataOffset + place.memberBlock * 4096,
-        into: readTarget(work, position), keeping: memory.memory, tag: index * 64 + position,
-        group)
+      parts.members.readData(
+        place, into: readTarget(work, position), keeping: memory.memory, group,
+        tag: index * 64 + position)
     }
   }
 
@@ -190,7 +207,7 @@ final class DestageRound<M: Machine, D: Disk> {
       let place = geometry.place(ofRow: work.row, position: position)
       let found = CRC32C.checksum(readTarget(work, position).bytes) ^ parts.mask(place)
       guard found != work.entries[position].checksum else { continue }
-      parts.members.noteChecksumError(place.slot)
+      parts.members[place.slot].counters.checksumErrors += 1
       rows[index].needsWholeRow = true
     }
   }
@@ -213,6 +230,7 @@ final class DestageRound<M: Machine, D: Disk> {
     if modifies {
       // The unknown blocks stay as they are, for the member that may come back with them.
       rows[index].method = .readModifyWrite
+      rows[index].lostParity = (geometry.dataCount..<geometry.width).filter { !image.isKnown($0) }
     } else {
       if !unknown.isEmpty, parts.options.plants(.lostBlocksRow) {
         rows[index].isAbandoned = true
@@ -306,7 +324,7 @@ final class DestageRound<M: Machine, D: Disk> {
       try await parts.log.waitUntilDurable(newestBatch)
       return []
     }
-    return try await parts.log.appendIntents(intents)
+    return [try await parts.log.appendIntents(intents[...])]
   }
 
   private func intent(_ work: RoundRow) -> RowIntent {
@@ -334,7 +352,8 @@ final class DestageRound<M: Machine, D: Disk> {
   private func writeParity() async throws(ArrayError) {
     let parity = geometry.dataCount..<geometry.width
     try await write { work, position in
-      parity.contains(position) && work.method != .noParity ? position : nil
+      parity.contains(position) && work.method != .noParity && !work.lostParity.contains(position)
+        ? position : nil
     }
   }
 
@@ -376,9 +395,9 @@ final class DestageRound<M: Machine, D: Disk> {
         { end += 1 }
         if writable.contains(place.slot) {
           written.insert(place.slot)
-          parts.members.write(
-            place.slot, atBytes: parts.layout.dataOffset + place.memberBlock * 4096,
-            from: memory.new(from, index..<end), keeping: memory.memory, tag: position, group)
+          parts.members.writeData(
+            place, from: memory.new(from, index..<end), keeping: memory.memory, group,
+            tag: position)
         }
         index = end
       }
@@ -394,7 +413,8 @@ final class DestageRound<M: Machine, D: Disk> {
   private func finish(_ outcome: inout Outcome) {
     for work in rows {
       if work.isAbandoned {
-        outcome.rows.append(work.row)
+        for change in work.changes { parts.index.abandonDestage(change.block, ledger: parts.log) }
+        outcome.abandonedRows.append(work.row)
         continue
       }
       setEntries(work)
@@ -424,8 +444,10 @@ final class DestageRound<M: Machine, D: Disk> {
     for parity in geometry.dataCount..<geometry.width {
       let place = geometry.place(ofRow: work.row, position: parity)
       let entry =
-        work.method == .noParity
-        ? BlockEntry.neverWritten
+        work.lostParity.contains(parity)
+        ? BlockEntry.lost
+        : work.method == .noParity
+          ? BlockEntry.neverWritten
         : .written(
           CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
       parts.table.setEntry(entry, row: work.row, position: parity)

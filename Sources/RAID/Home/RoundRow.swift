@@ -37,6 +37,8 @@ struct RoundRow {
   var needsWholeRow = false
   /// Positions beyond repair, which become lost.
   var lost: [Int] = []
+  /// Parities that cannot be known now: nothing is on their member, or it is bad.
+  var lostParity: [Int] = []
   /// Positions that were bad and are written again as they should be.
   var healed: [Int] = []
   /// Nothing can be done now; the row stays pending.

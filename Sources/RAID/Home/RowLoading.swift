@@ -25,7 +25,9 @@ extension ArrayParts {
       let entry = table.entry(row: row, position: position) ?? .neverWritten
       image.entries[position] = entry
       guard entry.state == .written else {
-        image.parts[position] = .zeros
+        // A parity whose content is not known is not zeros.
+        let isLostParity = entry.state == .lost && position >= geometry.dataCount
+        image.parts[position] = isLostParity && geometry.parityCount > 0 ? .bad : .zeros
         continue
       }
       let place = geometry.place(ofRow: row, position: position)
@@ -34,16 +36,15 @@ extension ArrayParts {
         continue
       }
       image.parts[position] = .good
-      members.read(
-        place.slot, atBytes: layout.dataOffset + place.memberBlock * 4096,
-        into: image.buffer(position), keeping: image.memory, tag: position, group)
+      members.readData(
+        place, into: image.buffer(position), keeping: image.memory, group, tag: position)
     }
     await group.wait()
     for failure in group.failures {
       image.parts[failure.tag] = failure.error == .absent ? .absent : .bad
       await noteReadFailure(failure.slot, failure.error)
     }
-    members.giveBack(group)
+    members.release(group)
     verify(image, row: row)
     _ = image.solve(geometry) { position in self.plainChecksum(image, row: row, position) }
     return image
@@ -57,7 +58,7 @@ extension ArrayParts {
       let found = CRC32C.checksum(image.buffer(position).bytes) ^ mask(place)
       guard found != image.entries[position].checksum else { continue }
       image.parts[position] = .bad
-      members.noteChecksumError(place.slot)
+      members[place.slot].counters.checksumErrors += 1
     }
   }
 
@@ -98,11 +99,72 @@ extension ArrayParts {
     _ batchSequence: UInt64, _ payloadIndex: Int, checksum: UInt32, block: UInt64,
     into target: IOBuffer
   ) async throws(ArrayError) {
-    guard let logReader else { preconditionFailure("nothing was left in the log") }
-    guard await logReader.readPayload(batchSequence, payloadIndex, into: target),
-      CRC32C.checksum(target.bytes) == checksum
-    else {
-      throw .unreadable(block: block)
+    guard let recovered else { preconditionFailure("nothing was left in the log") }
+    try await recovered.readPayload(
+      ofBatch: batchSequence, at: payloadIndex, checksum: checksum, block: block, into: target)
+  }
+
+  // MARK: Failures
+
+  /// Puts out the members whose operations failed, and gives the group back.
+  func expelFailed(_ group: OperationGroup) async throws(ArrayError) {
+    let failures = group.failures
+    members.release(group)
+    for failure in failures {
+      guard let reason = failure.expulsionReason else { continue }
+      try await keeper.expel(failure.slot, reason)
+    }
+  }
+
+  /// Makes what was written to these members durable; those that fail are put out.
+  func synchronize(_ slots: SlotSet) async throws(ArrayError) {
+    let group = members.makeGroup()
+    for slot in slots.intersection(members.writableSlots) { members.synchronize(slot, group) }
+    await group.wait()
+    try await expelFailed(group)
+  }
+
+  // MARK: Pages and counters
+
+  /// Makes sure that a page's entries can be changed: loads it, or makes it, or replaces one whose
+  /// copies are all gone.
+  func preparePage(_ page: UInt64) async throws(ArrayError) {
+    if !table.isPresent(page) {
+      table.create(page)
+      return
+    }
+    do throws(ArrayError) {
+      try await load(page: page)
+    } catch {
+      guard case .unreadable = error else { throw error }
+      replaceLostPage(page)
+    }
+  }
+
+  /// A page whose copies are all gone: nothing it described can be told right from wrong.
+  private func replaceLostPage(_ page: UInt64) {
+    let rows = placement.rows(ofPage: page)
+    events.note(
+      "all copies of table page \(page) are damaged: the blocks of rows \(rows.lowerBound) to "
+        + "\(rows.upperBound - 1) cannot be verified and are lost until they are written")
+    table.create(page)
+    for row in rows {
+      for position in 0..<geometry.width {
+        table.setEntry(.lost, row: row, position: position)
+      }
+    }
+  }
+
+  /// A block that was bad has been written again as it should be.
+  func noteHealed(_ row: UInt64, _ position: Int) {
+    let place = geometry.place(ofRow: row, position: position)
+    members[place.slot].counters.healedBlocks += 1
+    events.healedBlockCount += 1
+    if position < geometry.dataCount {
+      let block = geometry.block(ofRow: row, position: position)
+      events.note("healed block \(block) on member \(place.slot) (member block \(place.memberBlock))")
+    } else {
+      events.note("healed a parity or copy on member \(place.slot), member block \(place.memberBlock)")
     }
   }
 }
