@@ -26,6 +26,10 @@ final class ArrayParts<M: Machine, D: Disk> {
   var healQueue = HealQueue()
   /// Tells the keeper of home that there is something to do.
   var wakeKeeper: () -> Void = {}
+  /// The same, so many nanoseconds later.
+  var wakeLater: (UInt64) -> Void = { _ in }
+  /// Pages whose blocks or entries were written since the last fdatasync of all members.
+  private(set) var touchedPages: Set<UInt64> = []
 
   init(
     machine: M, placement: TablePlacement, layout: MemberLayout, arrayID: Identifier,
@@ -71,7 +75,27 @@ final class ArrayParts<M: Machine, D: Disk> {
     return members.currentSlots
   }
 
-  /// A row's entry, loading its page if need be.
+  // MARK: What a member that leaves may lack (rule T5)
+
+  /// Whether some member does not get, or may not have kept, what is written now.
+  var hasIncompleteMembers: Bool { members.currentSlots.count < geometry.memberCount }
+
+  /// A page's blocks or entries are about to be written.
+  func touch(_ page: UInt64) {
+    touchedPages.insert(page)
+    if hasIncompleteMembers { table.markChanged(page) }
+  }
+
+  /// Everything written so far is durable on all members.
+  func forgetTouched() { touchedPages.removeAll(keepingCapacity: true) }
+
+  /// A member has just left.
+  func markTouchedChanged() {
+    if options.plants(.mapMissesUnsynced) { return }
+    for page in touchedPages { table.markChanged(page) }
+  }
+
+  /// Loads the page of a row's entries, if need be.
   ///
   /// - Throws: `unreadable` when no copy of the page is left.
   func loadPage(ofRow row: UInt64) async throws(ArrayError) {
@@ -112,5 +136,25 @@ struct HealQueue {
       queued = []
     }
     return rows
+  }
+}
+
+extension OperationFailure {
+  /// Why the member is to be put out; nil where that is no reason.
+  var expulsionReason: ExpulsionReason? {
+    switch error {
+    case .absent: nil
+    case .timedOut: .timedOut
+    case .disk(let cause):
+      if cause.isDisconnection {
+        .disconnected
+      } else {
+        switch kind {
+        case .write: .writeFailed(cause)
+        case .synchronize: .synchronizeFailed(cause)
+        case .read, .punch: nil
+        }
+      }
+    }
   }
 }

@@ -1,0 +1,105 @@
+import DiskFormat
+import Geometry
+import IO
+import Parity
+
+/// How far a member has been brought up to date.
+package struct ResyncProgress: Equatable, Sendable {
+  package var slot: Int
+  package var donePageCount: Int
+  package var pageCount: Int
+}
+
+/// Brings members that were out up to date: table pages first, then every row of every page that
+/// changed while they were out (rules T4, T5, T8).
+///
+/// Destage writes to such a member as well, so a page that was done stays right.
+final class Resync<M: Machine, D: Disk> {
+  private let parts: ArrayParts<M, D>
+  private var slot: Int?
+  private var pages: [UInt64] = []
+  private var next = 0
+  private var hasTable = false
+  /// Makes the member current by a new configuration; the engine's.
+  var finish: (Int) async throws(ArrayError) -> Void = { _ throws(ArrayError) in }
+
+  init(_ parts: ArrayParts<M, D>) {
+    self.parts = parts
+  }
+
+  var isNeeded: Bool { slot != nil }
+
+  var progress: ResyncProgress? {
+    slot.map { ResyncProgress(slot: $0, donePageCount: next, pageCount: pages.count) }
+  }
+
+  /// Starts with a member whose state is `syncing`.
+  func begin(_ member: Int) {
+    guard slot == nil else { return }
+    slot = member
+    pages = parts.table.changedPages
+    next = 0
+    hasTable = false
+  }
+
+  /// Does a bounded part of the work.
+  ///
+  /// - Parameter hold: told which rows are being written, and nil when none are.
+  func step(_ hold: (Range<UInt64>?) -> Void) async throws(ArrayError) {
+    guard let slot else { return }
+    guard parts.members[slot].state == .syncing else { return end() }
+    if !hasTable {
+      if !parts.options.plants(.resyncForgetsTable) {
+        try await parts.table.writeCopies(of: pages, to: slot)
+      }
+      try await parts.synchronize(SlotSet([slot]))
+      hasTable = true
+    } else if next < pages.count {
+      let page = pages[next]
+      if parts.table.isPresent(page) {
+        let rows = parts.placement.rows(ofPage: page)
+        hold(rows)
+        defer { hold(nil) }
+        try await copy(rows, to: slot)
+      }
+      next += 1
+    } else {
+      try await parts.synchronize(SlotSet([slot]))
+      guard parts.members[slot].state == .syncing else { return end() }
+      try await finish(slot)
+      end()
+    }
+    if parts.members[slot].state != .syncing { end() }
+  }
+
+  private func end() {
+    slot = nil
+    pages = []
+  }
+
+  /// Writes the member's blocks of some rows, from what the others have.
+  private func copy(_ rows: Range<UInt64>, to slot: Int) async throws(ArrayError) {
+    for row in rows {
+      let position = (0..<parts.geometry.width).first {
+        parts.geometry.place(ofRow: row, position: $0).slot == slot
+      }
+      guard let position else { continue }
+      let image: RowImage
+      do throws(ArrayError) {
+        image = try await parts.loadRow(row, excluding: SlotSet([slot]))
+      } catch {
+        if case .unreadable = error { continue }
+        throw error
+      }
+      defer { parts.rowImages.giveBack(image) }
+      guard image.parts[position] == .good else { continue }
+      let group = parts.members.makeGroup()
+      parts.members.writeData(
+        parts.geometry.place(ofRow: row, position: position), from: image.buffer(position),
+        keeping: image.memory, group)
+      await group.wait()
+      try await parts.expelFailed(group)
+      guard parts.members[slot].state == .syncing else { return }
+    }
+  }
+}
