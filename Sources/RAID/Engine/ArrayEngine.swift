@@ -29,6 +29,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var timerNanoseconds: UInt64?
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
+  var stalledSlots = SlotSet()
+  /// Members to be looked at again, and when.
+  var readmissionNanoseconds: [Int: UInt64] = [:]
   var isEnding = false
   var runningTaskCount = 0
   var taskEnd: [WaitPoint] = []
@@ -78,10 +81,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
       byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: 64)
     parts.wakeKeeper = { keeper.wake() }
     payloads.onShortage = { keeper.wake() }
-    attachMembers(members)
   }
-
-  private nonisolated func attachMembers(_ members: [MemberHandle<D>]) {}
 
   /// The state as a whole, in short.
   package var isStopped: Bool { membership.stopReason != nil }

@@ -27,6 +27,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private var roundWaiters: [WaitPoint] = []
   private var busyRows: Set<UInt64> = []
   private var pendingSinceNanoseconds: UInt64 = 0
+  /// Makes a member current by a new configuration; the engine's.
+  var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Set by who wants everything home and the log empty.
   private var isDraining: Bool { !drainWaiters.isEmpty }
   private(set) var failure: ArrayError?
@@ -55,10 +57,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
     rest.signal()
   }
 
-  /// Something was published.
-  func notePublished() {
-    if pendingSinceNanoseconds == 0 { pendingSinceNanoseconds = parts.machine.nowNanoseconds }
-    wake()
+  /// Something was published; the clock of what waits starts with the first.
+  func notePublished(wasEmpty: Bool) {
+    if wasEmpty { pendingSinceNanoseconds = parts.machine.nowNanoseconds }
+    if wasEmpty || isPressed { wake() }
   }
 
   /// Returns when everything that was acknowledged before is home and the checkpoint has passed it,
@@ -107,8 +109,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     do throws(ArrayError) {
       while !isStopping {
         isWoken = false
+        let wasDraining = isDraining
         if try await step() { continue }
-        if isDraining { signalAll(\.drainWaiters) }
+        if wasDraining { signalAll(\.drainWaiters) }
         await sleep()
       }
     } catch {
@@ -199,7 +202,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     settlingPins += outcome.pins
     settlingRows.formUnion(outcome.rows)
     for row in rows { parts.index.requeue(row) }
-    forgetTouched()
+    parts.forgetTouched()
     // A round that gets nowhere must not spin.
     return outcome.abandonedRows.count < rows.count
   }
@@ -216,8 +219,6 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private func markTouched(_ rows: [UInt64]) {
     for row in rows { parts.touch(parts.placement.page(ofRow: row)) }
   }
-
-  private func forgetTouched() { parts.forgetTouched() }
 
   // MARK: Trim
 
@@ -255,9 +256,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
     let pages = trimmedPages
     settlingPins = []
     trimmedPages = []
-    for page in parts.table.dirtyPages { parts.touch(page) }
+    parts.table.forEachDirtyPage { parts.touch($0) }
     try await parts.table.writeDirty()
-    try await parts.table.writeMap()
+    // A member that leaves meanwhile marks pages: that is durable before the checkpoint (rule T5).
+    repeat { try await parts.table.writeMap() } while parts.table.mapIsDirty
     settlingRows.subtract(rows)
     parts.forgetTouched()
     for pin in pins { parts.log.unpin(pin) }
@@ -321,12 +323,25 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   private func resyncStep() async throws(ArrayError) {
-    if !settlingRows.isEmpty { try await checkpoint() }
-    try await resync.step { (rows: Range<UInt64>?) in
-      self.busyRows = Set(rows ?? 0..<0)
-      if self.busyRows.isEmpty { self.signalAll(\.roundWaiters) }
+    guard let slot = try await resync.step() else { return }
+    // All blocks are there. Its log must be, too, before it has a say (rule T4).
+    let sequence = parts.log.join(slot)
+    defer { parts.log.endJoining(slot) }
+    if !parts.options.plants(.resyncForgetsLog) {
+      while parts.log.checkpointSequence < sequence {
+        try await parts.log.waitUntilDurable(sequence)
+        try await applyTrims()
+        if parts.index.pendingBlockCount > 0 { _ = try await destage() }
+        try await checkpoint()
+      }
     }
+    guard parts.members[slot].state == .syncing else { return }
+    try await becomeCurrent(slot)
   }
 
-  func resync(_ slot: Int) { resync.begin(slot) }
+  /// Brings a member whose state is `syncing` up to date.
+  func resync(_ slot: Int) {
+    resync.begin(slot)
+    wake()
+  }
 }

@@ -20,9 +20,6 @@ final class Resync<M: Machine, D: Disk> {
   private var pages: [UInt64] = []
   private var next = 0
   private var hasTable = false
-  /// Makes the member current by a new configuration; the engine's.
-  var finish: (Int) async throws(ArrayError) -> Void = { _ throws(ArrayError) in }
-
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
   }
@@ -44,10 +41,13 @@ final class Resync<M: Machine, D: Disk> {
 
   /// Does a bounded part of the work.
   ///
-  /// - Parameter hold: told which rows are being written, and nil when none are.
-  func step(_ hold: (Range<UInt64>?) -> Void) async throws(ArrayError) {
-    guard let slot else { return }
-    guard parts.members[slot].state == .syncing else { return end() }
+  /// - Returns: the member, when all its blocks are there, durably.
+  func step() async throws(ArrayError) -> Int? {
+    guard let slot else { return nil }
+    guard parts.members[slot].state == .syncing else {
+      end()
+      return nil
+    }
     if !hasTable {
       if !parts.options.plants(.resyncForgetsTable) {
         try await parts.table.writeCopies(of: pages, to: slot)
@@ -57,19 +57,16 @@ final class Resync<M: Machine, D: Disk> {
     } else if next < pages.count {
       let page = pages[next]
       if parts.table.isPresent(page) {
-        let rows = parts.placement.rows(ofPage: page)
-        hold(rows)
-        defer { hold(nil) }
-        try await copy(rows, to: slot)
+        try await copy(parts.placement.rows(ofPage: page), to: slot)
       }
       next += 1
     } else {
       try await parts.synchronize(SlotSet([slot]))
-      guard parts.members[slot].state == .syncing else { return end() }
-      try await finish(slot)
       end()
+      return parts.members[slot].state == .syncing ? slot : nil
     }
     if parts.members[slot].state != .syncing { end() }
+    return nil
   }
 
   private func end() {

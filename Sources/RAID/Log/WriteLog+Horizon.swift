@@ -52,7 +52,7 @@ extension WriteLog {
   private func runRound() async {
     roundIsUnderWay = true
     let covered = writtenSequence
-    var slots = unsyncedSlots.intersection(members.currentSlots)
+    var slots = unsyncedSlots.intersection(logSlots)
     unsyncedSlots = SlotSet()
     if options.plants(.flushForgetsEarlierBatches) {
       slots = slots.intersection(newestBatchSlots)

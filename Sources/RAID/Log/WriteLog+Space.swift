@@ -5,6 +5,11 @@ import IO
 extension WriteLog {
   // MARK: Placement
 
+  /// Members that get batches: current ones, and one that is about to become current.
+  var logSlots: SlotSet {
+    members.currentSlots.union(joiningSlots.intersection(members.writableSlots))
+  }
+
   /// How many copies a batch gets where members are interchangeable.
   private var copyCountWanted: Int {
     switch geometry.level {
@@ -17,7 +22,7 @@ extension WriteLog {
   /// The size of a batch with the most copies it may get.
   func byteCountBound(_ batch: PendingBatch) -> UInt64 {
     let header = batch.headerByteCount(
-      copyCount: members.currentSlots.count,
+      copyCount: logSlots.count,
       previousRunCount: options.plants(.noSeal) ? 0 : lastRuns.count)
     return UInt64(header + batch.payloadBlockCount * 4096)
   }
@@ -26,7 +31,7 @@ extension WriteLog {
   ///
   /// Nil when it fits nowhere now.
   func placement(_ byteCount: UInt64) -> SlotSet? {
-    let current = members.currentSlots
+    let current = logSlots
     rotation &+= 1
     let slots: SlotSet? =
       switch geometry.level {
@@ -101,7 +106,7 @@ extension WriteLog {
   /// Copies of one batch are on different members, so a member counts for no more than the reserve
   /// itself; then the sum decides.
   private func reserveRemains(_ reserve: UInt64, _ byteCount: UInt64, _ slots: SlotSet) -> Bool {
-    let current = members.currentSlots
+    let current = logSlots
     let spareCount = max(0, geometry.redundancy - (geometry.memberCount - current.count))
     let wanted = UInt64(min(current.count, copyCountWanted + spareCount)) * reserve
     var found: UInt64 = 0
@@ -158,12 +163,21 @@ extension WriteLog {
 
   /// How full the fullest current member's log is, from 0 to 1.
   package var fillFraction: Double {
-    let used = members.currentSlots.reduce(UInt64(0)) { max($0, rings[$1].usedByteCount) }
+    let used = logSlots.reduce(UInt64(0)) { max($0, rings[$1].usedByteCount) }
     return Double(used) / Double(limits.regionBytes)
   }
 
-  /// A member became current; its log is empty.
-  package func memberBecameCurrent(_ slot: Int) {
+  /// A member that is being brought up to date gets batches from now on, in an empty log.
+  ///
+  /// It has a say when the checkpoint has passed the last batch before (rule T4).
+  ///
+  /// - Returns: that batch.
+  package func join(_ slot: Int) -> UInt64 {
     rings[slot] = MemberRing(byteCount: limits.regionBytes)
+    joiningSlots.insert(slot)
+    return lastSequence
   }
+
+  /// The member is current, or has left again.
+  package func endJoining(_ slot: Int) { joiningSlots.remove(slot) }
 }

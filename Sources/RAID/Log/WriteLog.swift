@@ -74,6 +74,8 @@ package final class WriteLog<M: Machine, D: Disk> {
   /// By slot.
   var rings: [MemberRing]
   var rotation = 0
+  /// Members that get batches and are not current yet.
+  var joiningSlots = SlotSet()
   /// Whether records, intents or seals wait for log space.
   package internal(set) var needsSpace = false
   // Until space is freed there is no need to look again.
