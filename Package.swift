@@ -22,8 +22,10 @@ func systemLibrary(_ name: String, _ pkgConfig: String, _ debianPackage: String)
     name: name, path: "CSources/\(name)", pkgConfig: pkgConfig, providers: [.apt([debianPackage])])
 }
 
-func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
-  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+func tests(
+  _ name: String, _ dependencies: Target.Dependency..., exclude: [String] = []
+) -> Target {
+  .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -68,7 +70,8 @@ let package = Package(
     tests("ParityTests", "Parity"),
     tests("GeometryTests", "Geometry"),
     tests(
-      "DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "Simulator", "TestSupport"),
+      "DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "Simulator", "TestSupport",
+      exclude: ["Fixtures"]),
     tests("NBDWireTests", "NBDWire", "Units"),
     tests("IOTests", "IO", "Units", "Simulator", "TestSupport"),
     tests("RingTests", "Ring", "IO", "Units"),
