@@ -83,7 +83,7 @@ extension ArrayEngine {
     parts.events.note(
       "member \(slot) (\(parts.members[slot].name)) is up to date"
         + (parts.hasIncompleteMembers ? "" : "; all members are in sync"))
-    if !parts.hasIncompleteMembers { parts.table.clearAllChanged() }
+    if !parts.hasIncompleteMembers { parts.clearChanged() }
     wakeJanitor()
   }
 

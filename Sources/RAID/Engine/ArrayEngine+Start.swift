@@ -1,6 +1,6 @@
 package import DiskFormat
-package import Geometry
-package import IO
+import Geometry
+import IO
 
 /// Why an array does not start.
 package enum ArrayStartError: Error, Sendable {
@@ -75,7 +75,7 @@ extension ArrayEngine {
       throw .array(error)
     }
     recovery.wasClean = plan.isClean
-    recovery.batchCount = recovered.batches.count
+    recovery.batchCount = recovered.batchCount
     startWriting()
     isOpen = true
     recovery.nanoseconds = machine.readClock() - begin
@@ -107,8 +107,8 @@ extension ArrayEngine {
       preconditionFailure("a plan has current members")
     }
     let reader = LogReader<M, D>(
-      members: parts.members, membership: membership, machine: machine, arrayID: parts.arrayID,
-      geometry: geometry, layout: parts.layout, options: options)
+      members: parts.members, membership: membership, arrayID: parts.arrayID,
+      layout: parts.layout, options: options)
     do throws(LogReadError) {
       return try await reader.read(start)
     } catch {
@@ -143,11 +143,7 @@ extension ArrayEngine {
   }
 
   private func loadTable() async throws(ArrayError) {
-    do throws(TableError) {
-      try await parts.table.loadMap()
-    } catch {
-      throw ArrayError(error)
-    }
+    try await parts.table.loadMap()
   }
 
   // MARK: Replay
@@ -155,7 +151,8 @@ extension ArrayEngine {
   /// Publishes what the log holds, and settles rows that a crash left half done.
   private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
     var intents: [UInt64: OpenIntent] = [:]
-    for entry in recovered.batches {
+    for index in 0..<recovered.batchCount {
+      let entry = recovered.batch(at: index)
       for record in entry.batch.records {
         recovery.recordCount += 1
         switch record {
@@ -185,11 +182,9 @@ extension ArrayEngine {
 extension ArrayParts {
   /// Where the content of a block lies among the payload of a recovered batch.
   func payloadIndex(ofBlock block: UInt64, inBatch sequence: UInt64) -> Int? {
-    guard let recovered, let first = recovered.batches.first?.sequence, sequence >= first,
-      sequence - first < UInt64(recovered.batches.count)
-    else { return nil }
+    guard let batch = recovered?.batch(sequence)?.batch else { return nil }
     var found: Int?
-    for record in recovered.batches[Int(sequence - first)].batch.records {
+    for record in batch.records {
       guard case .write(let run, _, let payloadIndex, _) = record, run.firstBlock <= block,
         block - run.firstBlock < run.blockCount
       else { continue }

@@ -1,3 +1,4 @@
+import DiskFormat
 import Geometry
 import IO
 

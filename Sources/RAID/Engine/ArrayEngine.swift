@@ -1,5 +1,5 @@
-package import DiskFormat
-package import Geometry
+import DiskFormat
+import Geometry
 package import IO
 import Units
 import Volumes
@@ -10,7 +10,10 @@ import Volumes
 /// server sees of it. See docs/array.md.
 package actor ArrayEngine<M: Machine, D: Disk> {
   nonisolated let machine: M
-  package nonisolated var unownedExecutor: UnownedSerialExecutor { machine.unownedExecutor }
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor keeps its machine.
+    unsafe machine.unownedExecutor
+  }
 
   let plan: AssemblyPlan
   let options: ArrayOptions

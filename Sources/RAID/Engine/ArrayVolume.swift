@@ -1,5 +1,4 @@
-package import DiskFormat
-package import Geometry
+import Geometry
 package import IO
 package import Units
 package import Volumes

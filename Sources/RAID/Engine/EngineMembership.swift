@@ -1,6 +1,7 @@
 import DiskFormat
 import Geometry
 import IO
+import Volumes
 
 /// Who is in the array: configurations, expulsions, and the superblocks that say so (rule T6).
 final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
@@ -135,7 +136,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       update(&superblock, slot)
     }
     for failure in failures {
-      guard let reason = failure.expulsionReason else { continue }
+      guard let reason = failure.reasonToExpel else { continue }
       try await expel(failure.slot, reason)
     }
   }

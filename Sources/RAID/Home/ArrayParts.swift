@@ -86,6 +86,20 @@ final class ArrayParts<M: Machine, D: Disk> {
     if hasIncompleteMembers { table.markChanged(page) }
   }
 
+  /// Pages that changed while a member was out.
+  var changedPages: [UInt64] {
+    var pages: [UInt64] = []
+    var next = table.nextChanged(from: 0)
+    while let page = next {
+      pages.append(page)
+      next = table.nextChanged(from: page + 1)
+    }
+    return pages
+  }
+
+  /// All members are in sync.
+  func clearChanged() { table.clearChanged(changedPages) }
+
   /// Everything written so far is durable on all members.
   func forgetTouched() { touchedPages.removeAll(keepingCapacity: true) }
 
@@ -111,6 +125,7 @@ final class ArrayParts<M: Machine, D: Disk> {
         throw .unreadable(
           block: geometry.block(ofRow: placement.rows(ofPage: page).lowerBound, position: 0))
       case .outOfMemory: throw .outOfMemory
+      case .stopped(let error): throw error
       }
     }
   }
@@ -141,9 +156,10 @@ struct HealQueue {
 
 extension OperationFailure {
   /// Why the member is to be put out; nil where that is no reason.
-  var expulsionReason: ExpulsionReason? {
+  var reasonToExpel: ExpulsionReason? {
     switch error {
-    case .absent: nil
+    // Whoever put it out may not have made that durable yet: then that is waited for.
+    case .absent: kind == .write || kind == .synchronize ? .disconnected : nil
     case .timedOut: .timedOut
     case .disk(let cause):
       if cause.isDisconnection {

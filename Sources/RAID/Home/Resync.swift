@@ -34,7 +34,7 @@ final class Resync<M: Machine, D: Disk> {
   func begin(_ member: Int) {
     guard slot == nil else { return }
     slot = member
-    pages = parts.table.changedPages
+    pages = parts.changedPages
     next = 0
     hasTable = false
   }
@@ -50,9 +50,11 @@ final class Resync<M: Machine, D: Disk> {
     }
     if !hasTable {
       if !parts.options.plants(.resyncForgetsTable) {
-        try await parts.table.writeCopies(of: pages, to: slot)
+        guard try await writeTable(to: slot) else {
+          end()
+          return nil
+        }
       }
-      try await parts.synchronize(SlotSet([slot]))
       hasTable = true
     } else if next < pages.count {
       let page = pages[next]
@@ -67,6 +69,23 @@ final class Resync<M: Machine, D: Disk> {
     }
     if parts.members[slot].state != .syncing { end() }
     return nil
+  }
+
+  /// Gives the member its copies of the pages that changed, and the map.
+  private func writeTable(to slot: Int) async throws(ArrayError) -> Bool {
+    for page in pages {
+      do throws(TableError) {
+        guard try await parts.table.writeCopies(of: [page], to: slot) else { return false }
+      } catch {
+        switch error {
+        // Nobody has it: its blocks are lost, on whichever member.
+        case .pageLost: continue
+        case .outOfMemory: throw .outOfMemory
+        case .stopped(let error): throw error
+        }
+      }
+    }
+    return try await parts.table.writeMapCopies(to: slot)
   }
 
   private func end() {

@@ -111,7 +111,7 @@ extension ArrayParts {
     let failures = group.failures
     members.release(group)
     for failure in failures {
-      guard let reason = failure.expulsionReason else { continue }
+      guard let reason = failure.reasonToExpel else { continue }
       try await keeper.expel(failure.slot, reason)
     }
   }
@@ -129,25 +129,31 @@ extension ArrayParts {
   /// Makes sure that a page's entries can be changed: loads it, or makes it, or replaces one whose
   /// copies are all gone.
   func preparePage(_ page: UInt64) async throws(ArrayError) {
-    if !table.isPresent(page) {
-      table.create(page)
-      return
-    }
+    if !table.isPresent(page) { return try create(page) }
     do throws(ArrayError) {
       try await load(page: page)
     } catch {
       guard case .unreadable = error else { throw error }
-      replaceLostPage(page)
+      try replaceLostPage(page)
+    }
+  }
+
+  private func create(_ page: UInt64) throws(ArrayError) {
+    do throws(TableError) {
+      try table.create(page)
+    } catch {
+      throw .outOfMemory
     }
   }
 
   /// A page whose copies are all gone: nothing it described can be told right from wrong.
-  private func replaceLostPage(_ page: UInt64) {
+  private func replaceLostPage(_ page: UInt64) throws(ArrayError) {
     let rows = placement.rows(ofPage: page)
     events.note(
       "all copies of table page \(page) are damaged: the blocks of rows \(rows.lowerBound) to "
         + "\(rows.upperBound - 1) cannot be verified and are lost until they are written")
-    table.create(page)
+    table.blank(page, trimSequence: 0)
+    try create(page)
     for row in rows {
       for position in 0..<geometry.width {
         table.setEntry(.lost, row: row, position: position)

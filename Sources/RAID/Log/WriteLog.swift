@@ -7,7 +7,7 @@ package import IO
 /// It belongs to one actor. The owner starts `writerCount` tasks that run `runWriter`, and one that
 /// runs `runSealer`; `stop` ends them.
 @safe
-package final class WriteLog<M: Machine, D: Disk> {
+package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   let members: MemberSet<M, D>
   let membership: any MembershipKeeper
   let machine: M

@@ -250,6 +250,11 @@ package final class ChecksumTable<M: Machine, D: Disk> {
     }
   }
 
+  /// Calls `body` with each page that waits for `writeDirty`.
+  package func forEachDirtyPage(_ body: (UInt64) -> Void) {
+    for page in cache.dirtyPages() { body(page.number) }
+  }
+
   /// The first changed page from `start` on.
   package func nextChanged(from start: UInt64) -> UInt64? { flags.next(.changed, from: start) }
 
