@@ -78,7 +78,7 @@ package enum ParityMath {
     scale(qSyndrome, by: GaloisField.power(GaloisField.order - index))
   }
 
-  /// Solves two equations with two unknowns in place, for blocks x and y of a row:
+  /// Solves two equations with two unknowns, the blocks x and y of a row, in place.
   ///
   ///     pSyndrome = x + y
   ///     qSyndrome = g^xIndex x + g^yIndex y

@@ -9,7 +9,7 @@ internal import CISAL
 final class ParityTables: @unchecked Sendable {
   static let shared = ParityTables()
 
-  /// Coefficients g^0 ... g^31: more than a row has members.
+  /// How many powers of g there are tables for: as many as an array has members at most.
   static let indexCount = 32
   /// What ISA-L reserves for one coefficient.
   private static let tableBytes = 32
