@@ -75,7 +75,8 @@ package enum ParityMath {
   /// - Precondition: `index` is below `indexCount`.
   package static func solveOne(index: Int, qSyndrome: ParityBuffer) {
     precondition(index >= 0 && index < indexCount)
-    scale(qSyndrome, by: GaloisField.power(GaloisField.order - index))
+    let coefficient = ParityTables.shared.coefficient(index)
+    scale(qSyndrome, by: GaloisField.inverse(coefficient))
   }
 
   /// Solves two equations with two unknowns, the blocks x and y of a row, in place.
@@ -94,7 +95,8 @@ package enum ParityMath {
     precondition(xIndex >= 0 && xIndex < indexCount)
     // g^y Sp + Sq = (g^y + g^x) x
     addScaled(pSyndrome, index: yIndex, into: qSyndrome)
-    let sum = GaloisField.power(xIndex) ^ GaloisField.power(yIndex)
+    let tables = ParityTables.shared
+    let sum = tables.coefficient(xIndex) ^ tables.coefficient(yIndex)
     scale(qSyndrome, by: GaloisField.inverse(sum))
     xor(qSyndrome, into: pSyndrome)
   }

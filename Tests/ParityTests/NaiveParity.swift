@@ -17,29 +17,43 @@ enum NaiveParity {
     (0..<exponent).reduce(1) { power, _ in product(power, 2) }
   }
 
-  /// `scaled[c][b]` is c times b.
+  /// `products[c][b]` is c times b.
   static let products: [[UInt8]] = (0..<256).map { coefficient in
     (0..<256).map { product(UInt8(coefficient), UInt8($0)) }
   }
 
+  // Plain loops: these run for every byte of every row in builds that are not optimised.
+
   static func scaled(_ bytes: [UInt8], by coefficient: UInt8) -> [UInt8] {
-    let row = products[Int(coefficient)]
-    return bytes.map { row[Int($0)] }
+    var result = [UInt8](repeating: 0, count: bytes.count)
+    add(bytes, times: coefficient, to: &result)
+    return result
   }
 
   static func sum(_ one: [UInt8], _ other: [UInt8]) -> [UInt8] {
-    zip(one, other).map { $0 ^ $1 }
+    var result = other
+    add(one, times: 1, to: &result)
+    return result
+  }
+
+  static func add(_ bytes: [UInt8], times coefficient: UInt8, to target: inout [UInt8]) {
+    let row = products[Int(coefficient)]
+    var index = 0
+    while index < bytes.count {
+      target[index] ^= row[Int(bytes[index])]
+      index += 1
+    }
   }
 
   static func p(_ data: [[UInt8]], byteCount: Int) -> [UInt8] {
-    data.reduce([UInt8](repeating: 0, count: byteCount), sum)
+    var result = [UInt8](repeating: 0, count: byteCount)
+    for block in data { add(block, times: 1, to: &result) }
+    return result
   }
 
   static func q(_ data: [[UInt8]], byteCount: Int) -> [UInt8] {
     var result = [UInt8](repeating: 0, count: byteCount)
-    for (index, block) in data.enumerated() {
-      result = sum(result, scaled(block, by: power(index)))
-    }
+    for (index, block) in data.enumerated() { add(block, times: power(index), to: &result) }
     return result
   }
 }
@@ -75,7 +89,7 @@ enum Content: CaseIterable, CustomStringConvertible, Sendable {
         return bytes
       case .counting:
         return (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 &* 3 &+ block &* 85 &+ $0 >> 8) }
-      case .random: return (0..<byteCount).map { _ in generator.nextByte() }
+      case .random: return generator.bytes(byteCount)
       }
     }
   }
@@ -97,7 +111,17 @@ struct SeededGenerator {
     return mixed ^ mixed >> 31
   }
 
-  mutating func nextByte() -> UInt8 { UInt8(truncatingIfNeeded: next() >> 32) }
+  /// - Precondition: a multiple of 8.
+  mutating func bytes(_ count: Int) -> [UInt8] {
+    precondition(count % 8 == 0)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count {
+      // Safe: the eight bytes of a local that outlives the call.
+      unsafe withUnsafeBytes(of: next().littleEndian) { unsafe bytes.append(contentsOf: $0) }
+    }
+    return bytes
+  }
 }
 
 /// Aligned memory with marked surroundings, so that a byte written outside shows.
@@ -110,8 +134,7 @@ final class Memory {
   private let start: UnsafeMutableRawPointer
   let byteCount: Int
 
-  /// - Parameter shift: moves the buffer by whole words, so that it is not always at the start of
-  ///   a cache line.
+  /// Copies bytes to memory of its own, moved by `shift`, so that not every buffer starts a line.
   init(_ bytes: [UInt8], shift: Int = 0) {
     byteCount = bytes.count
     let whole = bytes.count + 2 * Self.guardBytes
@@ -149,12 +172,14 @@ final class Memory {
 
   /// Whether everything around the buffer is as it was.
   var guardsAreIntact: Bool {
-    let whole = byteCount + 2 * Self.guardBytes + 32
-    // Safe: all of the allocation.
-    let all = unsafe UnsafeRawBufferPointer(start: start, count: whole)
     let first = Self.guardBytes + shift
-    return unsafe all[..<first].allSatisfy { $0 == Self.mark }
-      && all[(first + byteCount)...].allSatisfy { $0 == Self.mark }
+    let rest = 2 * Self.guardBytes + 32 - first
+    // Safe: both ranges are inside the allocation, which is `rest` longer than what ends before.
+    let before = unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: first))
+    let behind = unsafe [UInt8](
+      UnsafeRawBufferPointer(start: start + first + byteCount, count: rest))
+    return before == [UInt8](repeating: Self.mark, count: first)
+      && behind == [UInt8](repeating: Self.mark, count: rest)
   }
 
   var parity: ParityBuffer { unsafe ParityBuffer(base, byteCount: byteCount) }

@@ -93,9 +93,10 @@ struct ParityMathTests {
     #expect(memory.guardsAreIntact)
   }
 
-  @Test("an update of one block leaves the parities of the new row", arguments: [32, 96, 512, 4096])
+  @Test(
+    "an update of one block leaves the parities of the new row", arguments: [32, 96, 512, 4096])
   func update(byteCount: Int) {
-    for k in [2, 3, 8, 30] {
+    for k in [2, 3, 8, 30] where byteCount < 4096 || k <= 3 {
       let old = Content.counting.blocks(k, byteCount: byteCount)
       let replacement = Content.random.blocks(k, byteCount: byteCount)
       for index in 0..<k {
@@ -126,7 +127,8 @@ struct ParityMathTests {
     }
   }
 
-  @Test("two unknowns are solved for every pair of indices, either way round", arguments: [32, 512])
+  @Test(
+    "two unknowns are solved for every pair of indices, either way round", arguments: [32, 512])
   func solveTwo(byteCount: Int) {
     let (x, y) = pair(byteCount)
     let p = Memory(byteCount: byteCount)

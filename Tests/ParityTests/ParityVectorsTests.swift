@@ -92,7 +92,7 @@ struct ParityVectorsTests {
   @Test("any two lost blocks come back, P and Q too, in either order", arguments: dataCounts)
   func twoLost(dataCount: Int) {
     for byteCount in [32, 512, 4096] where byteCount < 4096 || dataCount <= 16 {
-      for content in [Content.random, .counting, .oneBit] {
+      for content in byteCount == 32 ? [Content.random, .counting, .oneBit] : [.random] {
         let row = Row(content, dataCount: dataCount, byteCount: byteCount)
         for first in 0..<dataCount + 2 {
           for second in 0..<dataCount + 2 where first != second {
