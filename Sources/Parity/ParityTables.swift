@@ -10,7 +10,7 @@ final class ParityTables: @unchecked Sendable {
   static let shared = ParityTables()
 
   /// How many powers of g there are tables for: as many as an array has members at most.
-  static let indexCount = 32
+  static let indexCount = ParityVectors.capacity
   /// What ISA-L reserves for one coefficient.
   private static let tableBytes = 32
 
