@@ -75,10 +75,11 @@ package enum ParityMath {
   /// - Precondition: `index` is below `indexCount`.
   package static func solveOne(index: Int, qSyndrome: ParityBuffer) {
     precondition(index >= 0 && index < indexCount)
-    scale(qSyndrome, by: GaloisField.power(GaloisField.order - index))
+    let coefficient = ParityTables.shared.coefficient(index)
+    scale(qSyndrome, by: GaloisField.inverse(coefficient))
   }
 
-  /// Solves two equations with two unknowns in place, for blocks x and y of a row:
+  /// Solves two equations with two unknowns, the blocks x and y of a row, in place.
   ///
   ///     pSyndrome = x + y
   ///     qSyndrome = g^xIndex x + g^yIndex y
@@ -94,7 +95,8 @@ package enum ParityMath {
     precondition(xIndex >= 0 && xIndex < indexCount)
     // g^y Sp + Sq = (g^y + g^x) x
     addScaled(pSyndrome, index: yIndex, into: qSyndrome)
-    let sum = GaloisField.power(xIndex) ^ GaloisField.power(yIndex)
+    let tables = ParityTables.shared
+    let sum = tables.coefficient(xIndex) ^ tables.coefficient(yIndex)
     scale(qSyndrome, by: GaloisField.inverse(sum))
     xor(qSyndrome, into: pSyndrome)
   }

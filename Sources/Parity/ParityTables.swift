@@ -9,8 +9,8 @@ internal import CISAL
 final class ParityTables: @unchecked Sendable {
   static let shared = ParityTables()
 
-  /// Coefficients g^0 ... g^31: more than a row has members.
-  static let indexCount = 32
+  /// How many powers of g there are tables for: as many as an array has members at most.
+  static let indexCount = ParityVectors.capacity
   /// What ISA-L reserves for one coefficient.
   private static let tableBytes = 32
 
@@ -19,6 +19,7 @@ final class ParityTables: @unchecked Sendable {
   private let single: UnsafeMutablePointer<UInt8>
   private let updates: UnsafeMutablePointer<UInt8>
   private let powers: UnsafeMutablePointer<UInt8>
+  private let coefficients: [UInt8]
 
   private init() {
     let bytes = Self.tableBytes
@@ -32,6 +33,7 @@ final class ParityTables: @unchecked Sendable {
     unsafe updates = Self.area(tables: 2 * count)
     unsafe powers = Self.area(tables: count)
     var all: [UInt8] = []
+    all.reserveCapacity(count)
     for index in 0..<count {
       let power = GaloisField.power(index)
       var pair: [UInt8] = [power]
@@ -40,6 +42,7 @@ final class ParityTables: @unchecked Sendable {
       unsafe ec_init_tables(1, 2, &pair, updates + index * 2 * bytes)
       all.append(power)
     }
+    coefficients = all
     unsafe ec_init_tables(Int32(count), 1, &all, powers)
   }
 
@@ -48,6 +51,9 @@ final class ParityTables: @unchecked Sendable {
     // Safe: fresh memory of exactly that size.
     return unsafe area.initializeMemory(as: UInt8.self, repeating: 0, count: tables * tableBytes)
   }
+
+  /// The power g^index itself.
+  func coefficient(_ index: Int) -> UInt8 { coefficients[index] }
 
   /// For `gf_vect_mul`: times `coefficient`.
   func product(_ coefficient: UInt8) -> UnsafeMutablePointer<UInt8> {

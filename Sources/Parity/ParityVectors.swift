@@ -8,17 +8,26 @@ internal import CISAL
 @safe
 package final class ParityVectors {
   /// The most data blocks that a table takes.
-  package static let capacity = ParityTables.indexCount
+  package static let capacity = 32
   /// The longest buffers that it takes.
   package let byteCountMax: Int
 
-  // Safe: both are allocated in `init` and freed in `deinit`; the first has `capacity` + 2
+  // Safe: all are allocated in `init` and freed in `deinit`; the first has `capacity` + 2
   // entries, of which the first `count` are live buffers of `byteCount` bytes or the zeros.
-  private let table: UnsafeMutablePointer<UnsafeMutableRawPointer?>
-  private let zeros: UnsafeMutableRawPointer
-  /// The data blocks in the table, zeros too.
-  package private(set) var count = 0
-  private var byteCount: Int?
+  @usableFromInline let table: UnsafeMutablePointer<UnsafeMutableRawPointer?>
+  @usableFromInline let zeros: UnsafeMutableRawPointer
+  // Behind a pointer: checks of exclusive access to properties would cost a fifth of a row's time.
+  @usableFromInline let state: UnsafeMutablePointer<State>
+
+  @usableFromInline
+  struct State {
+    @usableFromInline var count = 0
+    /// The length of all buffers; 0 while there are none.
+    @usableFromInline var byteCount = 0
+
+    @inlinable
+    init() {}
+  }
 
   /// Makes an empty table.
   ///
@@ -32,41 +41,53 @@ package final class ParityVectors {
     unsafe zeros = .allocate(byteCount: byteCountMax, alignment: 64)
     // Safe: fresh memory of exactly that size.
     unsafe _ = zeros.initializeMemory(as: UInt8.self, repeating: 0, count: byteCountMax)
+    unsafe state = .allocate(capacity: 1)
+    unsafe state.initialize(to: State())
   }
 
   deinit {
     // Safe: allocated in `init`; no computation outlives its call.
     unsafe table.deallocate()
     unsafe zeros.deallocate()
+    unsafe state.deallocate()
   }
 
+  /// The data blocks in the table, zeros too.
+  @inlinable
+  package var count: Int { unsafe state.pointee.count }
+
   /// Empties the table.
+  @inlinable
   package func removeAll() {
-    count = 0
-    byteCount = nil
+    unsafe state.pointee = State()
   }
 
   /// Adds the data block of the next position.
   ///
   /// - Precondition: there is room, and all buffers since `removeAll` have one length.
+  @inlinable
   package func append(_ buffer: ParityBuffer) {
     precondition(buffer.byteCount <= byteCountMax)
-    precondition(byteCount ?? buffer.byteCount == buffer.byteCount)
-    byteCount = buffer.byteCount
+    let known = unsafe state.pointee.byteCount
+    precondition(known == 0 || known == buffer.byteCount)
+    unsafe state.pointee.byteCount = buffer.byteCount
     unsafe append(address: buffer.baseAddress)
   }
 
   /// Adds a data block of zeros: one that was never written, or one whose share is left out.
   ///
   /// - Precondition: there is room.
+  @inlinable
   package func appendZeros() {
     unsafe append(address: zeros)
   }
 
-  private func append(address: UnsafeMutableRawPointer) {
-    precondition(count < Self.capacity)
-    unsafe table[count] = unsafe address
-    count += 1
+  @inlinable
+  func append(address: UnsafeMutableRawPointer) {
+    let index = unsafe state.pointee.count
+    precondition(index < Self.capacity)
+    unsafe table[index] = unsafe address
+    unsafe state.pointee.count = index + 1
   }
 
   // MARK: Generate
@@ -113,7 +134,8 @@ package final class ParityVectors {
   /// change neither parity.
   private func sourceCount(for target: ParityBuffer) -> Int {
     precondition(target.byteCount <= byteCountMax)
-    precondition(byteCount ?? target.byteCount == target.byteCount)
+    let (count, known) = unsafe (state.pointee.count, state.pointee.byteCount)
+    precondition(known == 0 || known == target.byteCount)
     guard count < 2 else { return count }
     for index in count..<2 { unsafe table[index] = unsafe zeros }
     return 2
@@ -204,10 +226,9 @@ package final class ParityVectors {
   /// The buffer of a block that is to be computed.
   private func buffer(_ index: Int) -> ParityBuffer {
     precondition(index >= 0 && index < count)
-    guard let byteCount, let address = unsafe table[index] else {
-      preconditionFailure("a table without buffers")
+    guard let address = unsafe table[index], unsafe address != zeros else {
+      preconditionFailure("the block has no buffer")
     }
-    precondition(unsafe address != zeros, "the block has no buffer")
-    return unsafe ParityBuffer(address, byteCount: byteCount)
+    return unsafe ParityBuffer(address, byteCount: state.pointee.byteCount)
   }
 }
