@@ -21,7 +21,7 @@ package final class MemberSet<M: Machine, D: Disk> {
 
   /// A set of empty slots: `attach` fills them.
   ///
-  /// - Parameter laneCountMax: how many operations a member is given at once.
+  /// `laneCountMax` says how many operations a member is given at once.
   package init(
     machine: M, options: ArrayOptions, layout: MemberLayout, memberCount: Int,
     laneCountMax: Int = 64
