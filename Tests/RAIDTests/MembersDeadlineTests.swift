@@ -57,7 +57,7 @@ struct MembersDeadlineTests {
 
         disk.release()
         await members[0].waitUntilDrained()
-        #expect(buffers.allSatisfy(\.isIdle))
+        #expect(buffers.allSatisfy { $0.isIdle })
         members[0].attach(disk, state: .syncing)
         #expect(members.currentSlots == SlotSet([1]))
         #expect(members.writableSlots == SlotSet([0, 1]))
@@ -186,7 +186,7 @@ struct MembersDeadlineTests {
           await members[slot].waitUntilDrained()
           #expect(members[slot].pendingCount == 0)
         }
-        #expect(buffers.allSatisfy(\.isIdle))
+        #expect(buffers.allSatisfy { $0.isIdle })
         await members.endLanes()
       }
     }

@@ -67,10 +67,14 @@ actor MemberHost {
   /// Starts the ticker, and sees to it that lanes are started.
   func start() {
     members.spawnLane = { slot in
-      Task(executorPreference: self.machine) { await self.members.runLane(slot) }
+      Task(executorPreference: self.machine) { await self.runLane(slot) }
     }
-    Task(executorPreference: machine) { await self.members.runTicker() }
+    Task(executorPreference: machine) { await self.runTicker() }
   }
+
+  private func runLane(_ slot: Int) async { await members.runLane(slot) }
+
+  private func runTicker() async { await members.runTicker() }
 
   /// Runs `body` on this actor.
   func perform<Value: Sendable>(
