@@ -230,7 +230,8 @@ package final class MemberSet<M: Machine, D: Disk> {
   }
 
   private func restTicker() async {
-    // Safe: resumed once, by an operation that begins, a limited wait or `endLanes`, or here: others may have run meanwhile.
+    // Safe: resumed once, by an operation that begins, a limited wait or `endLanes`, or here:
+    // others may have run meanwhile.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
       if commons.tickerIsEnding || nextDeadlineNanoseconds != nil || !commons.timers.isEmpty {
         unsafe waiter.resume()
