@@ -49,6 +49,10 @@ struct MembersSuperblockTests {
       for heartbeat: UInt64 in 1...5 {
         let failures = await writer.writeAll(slots: SlotSet([0, 1])) { superblock, _ in
           superblock.heartbeat = heartbeat
+          // So that what changes does not lie in one sector.
+          superblock.timelines = (0..<16).map {
+            TimelineEntry(timelineID: Identifier(high: 3, low: $0), forkSequence: heartbeat)
+          }
         }
         #expect(failures.isEmpty)
         acknowledged.value = heartbeat
@@ -91,13 +95,16 @@ struct MembersSuperblockTests {
       let writer = SuperblockWriter(members: host.members, options: host.members.options)
       for slot in 0...1 { writer.adopt(Self.superblock(site, slot: slot), slot: slot) }
       let both = SlotSet([0, 1])
-      #expect(await writer.writeAll(slots: both) { superblock, _ in superblock.heartbeat = 1 }.isEmpty)
+      #expect(
+        await writer.writeAll(slots: both) { superblock, _ in superblock.heartbeat = 1 }.isEmpty)
       let failures = await writer.writeAll(slots: both) { superblock, _ in
         superblock.heartbeat = 2
       }
       #expect(failures.count == 1)
       guard let slot = failures.first?.slot else { return }
-      #expect(await writer.writeAll(slots: SlotSet([slot])) { superblock, _ in superblock.heartbeat = 3 }.isEmpty)
+      #expect(
+        await writer.writeAll(slots: SlotSet([slot])) { superblock, _ in superblock.heartbeat = 3 }
+          .isEmpty)
       #expect(writer.superblock(slot: slot)?.superblockSequence == 4)
       let newest = Self.newest(site.media[slot])
       #expect(newest?.heartbeat == 3)

@@ -45,6 +45,7 @@ package final class MemberSet<M: Machine, D: Disk> {
     set { commons.spawnLane = newValue }
   }
 
+  /// The body of the task that `spawnLane` starts.
   package func runLane(_ slot: Int) async { await members[slot].runLane() }
 
   /// Members that have a say and may be read.
