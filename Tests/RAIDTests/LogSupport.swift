@@ -28,6 +28,10 @@ final class LogWorld: @unchecked Sendable {
   var acknowledged: [Int] = []
   /// Acknowledged before a flush that was acknowledged.
   var flushed = Set<Int>()
+  /// The checkpoint has passed these.
+  var home = Set<Int>()
+  /// Published before their batch was written.
+  var seenEarly: [Int] = []
 
   init(
     seed: UInt64, level: RAIDLevel = .raid5, memberCount: Int = 3, logByteCount: UInt64 = 1 << 20,
@@ -56,6 +60,7 @@ final class LogWorld: @unchecked Sendable {
     begun = other.begun
     acknowledged = other.acknowledged
     flushed = other.flushed
+    home = other.home
   }
 
   var currentSlots: SlotSet { geometry.allSlots.subtracting(out) }
@@ -74,7 +79,7 @@ final class LogWorld: @unchecked Sendable {
   static func fill(_ buffer: IOBuffer, number: Int) {
     for block in 0..<buffer.byteCount / 4096 {
       let bytes = buffer.slice(block * 4096, 4096)
-      bytes.fill(with: UInt8(truncatingIfNeeded: number * 7 + block))
+      bytes.fill(with: UInt8(truncatingIfNeeded: number * 7 + block + 1))
       for place in 0..<8 {
         bytes.slice(place, 1).fill(with: UInt8(truncatingIfNeeded: number >> (place * 8)))
       }
@@ -91,7 +96,9 @@ final class LogWorld: @unchecked Sendable {
   // MARK: Judging
 
   /// What is wrong with the records that a recovery found behind the checkpoint, after a crash.
-  func firstWrong(_ found: FoundLog, after kind: CrashKind, settled: Set<Int> = []) -> String? {
+  func firstWrong(_ found: FoundLog, after kind: CrashKind) -> String? {
+    if let error = found.error { return "refused: \(error)" }
+    guard seenEarly.isEmpty else { return "seen before they were written: \(seenEarly)" }
     var numbers: [Int] = []
     for record in found.records {
       if let wrong = record.wrong { return wrong }
@@ -102,14 +109,27 @@ final class LogWorld: @unchecked Sendable {
     let order = numbers.map { begun.firstIndex(of: $0) ?? -1 }
     guard order == order.sorted(), !order.contains(-1) else { return "out of order: \(numbers)" }
     let needed = kind == .kill ? Set(acknowledged) : flushed
-    let missing = needed.subtracting(known).subtracting(settled)
+    let missing = needed.subtracting(known).subtracting(home)
     guard missing.isEmpty else { return "\(kind): lost \(missing.sorted()) of \(numbers)" }
     // A record without one that was logged before it: a hole.
     if let last = order.last {
-      let prefix = Set(begun[0...last]).subtracting(known).subtracting(settled)
+      let prefix = Set(begun[0...last]).subtracting(known).subtracting(home)
       guard prefix.isEmpty else { return "a hole: \(prefix.sorted()) before \(numbers.last ?? 0)" }
     }
     return nil
+  }
+
+  /// What was found is served from now on: so it is durable.
+  func goOn(with found: FoundLog) {
+    begun = found.numbers
+    acknowledged = found.numbers
+    flushed = Set(found.numbers)
+  }
+
+  /// A member is lost for good.
+  func lose(_ slot: Int) {
+    out.insert(slot)
+    start.members.removeAll { $0.slot == slot }
   }
 }
 
@@ -165,6 +185,12 @@ final class FakeKeeper: MembershipKeeper {
 final class FakePublisher: LogPublisher {
   typealias Log = WriteLog<SimulatedMachine, SimulatedDisk>
   weak var log: Log?
+  let world: LogWorld
+
+  init(_ world: LogWorld) {
+    self.world = world
+  }
+
   var published: [(number: Int, batchSequence: UInt64)] = []
   /// What is not settled, oldest first.
   var unsettled: [(number: Int, batchSequence: UInt64, blockCount: Int)] = []
@@ -179,6 +205,9 @@ final class FakePublisher: LogPublisher {
       #expect(CRC32C.checksum(bytes.bytes) == checksums[checksums.startIndex + block])
     }
     #expect(token == UInt64(LogWorld.number(run)))
+    if let log, log.writtenSequence < batchSequence {
+      world.seenEarly.append(LogWorld.number(run))
+    }
     take(LogWorld.number(run), batchSequence, Int(run.blockCount))
   }
 
@@ -211,9 +240,8 @@ actor LogHost {
   nonisolated let disks: [SimulatedDisk]
   private let members: MemberSet<SimulatedMachine, SimulatedDisk>
   private let keeper: FakeKeeper
-  private let publisher = FakePublisher()
+  private let publisher: FakePublisher
   private var openLog: Log?
-  private(set) var settled = Set<Int>()
   private(set) var spaceWantedCount = 0
   private(set) var roundCount = 0
   private(set) var isDestaging = false
@@ -232,6 +260,7 @@ actor LogHost {
       machine: machine, options: world.options, layout: world.layout,
       memberCount: world.geometry.memberCount)
     keeper = FakeKeeper(world, members)
+    publisher = FakePublisher(world)
   }
 
   private func setUp() {
@@ -395,7 +424,6 @@ actor LogHost {
       }
       await machine.sleep(nanoseconds: 200_000)
       if let intents { log.unpin(intents) }
-      settled.formUnion(publisher.unsettled.prefix(count).map(\.number))
       publisher.settle(count)
     }
     try await flush()
@@ -412,6 +440,9 @@ actor LogHost {
         tailOffset: log.tailOffset($0, checkpoint: candidate))
     }
     await machine.sleep(nanoseconds: 300_000)
+    for entry in publisher.published where entry.batchSequence <= candidate {
+      world.home.insert(entry.number)
+    }
     world.start.checkpointSequence = fields.sequence
     world.start.checkpointChain = fields.chain
     world.start.checkpointClientSequence = fields.clientSequence
@@ -436,6 +467,7 @@ actor LogHost {
     }
   }
 
+  func settleAll() { publisher.settle(publisher.unsettled.count) }
   func endDestaging() { isDestaging = false }
   func stop() { openLog?.stop(.stopped("the test ends")) }
 
