@@ -62,6 +62,10 @@ let package = Package(
     .executableTarget(
       name: "bare-echo", dependencies: ["Units", "NBDWire", "IO", "Ring"],
       path: "benchmarks/BareEcho", swiftSettings: settings),
+    // Parity through our functions and by ISA-L's, side by side.
+    .executableTarget(
+      name: "parity-speed", dependencies: ["Units", "Parity", "IO", "CISAL"],
+      path: "benchmarks/ParitySpeed", swiftSettings: settings),
 
     .target(
       name: "TestSupport", dependencies: ["Units", "Parity", "NBDWire", "IO", "Simulator"],
