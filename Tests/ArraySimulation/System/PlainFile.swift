@@ -21,6 +21,8 @@ package struct PlainFile: SystemUnderTest {
 
   package func redundancy(of shape: ArrayShape) -> Int { 0 }
 
+  package func mediumBytes(of shape: ArrayShape) -> UInt64 { shape.deviceBytes }
+
   package func create(
     _ shape: ArrayShape, on disks: [SimulatedDisk], of machine: SimulatedMachine
   ) async throws(StartRefusal) {}

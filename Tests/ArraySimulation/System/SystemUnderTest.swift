@@ -19,6 +19,9 @@ package protocol SystemUnderTest: Sendable {
   /// How many members may be lost or lie in a shape without a loss of data.
   func redundancy(of shape: ArrayShape) -> Int
 
+  /// How large a member has to be; what its shape says, where the system needs no more.
+  func mediumBytes(of shape: ArrayShape) -> UInt64
+
   /// Makes the array on fresh media, once for each history, without faults.
   func create(
     _ shape: ArrayShape, on disks: [SimulatedDisk], of machine: SimulatedMachine
@@ -37,6 +40,8 @@ package protocol SystemUnderTest: Sendable {
 }
 
 extension SystemUnderTest {
+  package func mediumBytes(of shape: ArrayShape) -> UInt64 { shape.memberBytes }
+
   package func disagreement(between media: [SimulatedMedium], _ shape: ArrayShape) -> String? {
     nil
   }
