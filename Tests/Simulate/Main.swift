@@ -83,6 +83,8 @@ struct Main {
 
   private static func replay(_ options: Options) {
     var campaign = options.makeCampaign()
+    // What the array says of itself goes between the lines.
+    unsafe WholeArray.tell = { say("  " + $0) }
     let plan = campaign.plan(seed: options.seed, crash: options.crash)
     say("seed \(hex(options.seed)): \(plan.shape)")
     let result = campaign.run(plan, recordsTrace: options.recordsTrace)

@@ -25,7 +25,12 @@ extension ArrayEngine {
         next = min(next, time)
         continue
       }
-      if await readmit(slot) {
+      guard !probedSlots.contains(slot) else { continue }
+      guard let report = probeReports.removeValue(forKey: slot) else {
+        probe(slot)
+        continue
+      }
+      if await readmit(slot, report) {
         readmissionNanoseconds[slot] = nil
         return true
       }
@@ -49,20 +54,46 @@ extension ArrayEngine {
     }
   }
 
+  /// Asks a member for its superblocks, in a task of its own: it may hang.
+  private func probe(_ slot: Int) {
+    let member = parts.members[slot]
+    guard let disk = member.disk, member.isDrained || options.plants(.oldWritesNotDrained) else {
+      readmissionNanoseconds[slot] =
+        machine.nowNanoseconds + options.readmissionDelayNanoseconds
+      wakeJanitorLater(options.readmissionDelayNanoseconds)
+      return
+    }
+    probedSlots.insert(slot)
+    let handle = MemberHandle(name: member.name, disk: disk, byteCount: 0)
+    let machine = machine
+    Task(executorPreference: machine) { await self.probe(slot, handle) }
+  }
+
+  private func probe(_ slot: Int, _ handle: MemberHandle<D>) async {
+    let report = await MemberReport.read(handle)
+    probedSlots.remove(slot)
+    probeReports[slot] = report
+    wakeJanitor()
+  }
+
+  /// An operator wants members that failed to be taken back.
+  package func takeBackMembers() {
+    for slot in 0..<geometry.memberCount
+    where parts.members[slot].state == .out && readmissionNanoseconds[slot] == nil {
+      readmissionNanoseconds[slot] = 0
+    }
+    wakeJanitor()
+  }
+
   /// Makes a member that is out `syncing`, if it is there and is who it should be.
-  private func readmit(_ slot: Int) async -> Bool {
+  private func readmit(_ slot: Int, _ report: MemberReport) async -> Bool {
     let member = parts.members[slot]
     guard member.state == .out, let disk = member.disk else { return true }
     // Writes of before may still land: first they must be done (rule T7).
     guard member.isDrained || options.plants(.oldWritesNotDrained) else { return false }
-    let handle = MemberHandle(name: member.name, disk: disk, byteCount: 0)
-    let report = await MemberReport.read(handle)
     guard let superblock = report.newest, superblock.arrayID == parts.arrayID,
       superblock.slot == slot, membership.configuration.lists(superblock)
     else { return false }
-    guard member.state == .out, member.isDrained || options.plants(.oldWritesNotDrained) else {
-      return false
-    }
     superblocks.adopt(superblock, slot: slot)
     member.attach(disk, state: .syncing)
     parts.events.note("member \(slot) (\(member.name)) is back and is being brought up to date")

@@ -170,13 +170,23 @@ extension ArrayEngine {
       if onlyIfFast { return false }
       try await writeZeroBytes(range)
     } else {
-      let inside = range.alignedInside(4096)
-      if inside.isEmpty {
+      // Each piece of a request is one record: what of it is not whole blocks is written as zeros,
+      // together with the rest of its piece.
+      var middle = range
+      if range.offsetBytes % 4096 != 0 {
+        let end = min(range.endBytes, (range.offsetBytes / Self.atomicBytes + 1) * Self.atomicBytes)
+        middle = ByteRange(from: end, to: range.endBytes)
+      }
+      if !middle.isEmpty, middle.endBytes % 4096 != 0 {
+        let start = max(middle.offsetBytes, middle.endBytes / Self.atomicBytes * Self.atomicBytes)
+        middle = ByteRange(from: middle.offsetBytes, to: start)
+      }
+      if range.byteCount <= Self.atomicBytes, middle != range {
         try await writeZeroBytes(range)
       } else {
-        try await writeZeroBytes(ByteRange(from: range.offsetBytes, to: inside.offsetBytes))
-        try await trimBlocks(inside.offsetBytes / 4096..<inside.endBytes / 4096)
-        try await writeZeroBytes(ByteRange(from: inside.endBytes, to: range.endBytes))
+        try await writeZeroBytes(ByteRange(from: range.offsetBytes, to: middle.offsetBytes))
+        try await trimBlocks(middle.offsetBytes / 4096..<middle.endBytes / 4096)
+        try await writeZeroBytes(ByteRange(from: middle.endBytes, to: range.endBytes))
       }
     }
     if durably { try await parts.log.flush() }
@@ -190,6 +200,9 @@ extension ArrayEngine {
     }
     defer { withExtendedLifetime(memory) {} }
     let zeros = memory.buffer
+    if range.byteCount <= Self.atomicBytes {
+      return try await writeAtomically(range, from: zeros.prefix(Int(range.byteCount)))
+    }
     var start = range.offsetBytes
     while start < range.endBytes {
       let end = min(range.endBytes, (start / Self.atomicBytes + 1) * Self.atomicBytes)

@@ -29,7 +29,14 @@ extension ArrayEngine {
     members: [MemberHandle<D>], machine: M, options: ArrayOptions,
     log: @escaping @Sendable (String) -> Void
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
-    var reports = await MemberReport.readAll(members)
+    let probe = MemberProbe<M, D>(machine)
+    let answers = await probe.ask(
+      members, withinNanoseconds: options.memberDeadlineNanoseconds)
+    for (member, answer) in zip(members, answers) where answer == nil {
+      log("\(member.name) does not answer: the array is started without it")
+    }
+    let members = zip(members, answers).filter { $0.1 != nil }.map(\.0)
+    var reports = answers.compactMap { $0 }
     if options.watchesOwners, Ownership.mustWatch(reports) {
       await machine.sleep(nanoseconds: Ownership.watchNanoseconds)
       let later = await MemberReport.readAll(members)

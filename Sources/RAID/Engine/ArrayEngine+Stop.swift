@@ -45,7 +45,8 @@ extension ArrayEngine {
     for slot in 0..<geometry.memberCount {
       let member = parts.members[slot]
       // What is with the kernel still needs the descriptor.
-      guard member.isDrained, member.pendingCount == 0, let disk = member.detach() else { continue }
+      guard member.isDrained, member.pendingCount == 0, !probedSlots.contains(slot),
+        let disk = member.detach() else { continue }
       await disk.close()
     }
   }

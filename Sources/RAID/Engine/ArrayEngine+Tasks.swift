@@ -22,6 +22,9 @@ extension ArrayEngine {
     membership.onStop = { [weak self] reason in
       self?.assumeIsolated { $0.noteStop(reason) }
     }
+    keeper.becomeCurrent = { [weak self] (slot: Int) async throws(ArrayError) in
+      try await self?.becomeCurrent(slot)
+    }
     spawn { await $0.parts.members.runTicker() }
     spawn { await $0.runTimer() }
     spawn { await $0.runJanitor() }

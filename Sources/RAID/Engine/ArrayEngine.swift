@@ -33,6 +33,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
   var stalledSlots = SlotSet()
+  /// Members that are being asked whether they are back; one that hangs stays here.
+  var probedSlots = SlotSet()
+  var probeReports: [Int: MemberReport] = [:]
   /// Members to be looked at again, and when.
   var readmissionNanoseconds: [Int: UInt64] = [:]
   var isEnding = false

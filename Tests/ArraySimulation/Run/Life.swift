@@ -101,6 +101,7 @@ final class Life: @unchecked Sendable {
         }
         return history.allowsErrors
       }
+      await device.takeBackMembers()
       await machine.sleep(nanoseconds: 100_000_000)
     }
     return true

@@ -8,8 +8,14 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   package nonisolated let byteCount: UInt64
   private let machine: SimulatedMachine
   private let volume: HostedVolume
+  private let takesBack: (@Sendable () async -> Void)?
 
-  package init(_ machine: SimulatedMachine, _ volume: sending HostedVolume) {
+  /// - Parameter takesBack: takes members back that are out.
+  package init(
+    _ machine: SimulatedMachine, _ volume: sending HostedVolume,
+    takesBack: (@Sendable () async -> Void)? = nil
+  ) {
+    self.takesBack = takesBack
     self.machine = machine
     byteCount = volume.traits.byteCount
     self.volume = volume
@@ -46,6 +52,8 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   }
 
   package func isOptimal() async -> Bool { volume.health == .optimal }
+
+  package func takeBackMembers() async { await takesBack?() }
 
   package func describe() async -> String { "\(volume.health)" }
 

@@ -117,6 +117,9 @@ package protocol DeviceUnderTest: Sendable {
   /// Whether every member is up to date and redundancy is whole (T8).
   func isOptimal() async -> Bool
 
+  /// What an operator does who sees a member out that is there: wants it taken back.
+  func takeBackMembers() async
+
   /// What its status says, for reports.
   func describe() async -> String
 

@@ -13,6 +13,10 @@ package struct WholeArray: SystemUnderTest {
 
   package init() {}
 
+  /// Where the array's own words go: to standard error in a replay.
+  // Safe: set once, before anything runs.
+  nonisolated(unsafe) package static var tell: @Sendable (String) -> Void = { _ in }
+
   package func redundancy(of shape: ArrayShape) -> Int { shape.geometry.redundancy }
 
   package func create(
@@ -49,11 +53,12 @@ package struct WholeArray: SystemUnderTest {
     do throws(ArrayStartError) {
       volume = try await ArrayEngine.start(
         members: handles(setup.disks), machine: setup.machine, options: setup.options,
-        log: { _ in })
+        log: unsafe WholeArray.tell)
     } catch {
       throw StartRefusal("\(error)", canBeForced: error.canBeForced)
     }
-    return HostedDevice(setup.machine, volume)
+    let engine = volume.engine
+    return HostedDevice(setup.machine, volume) { await engine.takeBackMembers() }
   }
 
   package func damageableRanges(of shape: ArrayShape) -> [ByteRange] {
