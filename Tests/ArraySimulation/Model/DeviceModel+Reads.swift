@@ -92,8 +92,9 @@ extension DeviceModel {
         seen.allSatisfy({ $0 != other && pieces[$0].isBefore(pieces[other]) })
       else { continue }
       if pieces[other].fate == .applied {
+        let isVanished = pieces[other].wasSeenLive && pieces[other].outcome != .acknowledged
         return Violation(
-          .atomic, sector: sector,
+          isVanished ? .seenStays : .atomic, sector: sector,
           "found \(describe(seen[0])) where \(describe(other)) should lie over it: other sectors "
             + "of that show it; \(expected(sector, begin))")
       }
@@ -101,11 +102,13 @@ extension DeviceModel {
     }
     if seen.count == 1 {
       if pieces[seen[0]].fate == .undecided { pieces[seen[0]].fate = .applied }
+      if !isOld { pieces[seen[0]].wasSeenLive = true }
       if let found = order(seen[0], sector, begin) { return found }
     }
     let claim = Claim(
       piece: seen.count == 1 ? seen[0] : Claim.anyZeros,
-      begin: seen.reduce(Int.max) { min($0, max(pieces[$1].begin, begin)) }, end: end)
+      begin: seen.reduce(Int.max) { min($0, max(pieces[$1].begin, begin)) }, end: end,
+      pieceBegin: seen.reduce(Int.max) { min($0, pieces[$1].begin) }, life: life)
     SectorHistory.add(claim, to: &sectors[sector].live, pieces)
     if isOld {
       for number in seen where seen.count == 1 { pieces[number].isDurable = true }

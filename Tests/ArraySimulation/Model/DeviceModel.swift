@@ -86,7 +86,8 @@ package final class DeviceModel: @unchecked Sendable {
     guard promises.trimZeroesBlocks else {
       return begin(range, range.map { $0..<$0 + 1 }, isZero: true, isOptional: true)
     }
-    let blocks = ((range.lowerBound + 7) / 8)..<max((range.lowerBound + 7) / 8, range.upperBound / 8)
+    let blocks =
+      ((range.lowerBound + 7) / 8)..<max((range.lowerBound + 7) / 8, range.upperBound / 8)
     return begin(range, blocks.map { $0 * 8..<$0 * 8 + 8 }, isZero: true, isOptional: false)
   }
 
@@ -143,7 +144,8 @@ package final class DeviceModel: @unchecked Sendable {
       pieces[number].fate = .applied
       pieces[number].isDurable = durably
       if !durably { unflushed.append(number) }
-      let claim = Claim(piece: number, begin: pieces[number].begin, end: end)
+      let begin = pieces[number].begin
+      let claim = Claim(piece: number, begin: begin, end: end, pieceBegin: begin, life: life)
       for sector in pieces[number].sectors {
         SectorHistory.add(claim, to: &sectors[sector].live, pieces)
         if durably { SectorHistory.add(claim, to: &sectors[sector].durable, pieces) }

@@ -36,6 +36,8 @@ struct Piece {
   var fate = Fate.undecided
   /// Survives power loss.
   var isDurable = false
+  /// A read saw it before a crash had decided it.
+  var wasSeenLive = false
 
   /// Whether this one was over before the other began.
   func isBefore(_ other: Piece) -> Bool {
@@ -56,6 +58,10 @@ struct Claim: Equatable {
   let piece: Int
   let begin: Int
   let end: Int
+  /// When the piece itself began, if a read makes the claim; else `begin`.
+  let pieceBegin: Int
+  /// The life in which it was made.
+  let life: Int
 
   /// Whether a reader who began after `end` may still see the piece.
   func allows(_ number: Int, _ pieces: [Piece]) -> Bool {
@@ -63,7 +69,10 @@ struct Claim: Equatable {
     let candidate = pieces[number]
     if piece == Self.anyZeros, candidate.isZero { return true }
     guard let candidateEnd = candidate.end else { return true }
-    return candidateEnd >= begin
+    // A request that failed may have its effect late, at the latest in the recovery: reads of that
+    // life do not settle it. But it never lies over a request that began after it had failed.
+    let isUnsettled = candidate.outcome == .failed && candidate.life == life
+    return candidateEnd >= (isUnsettled ? pieceBegin : begin)
   }
 }
 

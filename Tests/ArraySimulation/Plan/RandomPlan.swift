@@ -134,9 +134,10 @@ package struct RandomPlan {
   }
 
   private func drawMembers(_ shape: ArrayShape, _ random: inout RandomSource) -> Set<Int> {
-    Set((0..<1 + random.index(below: shape.memberCount)).map { _ in
-      random.index(below: shape.memberCount)
-    })
+    Set(
+      (0..<1 + random.index(below: shape.memberCount)).map { _ in
+        random.index(below: shape.memberCount)
+      })
   }
 
   private func damage(

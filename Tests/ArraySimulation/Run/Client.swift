@@ -18,7 +18,9 @@ struct Client: Sendable {
     guard model.violation == nil else { return false }
     tally.requestCount += 1
     let begun = machine.nowNanoseconds
-    defer { tally.longestNanoseconds = max(tally.longestNanoseconds, machine.nowNanoseconds - begun) }
+    defer {
+      tally.longestNanoseconds = max(tally.longestNanoseconds, machine.nowNanoseconds - begun)
+    }
     switch request {
     case .read(let sectors): return await read(sectors)
     case .write(let sectors, let durably):

@@ -67,8 +67,9 @@ final class Life: @unchecked Sendable {
     do throws(StartRefusal) { return try await system.start(setup) } catch {
       tally.refusalCount += 1
       // With members missing, or as good as missing, it may need to be told that these did not go
-      // on alone.
-      guard error.canBeForced, !plan.absent.isEmpty || !plan.rates.isEmpty else {
+      // on alone. Within the budget that is true.
+      let mayForce = !history.allowsErrors && !(plan.absent.isEmpty && plan.rates.isEmpty)
+      guard error.canBeForced, mayForce else {
         return refuse(error)
       }
     }
@@ -96,7 +97,8 @@ final class Life: @unchecked Sendable {
         if !history.allowsErrors {
           model.report(
             Violation(
-              .becomesWhole, "members are all there, and it is not optimal after "
+              .becomesWhole,
+              "members are all there, and it is not optimal after "
                 + "\(Self.optimalNanosecondsMax / 1_000_000_000) s: \(await device.describe())"))
         }
         return history.allowsErrors
