@@ -139,6 +139,7 @@ package final class WriteLog<M: Machine, D: Disk> {
   ///   - run: the blocks.
   ///   - payload: their content; it stays as it is until the return.
   ///   - token: handed on to the publisher.
+  /// - Throws: `stopped`; it is not known then whether the record is in the log.
   package func append(
     write run: BlockRun, payload: IOBuffer, token: UInt64 = 0
   ) async throws(ArrayError) {
@@ -155,6 +156,7 @@ package final class WriteLog<M: Machine, D: Disk> {
   ///   - run: the blocks.
   ///   - unsettledBlockCount: how many intents it may need at most; log space is kept for them.
   ///   - token: handed on to the publisher.
+  /// - Throws: `stopped`; it is not known then whether the record is in the log.
   package func append(
     trim run: BlockRun, unsettledBlockCount: Int, token: UInt64 = 0
   ) async throws(ArrayError) {
