@@ -165,6 +165,33 @@ struct LogWriterTests {
     }
   }
 
+  @Test("a failed fdatasync is never repeated: the second would succeed without the data (P8)")
+  func failedFlush() throws {
+    var lostCount = 0
+    for seed in 0..<12 as Range<UInt64> {
+      for bug in [nil, PlantedBug.failedFlushRetried] {
+        var options = ArrayOptions()
+        options.plantedBug = bug
+        let world = try LogWorld(seed: seed, level: .raid0, memberCount: 2, options: options)
+        let host = world.openHost()
+        try host.machine.run {
+          _ = try await host.open()
+          host.machine.faultPlan.fail(
+            operation: host.machine.faultPlan.count(of: .synchronize) + 1, of: .synchronize,
+            with: .failure(5))
+          await appendFromClients(host, clients: 3, count: 2, flushEvery: 2)
+          host.machine.crash(.powerLoss)
+        }
+        let next = world.openHost()
+        let found = try #require(try next.machine.run { try await next.open() })
+        let wrong = world.firstWrong(found, after: .powerLoss)
+        if bug == nil { #expect(wrong == nil) } else if wrong != nil { lostCount += 1 }
+        world.simulation.end()
+      }
+    }
+    #expect(lostCount > 0)
+  }
+
   @Test("without redundancy a failed write or fdatasync stops the log, and all who wait hear of it")
   func stops() throws {
     for kind in [OperationKind.write, .synchronize] {

@@ -123,6 +123,7 @@ extension WriteLog {
   /// Holds the checkpoint before a batch, until as many unpins.
   package func pin(_ sequence: UInt64) { ledger.pin(sequence) }
 
+  /// Takes one pin back.
   package func unpin(_ sequence: UInt64) {
     ledger.unpin(sequence)
     // What is settled needs no reserve any more.

@@ -141,6 +141,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   ///   - run: the blocks.
   ///   - payload: their content; it stays as it is until the return.
   ///   - token: handed on to the publisher.
+  /// - Throws: `stopped`; it is not known then whether the record is in the log.
   package func append(
     write run: BlockRun, payload: IOBuffer, token: UInt64 = 0
   ) async throws(ArrayError) {
@@ -157,6 +158,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   ///   - run: the blocks.
   ///   - unsettledBlockCount: how many intents it may need at most; log space is kept for them.
   ///   - token: handed on to the publisher.
+  /// - Throws: `stopped`; it is not known then whether the record is in the log.
   package func append(
     trim run: BlockRun, unsettledBlockCount: Int, token: UInt64 = 0
   ) async throws(ArrayError) {
