@@ -37,6 +37,7 @@ extension Superblock {
   /// Tells a superblock of a later version, if that is checked like this one, from one of this
   /// version whose version number is damaged.
   package static func isIntact(_ buffer: IOBuffer) -> Bool {
+    guard buffer.byteCount >= byteCount else { return false }
     let bytes = buffer.prefix(byteCount)
     return bytes.loadUInt64(at: Field.magic.offset) == magic
       && bytes.loadUInt32(at: Field.checksum.offset) == Preamble.checksum(of: bytes)

@@ -35,7 +35,10 @@ enum Golden {
       checkpointSequence: 1234, checkpointChain: 0x89ab_cdef, checkpointClientSequence: 5678,
       logTailOffset: 0x12_0000, horizon: 1250, pageSequence: 4096,
       ownerNonce: Identifier(high: 0x0e0d_0c0b_0a09_0807, low: 0x0605_0403_0201_00ff),
-      heartbeat: 99)
+      heartbeat: 99,
+      configurationHistory: [2, 1].map {
+        Identifier(high: 0xc1c1_c1c1_c1c1_c1c1, low: 0xc1c1_c1c1_c1c1_c100 | $0)
+      })
   }
 
   static let tableHeader = TablePageHeader(

@@ -42,12 +42,13 @@ struct Samples {
     let slot = below(geometry.memberCount)
     let states: [MemberState] = [.current, .out, .syncing]
     let logByteCount = UInt64(1 + below(1 << 20)) * 4096
+    let eventCount = number()
     return Superblock(
       arrayID: identifier(), memberID: memberIDs[slot], slot: slot, name: name(),
       level: geometry.level, memberCount: geometry.memberCount,
       chunkBytes: geometry.chunkBlockCount * 4096, memberBlockCount: geometry.memberBlockCount,
       layout: MemberLayout(geometry: geometry, logByteCount: logByteCount),
-      createdSeconds: number(), eventCount: number(), configurationID: identifier(),
+      createdSeconds: number(), eventCount: eventCount, configurationID: identifier(),
       memberIDs: memberIDs,
       memberStates: memberIDs.map { _ in states[below(3)] },
       timelines: (0..<below(17)).map { _ in
@@ -58,7 +59,8 @@ struct Samples {
       checkpointClientSequence: number(),
       logTailOffset: UInt64(below(Int(logByteCount / 4096) + 1)) * 4096, horizon: number(),
       pageSequence: number(), ownerNonce: below(2) == 0 ? .none : identifier(),
-      heartbeat: number())
+      heartbeat: number(),
+      configurationHistory: (0..<below(Int(min(eventCount, 32)) + 1)).map { _ in identifier() })
   }
 
   private mutating func name() -> String {

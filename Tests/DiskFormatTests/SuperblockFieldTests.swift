@@ -42,6 +42,8 @@ struct SuperblockFieldTests {
     for slot: UInt8 in [4, 255] { try expect(.slot, byte: slot) }
     for clean: UInt8 in [2, 255] { try expect(.isClean, byte: clean) }
     for count: UInt8 in [17, 255] { try expect(.timelineCount, byte: count) }
+    // Of 3 events none can have more than 3 before it.
+    for count: UInt8 in [4, 33, 255] { try expect(.configurationHistoryCount, byte: count) }
     for count: UInt8 in [65, 255] { try expect(.nameByteCount, byte: count) }
     for state: UInt8 in [3, 255] { try expect(.memberStates, byte: state, at: 3) }
   }
@@ -134,6 +136,9 @@ struct SuperblockFieldTests {
     #expect(try refusal(clear(.arrayID))?.fieldName == "arrayID")
     #expect(try refusal(clear(.memberID))?.fieldName == "memberID")
     #expect(try refusal(clear(.timelines))?.fieldName == "timelines")
+    #expect(
+      try refusal(clear(.configurationHistory, at: 1))
+        == .field(name: "configurationHistory", value: 1))
     // Slot 1 is out: nobody need be there. Slot 0 is current.
     #expect(try refusal(clear(.memberIDs, at: 1)) == nil)
     #expect(try refusal(clear(.memberIDs, at: 0)) == .field(name: "memberIDs", value: 0))
@@ -156,6 +161,23 @@ struct SuperblockFieldTests {
     try expect(.memberIDs, byte: 1, at: 4 * 16)
     try expect(.timelines, byte: 1, at: 24)
     try expect(.timelines, byte: 1, at: 383)
+    try expect(.configurationHistory, byte: 1, at: 2 * 16)
+    try expect(.configurationHistory, byte: 1, at: 511)
+  }
+
+  @Test("a superblock of a later version is intact, a damaged or short one is not")
+  func intact() throws {
+    let memory = AlignedMemory.ofTest(4096)
+    try Golden.superblock().encode(into: memory.buffer)
+    let bytes = memory.buffer
+    #expect(Superblock.isIntact(bytes))
+    bytes.storeUInt32(2, at: Field.version.offset)
+    #expect(!Superblock.isIntact(bytes))
+    bytes.reseal()
+    #expect(Superblock.isIntact(bytes))
+    #expect(!Superblock.isIntact(bytes.prefix(4095)))
+    bytes.flipBit(4095 * 8)
+    #expect(!Superblock.isIntact(bytes))
   }
 
   @Test("what no reader would accept is not written")
