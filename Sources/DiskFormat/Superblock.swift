@@ -82,8 +82,9 @@ package struct Superblock: Equatable, Sendable {
   package var heartbeat: UInt64
 
   // Where the configuration comes from (rule T6).
-  /// The configurations before this one, the newest first; each counts one event less. With them an
-  /// ancestor is told from a fork.
+  /// The configurations before this one, the newest first; each counts one event less.
+  ///
+  /// With them an ancestor is told from a fork.
   package var configurationHistory: [Identifier]
 
   package init(
