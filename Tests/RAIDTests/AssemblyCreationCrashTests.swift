@@ -144,10 +144,14 @@ struct AssemblyCreationCrashTests {
         }
       }
       guard machine.faultPlan.hitCount > 0 else { break }
-      // Reading back goes by the other copy only when that is the one that was written.
-      let failed = try #require(error ?? nil)
-      #expect(failed.description.contains("/d/"))
       let result = AssemblyPlan.decide(reports: try reports(media, seed: 9))
+      guard case .some(.some(let failed)) = error else {
+        // The copy that is still empty could not be read back, which takes nothing away.
+        #expect(machine.faultPlan.count(of: .read) == 6)
+        #expect(result.kind == "plan")
+        continue
+      }
+      #expect(failed.description.contains("/d/"))
       if case .notFinished = failed { continue }
       #expect(["noSuperblock", "creationUnfinished"].contains(result.kind), "\(number)")
     }
@@ -219,8 +223,7 @@ struct AssemblyCreationCrashTests {
     #expect(MemberContent.detect(buffer) == nil)
     creation.drafts[1].encode(into: buffer.prefix(4096))
     #expect(MemberContent.detect(buffer) == .unfinished(creation.drafts[1]))
-    var final = creation.finished(slot: 1)
-    final.superblockSequence = 1
+    let final = creation.finished(slot: 1, superblockSequence: 1)
     final.encode(into: buffer.slice(4096, 4096))
     let content = try #require(MemberContent.detect(buffer))
     #expect(content == .member(final))

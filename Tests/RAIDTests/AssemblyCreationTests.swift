@@ -41,7 +41,7 @@ struct AssemblyCreationTests {
   func superblocks(level: RAIDLevel, memberCount: Int) throws {
     let sizes = [UInt64](repeating: 64 << 20, count: memberCount)
     let creation = try create(settings(level), candidates(sizes)).get()
-    let finals = creation.drafts.indices.map { creation.finished(slot: $0) }
+    let finals = creation.drafts.indices.map { creation.finished(slot: $0, superblockSequence: 1) }
     for superblock in creation.drafts + finals { try superblock.validate() }
     #expect(creation.layout.endBytes(geometry: creation.geometry) <= 64 << 20)
     #expect(Set(creation.drafts.map(\.memberID)).count == memberCount)

@@ -196,9 +196,10 @@ struct AssemblyModel {
       configurationID: SampleArray.configurationID(configurationCount))
     var slots = current(states)
     if let syncing { slots.append(syncing) }
-    try writeSuperblocks(superblock, on: slots)
-    try writeSuperblocks(superblock, on: slots)
+    // The registry learns of it first: what it knows can then only be newer than the members'.
     known = superblock.configurationID
+    try writeSuperblocks(superblock, on: slots)
+    try writeSuperblocks(superblock, on: slots)
   }
 
   private mutating func writeSuperblocks(_ superblock: Superblock, on slots: [Int]) throws {

@@ -144,7 +144,7 @@ struct AssemblyRefusalTests {
       ("names a member twice", { $0.memberIDs[0] = $0.memberIDs[2] }),
       ("does not name itself", { $0.memberID = SampleArray.identifier(5, 5) }),
       ("longer than its event count", { $0.eventCount = 0 }),
-      ("geometry", { $0.memberBlockCount += 1 }),
+      ("geometry", { $0.layout.dataOffset += 4096 }),
       ("geometry", { $0.chunkBytes = 5000 }),
     ]
     for (words, change) in changes {

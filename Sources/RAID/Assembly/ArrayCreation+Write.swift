@@ -37,11 +37,7 @@ extension ArrayCreation {
     try await writeSuperblocks(drafts, to: members, block)
     try await verify(members)
     for sequence in 1...2 as ClosedRange<UInt64> {
-      let finals = drafts.indices.map { slot in
-        var superblock = finished(slot: slot)
-        superblock.superblockSequence = sequence
-        return superblock
-      }
+      let finals = drafts.indices.map { finished(slot: $0, superblockSequence: sequence) }
       do throws(CreationError) {
         try await writeSuperblocks(finals, to: members, block)
       } catch {

@@ -79,9 +79,7 @@ package struct ArrayCreation: Equatable, Sendable {
 
   /// Checks what is wanted, and lays the array out.
   ///
-  /// - Parameters:
-  ///   - candidates: one for each slot, in order.
-  ///   - randomNumber: fresh random bits, for identities.
+  /// `candidates` has one for each slot, in order; `randomNumber` gives fresh bits, for identities.
   package init(
     _ settings: CreationSettings, _ candidates: [CreationCandidate], randomNumber: () -> UInt64
   ) throws(CreationRefusal) {
@@ -116,11 +114,13 @@ package struct ArrayCreation: Equatable, Sendable {
     }
   }
 
-  /// The superblock that makes slot `slot` a member of a finished array.
-  package func finished(slot: Int) -> Superblock {
-    drafts[slot].reconfigured(
+  /// A superblock that makes slot `slot` a member of a finished array.
+  package func finished(slot: Int, superblockSequence: UInt64) -> Superblock {
+    var superblock = drafts[slot].reconfigured(
       memberIDs: drafts[slot].memberIDs, memberStates: drafts[slot].memberStates,
       configurationID: finalConfigurationID)
+    superblock.superblockSequence = superblockSequence
+    return superblock
   }
 
   private static func check(
@@ -147,10 +147,9 @@ package struct ArrayCreation: Equatable, Sendable {
     }
     let copies = copyCount(settings.level, candidates.count)
     let members = UInt64(candidates.count)
-    let share = logShareBytes(settings.logByteCount, copies: copies, members: members)
-    guard share >= CreationSettings.logShareBytesMin else {
-      // The least whole multiple of 4 KiB whose share is enough.
-      let minimum = (CreationSettings.logShareBytesMin * members / copies + 4095) & ~4095
+    let needed = CreationSettings.logShareBytesMin * members
+    guard min(settings.logByteCount, 1 << 56) * copies >= needed else {
+      let minimum = ((needed + copies - 1) / copies + 4095) & ~4095
       throw .logTooSmall(byteCount: settings.logByteCount, minimum: minimum)
     }
   }

@@ -6,6 +6,9 @@ package struct AssemblyOptions: Equatable, Sendable {
   /// Start although the missing members could have gone on alone.
   package var isForced = false
   /// The configuration that the registry saw last, as text.
+  ///
+  /// It proves something only if the registry learns of a configuration before the first superblock
+  /// carries it: then members without it may lack what others did, and members with it do not.
   package var knownConfiguration: String?
 
   package init(isForced: Bool = false, knownConfiguration: String? = nil) {

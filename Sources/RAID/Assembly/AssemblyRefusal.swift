@@ -43,6 +43,7 @@ package struct UnreadableMember: Equatable, Sendable {
 
 /// Two lines of configurations, of which neither comes from the other.
 package struct Fork: Equatable, Sendable {
+  /// One of them.
   package struct Side: Equatable, Sendable {
     package var newest: MemberIdentity
     /// All members that are on this line only.

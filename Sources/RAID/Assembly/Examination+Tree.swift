@@ -3,6 +3,7 @@ import Geometry
 
 /// A structured report, for whoever writes JSON.
 package indirect enum ExaminationValue: Equatable, Sendable {
+  /// A name in an object, with its value.
   package struct Field: Equatable, Sendable {
     package let name: String
     package let value: ExaminationValue

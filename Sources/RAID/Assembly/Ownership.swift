@@ -45,11 +45,9 @@ package enum Ownership {
     reports.contains { report in report.newest.map { $0.ownerNonce != .none } ?? false }
   }
 
-  /// Compares two readings of the same members, `watchNanoseconds` apart.
+  /// Compares two readings of the same members in the same order, `watchNanoseconds` apart.
   ///
-  /// - Parameters:
-  ///   - before: the first reading.
-  ///   - after: the second, of the same members in the same order.
+  /// What is assembled afterwards goes by the second one.
   package static func judge(before: [MemberReport], after: [MemberReport]) -> Verdict {
     precondition(before.count == after.count)
     var owned: [MemberIdentity: Identifier] = [:]

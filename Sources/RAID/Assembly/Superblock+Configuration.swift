@@ -24,13 +24,9 @@ extension Superblock {
   ///
   /// For every change of membership, a forced start included. It counts only when both copies of
   /// each of its current members carry it, one after the other: then neither a crash nor a single
-  /// damaged copy can bring an older list back.
-  ///
-  /// - Parameters:
-  ///   - memberIDs: who is in each slot from now on; a member that replaces another, or that had
-  ///     gone on without the others and is taken back, has a new identity.
-  ///   - memberStates: what each counts as from now on.
-  ///   - configurationID: fresh random bits.
+  /// damaged copy can bring an older list back. A member that replaces another, or that had gone
+  /// on without the others and is taken back, gets a new identity. `configurationID` is fresh random
+  /// bits.
   package func reconfigured(
     memberIDs: [Identifier], memberStates: [MemberState], configurationID: Identifier
   ) -> Superblock {

@@ -57,7 +57,7 @@ extension ArrayEngine {
   /// Asks a member for its superblocks, in a task of its own: it may hang.
   private func probe(_ slot: Int) {
     let member = parts.members[slot]
-    guard let disk = member.disk, member.isDrained || options.plants(.oldWritesNotDrained) else {
+    guard let disk = member.disk ?? lateDisks[slot], member.isDrained || options.plants(.oldWritesNotDrained) else {
       readmissionNanoseconds[slot] =
         machine.nowNanoseconds + options.readmissionDelayNanoseconds
       wakeJanitorLater(options.readmissionDelayNanoseconds)
@@ -76,10 +76,34 @@ extension ArrayEngine {
     wakeJanitor()
   }
 
+  /// Goes on asking members that did not answer at the start.
+  func watchForLate(_ members: [MemberHandle<D>]) {
+    lateMembers = members
+    let machine = machine
+    for member in members {
+      Task(executorPreference: machine) { await self.waitForLate(member) }
+    }
+  }
+
+  private func waitForLate(_ handle: MemberHandle<D>) async {
+    let report = await MemberReport.read(handle)
+    guard !isEnding, let superblock = report.newest, superblock.arrayID == parts.arrayID,
+      superblock.slot < geometry.memberCount, membership.configuration.lists(superblock)
+    else { return }
+    let slot = superblock.slot
+    guard parts.members[slot].disk == nil, lateDisks[slot] == nil else { return }
+    parts.members[slot].identify(superblock.memberID, name: handle.name)
+    lateDisks[slot] = handle.disk
+    probeReports[slot] = report
+    readmissionNanoseconds[slot] = 0
+    wakeJanitor()
+  }
+
   /// An operator wants members that failed to be taken back.
   package func takeBackMembers() {
     for slot in 0..<geometry.memberCount
-    where parts.members[slot].state == .out && readmissionNanoseconds[slot] == nil {
+    where parts.members[slot].state == .out && parts.members[slot].disk != nil
+      && readmissionNanoseconds[slot] == nil {
       readmissionNanoseconds[slot] = 0
     }
     wakeJanitor()
@@ -88,12 +112,15 @@ extension ArrayEngine {
   /// Makes a member that is out `syncing`, if it is there and is who it should be.
   private func readmit(_ slot: Int, _ report: MemberReport) async -> Bool {
     let member = parts.members[slot]
-    guard member.state == .out, let disk = member.disk else { return true }
+    guard member.state != .current, member.state != .syncing,
+      let disk = member.disk ?? lateDisks[slot]
+    else { return true }
     // Writes of before may still land: first they must be done (rule T7).
     guard member.isDrained || options.plants(.oldWritesNotDrained) else { return false }
     guard let superblock = report.newest, superblock.arrayID == parts.arrayID,
       superblock.slot == slot, membership.configuration.lists(superblock)
     else { return false }
+    lateDisks[slot] = nil
     superblocks.adopt(superblock, slot: slot)
     member.attach(disk, state: .syncing)
     parts.events.note("member \(slot) (\(member.name)) is back and is being brought up to date")

@@ -23,19 +23,19 @@ extension ArrayEngine {
   /// Assembles members, recovers, and serves.
   ///
   /// - Parameters:
-  ///   - members: in any order; stale ones too.
+  ///   - all: the members, in any order; stale ones too.
   ///   - log: told what happens, a line each.
   package static func start(
-    members: [MemberHandle<D>], machine: M, options: ArrayOptions,
+    members all: [MemberHandle<D>], machine: M, options: ArrayOptions,
     log: @escaping @Sendable (String) -> Void
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
     let probe = MemberProbe<M, D>(machine)
     let answers = await probe.ask(
-      members, withinNanoseconds: options.memberDeadlineNanoseconds)
-    for (member, answer) in zip(members, answers) where answer == nil {
+      all, withinNanoseconds: options.memberDeadlineNanoseconds)
+    for (member, answer) in zip(all, answers) where answer == nil {
       log("\(member.name) does not answer: the array is started without it")
     }
-    let members = zip(members, answers).filter { $0.1 != nil }.map(\.0)
+    let members = zip(all, answers).filter { $0.1 != nil }.map(\.0)
     var reports = answers.compactMap { $0 }
     if options.watchesOwners, Ownership.mustWatch(reports) {
       await machine.sleep(nanoseconds: Ownership.watchNanoseconds)
@@ -62,8 +62,10 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
+    let late = zip(all, answers).filter { $0.1 == nil }.map(\.0)
     do throws(ArrayStartError) {
       try await engine.open(members)
+      await engine.watchForLate(late)
     } catch {
       await engine.end()
       throw error

@@ -33,6 +33,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
   var stalledSlots = SlotSet()
+  /// Members that did not answer when the array was started: whoever they are, they may yet.
+  var lateMembers: [MemberHandle<D>] = []
+  var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.
   var probedSlots = SlotSet()
   var probeReports: [Int: MemberReport] = [:]

@@ -136,7 +136,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       update(&superblock, slot)
     }
     for failure in failures {
-      guard let reason = failure.reasonToExpel else { continue }
+      // Who is out already has an expulsion of its own under way, which may be waiting for this.
+      guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
       try await expel(failure.slot, reason)
     }
   }

@@ -314,16 +314,14 @@ final class DestageRound<M: Machine, D: Disk> {
 
   /// Says in the log what is about to happen, and waits until that is durable (rule D1).
   ///
-  /// Rows whose data changes as a whole need none: recovery writes all of it again.
+  /// Rows whose data changes as a whole as well, although recovery could do without: the last
+  /// intent of a row must be that of its last destage.
   private func logIntents() async throws(ArrayError) -> [UInt64] {
     var intents: [RowIntent] = []
-    for work in rows where !work.isAbandoned && !work.coversAllData(geometry) {
+    for work in rows where !work.isAbandoned {
       intents.append(intent(work))
     }
-    guard !intents.isEmpty else {
-      try await parts.log.waitUntilDurable(newestBatch)
-      return []
-    }
+    guard !intents.isEmpty else { return [] }
     return [try await parts.log.appendIntents(intents[...])]
   }
 

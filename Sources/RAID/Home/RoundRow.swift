@@ -46,11 +46,6 @@ struct RoundRow {
 
   func change(at position: Int) -> Change? { changes.first { $0.position == position } }
 
-  /// Whether every data block is new or trimmed.
-  func coversAllData(_ geometry: StripeGeometry) -> Bool {
-    changes.count == geometry.dataCount
-  }
-
   /// Whether all data of the row is never-written afterwards.
   func becomesUnwritten(_ geometry: StripeGeometry) -> Bool {
     (0..<geometry.dataCount).allSatisfy { position in

@@ -64,13 +64,24 @@ final class Settler<M: Machine, D: Disk> {
     return true
   }
 
+  /// Whether a payload that the intent names is no longer in the log: it was pinned until the
+  /// row's table page was durable (rule L4).
+  private func hasBeenSettled(_ intent: RowIntent) -> Bool {
+    for (position, block) in intent.blocks.enumerated() {
+      guard case .written(let batchSequence, _) = block else { continue }
+      let number = geometry.block(ofRow: intent.row, position: position)
+      if parts.payloadIndex(ofBlock: number, inBatch: batchSequence) == nil { return true }
+    }
+    return false
+  }
+
   /// Reads what there is of a row and computes its new content.
   ///
   /// - Returns: nil when there is nothing to do.
   private func prepare(_ open: OpenIntent) async throws(ArrayError) -> SettledRow? {
     let intent = open.intent
     try await parts.preparePage(parts.placement.page(ofRow: intent.row))
-    if isComplete(intent) { return nil }
+    if isComplete(intent) || hasBeenSettled(intent) { return nil }
     var row = SettledRow(intent: intent, image: try parts.rowImages.take())
     try await read(&row)
     try await loadNewContent(&row)
