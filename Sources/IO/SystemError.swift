@@ -28,13 +28,18 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     ECONNABORTED: "ECONNABORTED", ECONNRESET: "ECONNRESET", ENOBUFS: "ENOBUFS",
     ETIMEDOUT: "ETIMEDOUT", ECONNREFUSED: "ECONNREFUSED", ECANCELED: "ECANCELED",
     EDQUOT: "EDQUOT", ENXIO: "ENXIO", ESHUTDOWN: "ESHUTDOWN", EILSEQ: "EILSEQ",
-    EISDIR: "EISDIR", ENOTDIR: "ENOTDIR", ENAMETOOLONG: "ENAMETOOLONG",
+    ENOTCONN: "ENOTCONN", EOVERFLOW: "EOVERFLOW", EISDIR: "EISDIR", ENOTDIR: "ENOTDIR",
+    ENAMETOOLONG: "ENAMETOOLONG",
   ]
 }
 
 extension SystemError {
   package static var invalidArgument: SystemError { SystemError(EINVAL) }
   package static var outOfMemory: SystemError { SystemError(ENOMEM) }
+
+  /// What lies below is reached over a connection that is lost: a member's server.
+  package static var disconnected: SystemError { SystemError(ENOTCONN) }
+  package var isDisconnected: Bool { number == ENOTCONN }
 
   /// The medium below is full, or this user's share of it.
   package var isNoSpace: Bool { number == ENOSPC || number == EDQUOT || number == EFBIG }
