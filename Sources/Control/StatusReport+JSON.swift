@@ -6,7 +6,7 @@ import IO
 extension StatusReport {
   /// The object under `"status"` in a response.
   package var json: JSONValue {
-    [
+    let plain: JSONValue = [
       "name": .string(name),
       "state": .string(state.rawValue),
       "cause": .string(cause),
@@ -41,8 +41,9 @@ extension StatusReport {
         "job_count": .count(loop.jobCount),
         "completion_count": .count(loop.completionCount),
       ],
-      "array": array?.json ?? .null,
     ]
+    guard let array, case .object(let members) = plain else { return plain }
+    return .object(members + [JSONMember(name: "array", value: array.json)])
   }
 
   /// Reads what `json` wrote; members that it does not know are passed over.
