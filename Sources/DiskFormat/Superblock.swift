@@ -28,6 +28,8 @@ package struct Superblock: Equatable, Sendable {
   package static let version: UInt32 = 1
   package static let nameBytesMax = 64
   package static let timelineCountMax = 16
+  /// A member that leaves and returns makes three configurations, so this reaches back ten returns.
+  package static let configurationHistoryCountMax = 32
 
   // Who it is. Never changes.
   package var arrayID: Identifier
@@ -79,6 +81,11 @@ package struct Superblock: Equatable, Sendable {
   /// Rises while it serves.
   package var heartbeat: UInt64
 
+  // Where the configuration comes from (rule T6).
+  /// The configurations before this one, the newest first; each counts one event less. With them an
+  /// ancestor is told from a fork.
+  package var configurationHistory: [Identifier]
+
   package init(
     arrayID: Identifier,
     memberID: Identifier,
@@ -106,7 +113,8 @@ package struct Superblock: Equatable, Sendable {
     horizon: UInt64,
     pageSequence: UInt64,
     ownerNonce: Identifier,
-    heartbeat: UInt64
+    heartbeat: UInt64,
+    configurationHistory: [Identifier] = []
   ) {
     self.arrayID = arrayID
     self.memberID = memberID
@@ -135,6 +143,7 @@ package struct Superblock: Equatable, Sendable {
     self.pageSequence = pageSequence
     self.ownerNonce = ownerNonce
     self.heartbeat = heartbeat
+    self.configurationHistory = configurationHistory
   }
 }
 

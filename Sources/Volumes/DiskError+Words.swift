@@ -1,8 +1,8 @@
-import IO
+package import IO
 
 extension DiskError {
   /// For an operator.
-  var words: String {
+  package var words: String {
     switch self {
     case .refused(let error): error.description
     case .endedEarly(let atBytes): "the file ends at byte \(atBytes)"

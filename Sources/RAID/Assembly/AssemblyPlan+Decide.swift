@@ -1,0 +1,311 @@
+import DiskFormat
+import Geometry
+
+extension AssemblyPlan {
+  /// Decides which members make an array, and whether it may start.
+  ///
+  /// The order of the reports does not matter; the plan tells members by their place in it.
+  package static func decide(
+    reports: [MemberReport], options: AssemblyOptions = AssemblyOptions()
+  ) -> Result<AssemblyPlan, AssemblyRefusal> {
+    do throws(AssemblyRefusal) {
+      return .success(try Decision(reports, options).plan())
+    } catch {
+      return .failure(error)
+    }
+  }
+}
+
+/// A member with something to say.
+struct Claim {
+  let report: Int
+  let superblock: Superblock
+  let identity: MemberIdentity
+}
+
+/// The steps of `AssemblyPlan.decide`.
+struct Decision {
+  private let reports: [MemberReport]
+  private let options: AssemblyOptions
+  /// By slot, member and name, so that no answer depends on the order of the reports.
+  private let claims: [Claim]
+  private let unreadable: [UnreadableMember]
+
+  init(_ reports: [MemberReport], _ options: AssemblyOptions) throws(AssemblyRefusal) {
+    self.reports = reports
+    self.options = options
+    var claims: [Claim] = []
+    var unreadable: [UnreadableMember] = []
+    for (index, report) in reports.enumerated() {
+      try Self.requireReadableFormat(report)
+      if let superblock = report.newest {
+        let identity = MemberIdentity(path: report.name, superblock)
+        claims.append(Claim(report: index, superblock: superblock, identity: identity))
+      } else {
+        let trouble = report.trouble ?? "no superblock"
+        unreadable.append(UnreadableMember(path: report.name, trouble: trouble))
+      }
+    }
+    self.claims = claims.sorted { Self.sortKey($0) < Self.sortKey($1) }
+    self.unreadable = unreadable.sorted { $0.path < $1.path }
+  }
+
+  private static func sortKey(_ claim: Claim) -> (Int, UInt64, UInt64, String) {
+    let id = claim.identity.memberID
+    return (claim.identity.slot, id.high, id.low, claim.identity.path)
+  }
+
+  /// A copy that a newer version wrote may be the newest, so the older copy does not count.
+  private static func requireReadableFormat(_ report: MemberReport) throws(AssemblyRefusal) {
+    for copy in report.copies {
+      if case .damaged(.version(let found, let supported)) = copy {
+        throw .newerVersion(path: report.name, found: found, supported: supported)
+      }
+    }
+    guard let a = report.copyA.superblock, let b = report.copyB.superblock else { return }
+    guard a.arrayID == b.arrayID, a.memberID == b.memberID, a.slot == b.slot else {
+      throw .contradictoryCopies(
+        a: MemberIdentity(path: report.name, a), b: MemberIdentity(path: report.name, b))
+    }
+  }
+
+  func plan() throws(AssemblyRefusal) -> AssemblyPlan {
+    guard let first = claims.first else { throw .noSuperblock(unreadable) }
+    guard claims.allSatisfy({ $0.identity.arrayID == first.identity.arrayID }) else {
+      throw .foreign(claims.map(\.identity))
+    }
+    try requireDistinct()
+    let geometry = try requireSense()
+    try requireAgreement(with: first)
+    try requireSize(geometry)
+    let newest = try newestConfiguration()
+    guard newest.superblock.eventCount > 0 else {
+      throw .creationUnfinished(claims.map(\.identity))
+    }
+    let slots = try slotContents(newest)
+    return try plan(geometry, newest, slots)
+  }
+
+  // MARK: What each says
+
+  private func requireDistinct() throws(AssemblyRefusal) {
+    for (index, claim) in claims.enumerated() {
+      let twin = claims[..<index].first { $0.identity.memberID == claim.identity.memberID }
+      if let twin { throw .duplicate(twin.identity, claim.identity) }
+    }
+  }
+
+  private func requireSense() throws(AssemblyRefusal) -> StripeGeometry {
+    var geometry: StripeGeometry?
+    for claim in claims {
+      let superblock = claim.superblock
+      func refuse(_ field: String) -> AssemblyRefusal { .impossible(claim.identity, field: field) }
+      guard superblock.memberIDs.count == superblock.memberCount,
+        superblock.memberStates.count == superblock.memberCount
+      else { throw refuse("its list does not have \(superblock.memberCount) members") }
+      guard Set(superblock.memberIDs).count == superblock.memberCount else {
+        throw refuse("its list names a member twice")
+      }
+      guard superblock.lists(superblock) else { throw refuse("its list does not name itself") }
+      guard UInt64(superblock.configurationHistory.count) <= superblock.eventCount else {
+        throw refuse("its history is longer than its event count")
+      }
+      guard let own = superblock.geometry else { throw refuse("its geometry cannot be") }
+      geometry = own
+    }
+    guard let geometry else { preconditionFailure("there is at least one claim") }
+    return geometry
+  }
+
+  private func requireAgreement(with first: Claim) throws(AssemblyRefusal) {
+    for claim in claims.dropFirst() {
+      if let (field, values) = first.superblock.disagreement(with: claim.superblock) {
+        throw .mixedUp(first.identity, claim.identity, field: field, values: values)
+      }
+    }
+    for (index, claim) in claims.enumerated() {
+      let twin = claims[..<index].first {
+        $0.identity.configurationID == claim.identity.configurationID
+      }
+      guard let twin else { continue }
+      if let (field, values) = twin.superblock.configurationDisagreement(with: claim.superblock) {
+        throw .mixedUp(twin.identity, claim.identity, field: field, values: values)
+      }
+    }
+  }
+
+  private func requireSize(_ geometry: StripeGeometry) throws(AssemblyRefusal) {
+    for claim in claims {
+      let needed = claim.superblock.layout.endBytes(geometry: geometry)
+      let byteCount = reports[claim.report].byteCount
+      guard byteCount >= needed else {
+        throw .truncated(claim.identity, byteCount: byteCount, neededByteCount: needed)
+      }
+    }
+  }
+
+  // MARK: The newest configuration
+
+  /// The configuration that decides, on one of those who carry it.
+  ///
+  /// *Heads* are configurations that no other one here comes from. With one head there is nothing
+  /// to decide. Of several, those are set aside that were never in force: a configuration is in
+  /// force only when everyone whom it lists as current carries it, so one that lists a member that
+  /// is here, and does not carry it, acknowledged nothing. If two are left, two parts of the array
+  /// went on without each other.
+  private func newestConfiguration() throws(AssemblyRefusal) -> Claim {
+    var heads: [Claim] = []
+    for claim in claims where !heads.contains(where: { isSame($0, claim) }) {
+      let isCarried = claims.contains {
+        !isSame($0, claim) && $0.superblock.carries(claim.superblock)
+      }
+      if !isCarried { heads.append(claim) }
+    }
+    let inForce = heads.filter { witnessAgainst($0) == nil }
+    let chosen = inForce.first ?? heads.max { weight($0) < weight($1) }
+    guard let chosen else { preconditionFailure("event counts rise along a line: it has an end") }
+    let newest = inForce.count > 1 ? inForce.max { weight($0) < weight($1) } ?? chosen : chosen
+    // Whoever is not on its line must be known not to have gone on alone.
+    for claim in claims where !newest.superblock.carries(claim.superblock) {
+      guard witnessAgainst(claim) == nil else { continue }
+      throw refusal(newest, claim)
+    }
+    return newest
+  }
+
+  private func isSame(_ one: Claim, _ other: Claim) -> Bool {
+    one.identity.configurationID == other.identity.configurationID
+  }
+
+  /// A member that a claim's list calls current and that does not carry its configuration.
+  private func witnessAgainst(_ claim: Claim) -> Claim? {
+    claims.first {
+      claim.superblock.listsAsCurrent($0.superblock)
+        && !$0.superblock.carries(claim.superblock)
+    }
+  }
+
+  /// Among configurations that were never in force any will do, if only it is always the same.
+  private func weight(_ claim: Claim) -> (UInt64, Int, UInt64, UInt64) {
+    let id = claim.identity.configurationID
+    return (
+      claim.identity.eventCount, claims.count { isSame($0, claim) }, id.high, id.low
+    )
+  }
+
+  private func refusal(_ newest: Claim, _ other: Claim) -> AssemblyRefusal {
+    let isRemembered = newest.superblock.remembers(eventCount: other.identity.eventCount)
+    if other.identity.eventCount < newest.identity.eventCount, !isRemembered {
+      return .tooOld(other.identity, newest: newest.identity)
+    }
+    let common = newest.superblock.lastCommonConfiguration(with: other.superblock)
+    return .fork(
+      Fork(
+        first: side(newest, without: other), second: side(other, without: newest),
+        commonEventCount: common?.eventCount, commonConfiguration: common?.id))
+  }
+
+  private func side(_ head: Claim, without other: Claim) -> Fork.Side {
+    let own = claims.filter {
+      isSame($0, head)
+        || (head.superblock.carries($0.superblock) && !other.superblock.carries($0.superblock))
+    }
+    return Fork.Side(
+      newest: head.identity, paths: own.map(\.identity.path),
+      currentSlots: head.superblock.currentSlots)
+  }
+
+  // MARK: The slots
+
+  private func slotContents(_ newest: Claim) throws(AssemblyRefusal) -> [SlotContent] {
+    let list = newest.superblock
+    var slots = list.memberStates.map { SlotContent.missing(wasCurrent: $0 == .current) }
+    for claim in claims {
+      let slot = claim.identity.slot
+      guard list.lists(claim.superblock) else {
+        throw .notListed(
+          claim.identity, newest: newest.identity, inItsSlot: list.memberIDs[slot])
+      }
+      slots[slot] = content(claim, list)
+    }
+    return slots
+  }
+
+  private func content(_ claim: Claim, _ list: Superblock) -> SlotContent {
+    let report = claim.report
+    guard list.carries(claim.superblock) else {
+      return .stale(report: report, .unfinishedConfiguration)
+    }
+    switch list.memberStates[claim.identity.slot] {
+    // Also with an older configuration: then a crash came between the survivors' updates, and the
+    // newest is not in force yet.
+    case .current: return .current(report: report)
+    case .syncing: return .stale(report: report, .syncing)
+    case .out:
+      let eventsBehind = list.eventCount - claim.identity.eventCount
+      return .stale(report: report, .out(eventsBehind: eventsBehind))
+    }
+  }
+
+  // MARK: Whether it may start
+
+  private func plan(
+    _ geometry: StripeGeometry, _ newest: Claim, _ slots: [SlotContent]
+  ) throws(AssemblyRefusal) -> AssemblyPlan {
+    let list = newest.superblock
+    let current = claims.filter {
+      slots[$0.identity.slot] == .current(report: $0.report)
+    }
+    let currentSlots = SlotSet(current.map(\.identity.slot))
+    let lost = geometry.allSlots.subtracting(currentSlots)
+    let missing = slots.indices
+      .filter { if case .missing = slots[$0] { true } else { false } }
+      .map { AbsentMember(slot: $0, memberID: list.memberIDs[$0]) }
+    let stale = claims.filter { !currentSlots.contains($0.identity.slot) }.map(\.identity)
+    guard geometry.canServe(without: lost) else {
+      throw .tooFew(
+        Shortage(
+          arrayName: list.name, arrayID: list.arrayID, geometry: geometry, missing: missing,
+          stale: stale, unreadable: unreadable, currentCount: current.count, lostSlots: lost))
+    }
+    let absent = missing.filter { list.memberStates[$0.slot] == .current }
+    let couldServeAlone = geometry.canServe(
+      without: geometry.allSlots.subtracting(SlotSet(absent.map(\.slot))))
+    let isProven = options.knownConfiguration == list.configurationID.description
+    let mayHaveDiverged = !absent.isEmpty && couldServeAlone && !isProven
+    guard !mayHaveDiverged || options.isForced else {
+      throw .mayHaveDiverged(
+        Absence(
+          arrayName: list.name, arrayID: list.arrayID, missing: absent, unreadable: unreadable,
+          present: current.map(\.identity), newestConfiguration: list.configurationID,
+          eventCount: list.eventCount, knownConfiguration: options.knownConfiguration))
+    }
+    return assembled(geometry, newest, slots, current, wasForced: mayHaveDiverged)
+  }
+
+  private func assembled(
+    _ geometry: StripeGeometry, _ newest: Claim, _ slots: [SlotContent], _ current: [Claim],
+    wasForced: Bool
+  ) -> AssemblyPlan {
+    let carriers = current.filter { isSame($0, newest) }
+    let chosen = carriers.first ?? newest
+    var superblocks = [Superblock?](repeating: nil, count: geometry.memberCount)
+    for claim in current { superblocks[claim.identity.slot] = claim.superblock }
+    // Behind the first of equals nothing moves: the lowest slot wins.
+    let checkpoint = current.map(\.superblock).reduce(chosen.superblock) { best, next in
+      (best.checkpointSequence, best.logEpoch, best.horizon)
+        < (next.checkpointSequence, next.logEpoch, next.horizon) ? next : best
+    }
+    let isClean = current.allSatisfy {
+      $0.superblock.isClean && $0.superblock.logEpoch == checkpoint.logEpoch
+        && $0.superblock.checkpointSequence == checkpoint.checkpointSequence
+    }
+    let warnings = AssemblyWarnings(
+      reports: reports, list: chosen.superblock, slots: slots, unreadable: unreadable,
+      wasForced: wasForced, knownConfiguration: options.knownConfiguration)
+    return AssemblyPlan(
+      geometry: geometry, layout: chosen.superblock.layout, newest: chosen.superblock,
+      slots: slots, superblocks: superblocks, checkpoint: checkpoint, isClean: isClean,
+      wasForced: wasForced, warnings: warnings.lines)
+  }
+}

@@ -1,0 +1,83 @@
+package import DiskFormat
+package import Geometry
+
+/// How an array may be put together.
+package struct AssemblyOptions: Equatable, Sendable {
+  /// Start although the missing members could have gone on alone.
+  package var isForced = false
+  /// The configuration that the registry saw last, as text.
+  package var knownConfiguration: String?
+
+  package init(isForced: Bool = false, knownConfiguration: String? = nil) {
+    self.isForced = isForced
+    self.knownConfiguration = knownConfiguration
+  }
+}
+
+/// Why a member that is present is not believed.
+package enum StaleReason: Equatable, Sendable {
+  /// The newest list says so; it left so many configurations ago, as far as that is known.
+  case out(eventsBehind: UInt64)
+  /// It was being brought up to date.
+  case syncing
+  /// It carries a configuration that was begun and never took effect: a crash came first.
+  case unfinishedConfiguration
+}
+
+/// What is in a slot.
+package enum SlotContent: Equatable, Sendable {
+  /// In sync; the number is the report's.
+  case current(report: Int)
+  /// Present, to be brought up to date, never read before.
+  case stale(report: Int, StaleReason)
+  /// Absent; `wasCurrent` when the list has it as current.
+  case missing(wasCurrent: Bool)
+}
+
+/// Which members make the array, and what is known of its state.
+package struct AssemblyPlan: Equatable, Sendable {
+  package let geometry: StripeGeometry
+  package let layout: MemberLayout
+  /// A superblock with the newest configuration: the one whose list was followed.
+  package let newest: Superblock
+  /// One for each slot.
+  package let slots: [SlotContent]
+  /// The superblocks of the current members, by slot.
+  package let superblocks: [Superblock?]
+  /// Among the current members' superblocks the one with the highest checkpoint.
+  package let checkpoint: Superblock
+  /// Every current member says that the log is empty, at the same checkpoint.
+  package let isClean: Bool
+  /// Listed as current, absent, and able to go on alone: the start was forced.
+  package let wasForced: Bool
+  /// For an operator.
+  package let warnings: [String]
+
+  /// The reports that are current members, by slot.
+  package var currentReports: [Int?] {
+    slots.map { if case .current(let report) = $0 { report } else { nil } }
+  }
+
+  /// The reports that are stale members, by slot.
+  package var staleReports: [Int?] {
+    slots.map { if case .stale(let report, _) = $0 { report } else { nil } }
+  }
+
+  package var currentSlots: SlotSet { slotsWhere { if case .current = $0 { true } else { false } } }
+  package var staleSlots: SlotSet { slotsWhere { if case .stale = $0 { true } else { false } } }
+  package var missingSlots: SlotSet { slotsWhere { if case .missing = $0 { true } else { false } } }
+  /// Everything that cannot be read: missing and stale.
+  package var lostSlots: SlotSet { geometry.allSlots.subtracting(currentSlots) }
+
+  /// The states that the next configuration gives its members.
+  ///
+  /// When they differ from the newest list's, the configuration is written before anything is
+  /// acknowledged.
+  package var memberStates: [MemberState] {
+    slots.map { if case .current = $0 { .current } else { .out } }
+  }
+
+  private func slotsWhere(_ isIncluded: (SlotContent) -> Bool) -> SlotSet {
+    SlotSet(slots.indices.filter { isIncluded(slots[$0]) })
+  }
+}

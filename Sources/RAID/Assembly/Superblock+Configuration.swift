@@ -1,0 +1,66 @@
+package import DiskFormat
+package import Geometry
+
+// Where configurations come from, and whether two of them are of one line (rule T6).
+extension Superblock {
+  /// Whether this configuration is `other` or comes from it.
+  ///
+  /// Each configuration counts one event more than the one before, so the place in the history is
+  /// known, and an identity at another place does not count.
+  package func carries(_ other: Superblock) -> Bool {
+    if configurationID == other.configurationID { return eventCount == other.eventCount }
+    guard other.eventCount < eventCount else { return false }
+    let stepsBack = eventCount - other.eventCount
+    guard stepsBack <= UInt64(configurationHistory.count) else { return false }
+    return configurationHistory[Int(stepsBack) - 1] == other.configurationID
+  }
+
+  /// Whether the history reaches back to an event count.
+  package func remembers(eventCount other: UInt64) -> Bool {
+    other <= eventCount && eventCount - other <= UInt64(configurationHistory.count)
+  }
+
+  /// The same array with a new configuration.
+  ///
+  /// For every change of membership, a forced start included. It counts only when both copies of
+  /// each of its current members carry it, one after the other: then neither a crash nor a single
+  /// damaged copy can bring an older list back.
+  ///
+  /// - Parameters:
+  ///   - memberIDs: who is in each slot from now on; a member that replaces another, or that had
+  ///     gone on without the others and is taken back, has a new identity.
+  ///   - memberStates: what each counts as from now on.
+  ///   - configurationID: fresh random bits.
+  package func reconfigured(
+    memberIDs: [Identifier], memberStates: [MemberState], configurationID: Identifier
+  ) -> Superblock {
+    precondition(memberIDs.count == memberCount)
+    precondition(memberStates.count == memberCount)
+    precondition(configurationID != self.configurationID)
+    var next = self
+    next.configurationHistory.insert(self.configurationID, at: 0)
+    if next.configurationHistory.count > Self.configurationHistoryCountMax {
+      next.configurationHistory.removeLast()
+    }
+    next.eventCount += 1
+    next.configurationID = configurationID
+    next.memberIDs = memberIDs
+    next.memberStates = memberStates
+    return next
+  }
+
+  /// The slots that the list calls current.
+  package var currentSlots: SlotSet {
+    SlotSet(memberStates.indices.filter { memberStates[$0] == .current })
+  }
+
+  /// Whether the list has this very member, in its slot.
+  func lists(_ other: Superblock) -> Bool {
+    memberIDs.indices.contains(other.slot) && memberIDs[other.slot] == other.memberID
+  }
+
+  /// Whether the list has this very member, in its slot, as current.
+  func listsAsCurrent(_ other: Superblock) -> Bool {
+    lists(other) && memberStates[other.slot] == .current
+  }
+}
