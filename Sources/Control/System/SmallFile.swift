@@ -114,6 +114,14 @@ package enum SmallFile {
     return names.sorted()
   }
 
+  /// A path with the working directory in front, unless it has one; links stay.
+  package static func absolute(_ path: String) -> String {
+    // Safe: getcwd allocates the text, which is copied and freed.
+    guard !path.hasPrefix("/"), let folder = unsafe getcwd(nil, 0) else { return path }
+    defer { unsafe free(folder) }
+    return unsafe "\(String(cString: folder))/\(path)"
+  }
+
   /// What a symbolic link says; nil when it is none.
   package static func linkTarget(_ path: String) -> String? {
     // Safe: readlink fills at most the capacity that it is told.

@@ -72,7 +72,7 @@ actor Daemon {
     do throws(FileOpeningError) {
       let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
       let kind =
-        (disk.properties.isBlockDevice ? "block device " : "file ") + Self.absolute(path)
+        (disk.properties.isBlockDevice ? "block device " : "file ") + SmallFile.absolute(path)
         + (disk.isDirect ? " (direct)" : " (buffered)")
       return FileVolume(
         disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
@@ -80,14 +80,6 @@ actor Daemon {
     } catch {
       throw StartError(error.explanation(path: path, options: options))
     }
-  }
-
-  /// `path` with the working directory in front, since `status` is read in others; links stay.
-  private static func absolute(_ path: String) -> String {
-    // Safe: getcwd allocates the text, which is copied and freed.
-    guard !path.hasPrefix("/"), let folder = unsafe getcwd(nil, 0) else { return path }
-    defer { unsafe free(folder) }
-    return unsafe "\(String(cString: folder))/\(path)"
   }
 
   private func claimName() throws(StartError) -> (RuntimeDirectory, NameLock) {

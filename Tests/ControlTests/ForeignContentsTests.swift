@@ -45,11 +45,11 @@ private struct BytesDisk: Disk {
 }
 
 @Suite("Control: what a disk holds")
-struct MemberContentsTests {
+struct ForeignContentsTests {
   private static let mebi: UInt64 = 1 << 20
 
   private func find(_ disk: BytesDisk) async throws -> [String] {
-    try await MemberContents.find(on: disk, byteCount: disk.byteCount)
+    try await ForeignContents.find(on: disk, byteCount: disk.byteCount)
   }
 
   /// A partition table of a PC with one entry.

@@ -6,7 +6,7 @@ import Units
 /// The first and the last MiB are read through the disk's own operations, whatever the disk is: a
 /// file, a block device, an export. There lie the superblocks of file systems, arrays and volumes,
 /// and partition tables. Zeros hold nothing; what is not zero and has no name counts as data.
-package enum MemberContents {
+package enum ForeignContents {
   private static let spanByteCount: UInt64 = 1 << 20
   private static let pieceByteCount: UInt64 = 65536
 
