@@ -39,7 +39,7 @@ extension SystemError {
 
   /// What lies below is reached over a connection that is lost: a member's server.
   package static var disconnected: SystemError { SystemError(ENOTCONN) }
-  package var isDisconnected: Bool { number == ENOTCONN }
+  package var isDisconnection: Bool { number == ENOTCONN }
 
   /// The medium below is full, or this user's share of it.
   package var isNoSpace: Bool { number == ENOSPC || number == EDQUOT || number == EFBIG }
