@@ -70,7 +70,8 @@ let package = Package(
     tests("UnitsTests", "Units"),
     tests("ParityTests", "Parity"),
     tests("GeometryTests", "Geometry"),
-    tests("DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "TestSupport"),
+    tests(
+      "DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "Simulator", "TestSupport"),
     tests("NBDWireTests", "NBDWire", "Units"),
     tests("IOTests", "IO", "Units", "Simulator", "TestSupport"),
     tests("RingTests", "Ring", "IO", "Units"),

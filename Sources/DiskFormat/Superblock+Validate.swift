@@ -1,0 +1,101 @@
+internal import Geometry
+
+extension Superblock {
+  /// The log of one member is shorter than this; so no sum of offsets overflows.
+  package static let logBytesBound: UInt64 = 1 << 60
+
+  /// Whether every field makes sense, alone and beside the others.
+  ///
+  /// Asked before each write and after each read.
+  package func validate() throws(FormatError) {
+    guard arrayID != .none else { throw .field(name: "arrayID", value: 0) }
+    guard memberID != .none else { throw .field(name: "memberID", value: 0) }
+    let expected = try Self.expectedLayout(
+      level: level, memberCount: memberCount, chunkBytes: chunkBytes,
+      memberBlockCount: memberBlockCount, logByteCount: layout.logByteCount)
+    for (found, wanted) in zip(layout.fields, expected.fields) where found.1 != wanted.1 {
+      throw .field(name: found.0.rawValue, value: found.1)
+    }
+    guard slot >= 0 && slot < memberCount else {
+      throw .field(name: "slot", value: UInt64(truncatingIfNeeded: slot))
+    }
+    guard logTailOffset % 4096 == 0, logTailOffset <= layout.logByteCount else {
+      throw .field(name: "logTailOffset", value: logTailOffset)
+    }
+    try validateName()
+    try validateMembers()
+    guard timelines.count <= Self.timelineCountMax else {
+      throw .field(name: "timelineCount", value: UInt64(timelines.count))
+    }
+    for (index, timeline) in timelines.enumerated() where timeline.timelineID == .none {
+      throw .field(name: "timelines", value: UInt64(index))
+    }
+  }
+
+  private func validateName() throws(FormatError) {
+    guard name.utf8.count <= Self.nameBytesMax else {
+      throw .field(name: "nameByteCount", value: UInt64(name.utf8.count))
+    }
+    // It is shown on terminals and in logs.
+    for scalar in name.unicodeScalars where scalar.properties.generalCategory == .control {
+      throw .field(name: "name", value: UInt64(scalar.value))
+    }
+  }
+
+  private func validateMembers() throws(FormatError) {
+    guard memberIDs.count == memberCount else {
+      throw .field(name: "memberIDs", value: UInt64(memberIDs.count))
+    }
+    guard memberStates.count == memberCount else {
+      throw .field(name: "memberStates", value: UInt64(memberStates.count))
+    }
+    guard memberIDs[slot] == memberID else {
+      throw .field(name: "memberIDs", value: UInt64(slot))
+    }
+    for (index, identifier) in memberIDs.enumerated() {
+      // Nobody may be in a slot, and nobody is out.
+      let isGood =
+        identifier == .none
+        ? memberStates[index] == .out : !memberIDs[..<index].contains(identifier)
+      guard isGood else { throw .field(name: "memberIDs", value: UInt64(index)) }
+    }
+  }
+
+  /// The one layout that belongs to these fields, if they make sense at all.
+  static func expectedLayout(
+    level: RAIDLevel, memberCount: Int, chunkBytes: UInt64, memberBlockCount: UInt64,
+    logByteCount: UInt64
+  ) throws(FormatError) -> MemberLayout {
+    let geometry: StripeGeometry
+    do {
+      geometry = try StripeGeometry(
+        level: level, memberCount: memberCount, chunkBytes: chunkBytes,
+        memberBlockCount: memberBlockCount)
+    } catch {
+      switch error {
+      case .memberCount(let count, _):
+        throw .field(name: "memberCount", value: UInt64(truncatingIfNeeded: count))
+      case .chunkSize(let bytes): throw .field(name: "chunkBytes", value: bytes)
+      case .memberTooSmall: throw .field(name: "memberBlockCount", value: memberBlockCount)
+      }
+    }
+    guard geometry.memberBlockCount == memberBlockCount else {
+      throw .field(name: "memberBlockCount", value: memberBlockCount)
+    }
+    guard logByteCount > 0, logByteCount < logBytesBound, logByteCount % 4096 == 0 else {
+      throw .field(name: "logByteCount", value: logByteCount)
+    }
+    return MemberLayout(geometry: geometry, logByteCount: logByteCount)
+  }
+}
+
+extension MemberLayout {
+  /// Each number with the field that holds it.
+  var fields: [(Superblock.Field, UInt64)] {
+    [
+      (.logOffset, logOffset), (.logByteCount, logByteCount), (.tableOffset, tableOffset),
+      (.tableByteCount, tableByteCount), (.mapOffset, mapOffset), (.mapByteCount, mapByteCount),
+      (.dataOffset, dataOffset),
+    ]
+  }
+}

@@ -1,0 +1,99 @@
+package import DiskFormat
+import Geometry
+import Units
+
+/// What members say of themselves, and what would be assembled of them: `ashlar examine`.
+///
+/// Reads only. What it says of the assembly is what `AssemblyPlan.decide` says, so it cannot differ
+/// from what a start would do.
+package struct Examination: Equatable, Sendable {
+  /// What would become of the members of one array.
+  package struct Outcome: Equatable, Sendable {
+    package let arrayID: Identifier
+    package let arrayName: String
+    /// The reports that it is about; a plan counts in this list.
+    package let reports: [MemberReport]
+    package let plan: AssemblyPlan?
+    package let refusal: AssemblyRefusal?
+  }
+
+  package let reports: [MemberReport]
+  /// One for each array that some member names.
+  package let outcomes: [Outcome]
+  /// Why all of them together do not make one array, if there are several or none.
+  package let refusalTogether: AssemblyRefusal?
+
+  package init(_ reports: [MemberReport], options: AssemblyOptions = AssemblyOptions()) {
+    self.reports = reports
+    var arrays: [Superblock] = []
+    for newest in reports.compactMap(\.newest)
+    where !arrays.contains(where: { $0.arrayID == newest.arrayID }) {
+      arrays.append(newest)
+    }
+    outcomes = arrays.map { array in
+      let own = reports.filter { report in
+        // With one array alone, a member that says nothing may be its own.
+        guard let newest = report.newest else { return arrays.count == 1 }
+        return newest.arrayID == array.arrayID
+      }
+      return Self.outcome(array, own, options)
+    }
+    refusalTogether =
+      switch AssemblyPlan.decide(reports: reports, options: options) {
+      case .success: nil
+      case .failure(let refusal): outcomes.count == 1 ? nil : refusal
+      }
+  }
+
+  private static func outcome(
+    _ array: Superblock, _ reports: [MemberReport], _ options: AssemblyOptions
+  ) -> Outcome {
+    let decided = AssemblyPlan.decide(reports: reports, options: options)
+    return switch decided {
+    case .success(let plan):
+      Outcome(
+        arrayID: array.arrayID, arrayName: array.name, reports: reports, plan: plan, refusal: nil)
+    case .failure(let refusal):
+      Outcome(
+        arrayID: array.arrayID, arrayName: array.name, reports: reports, plan: nil,
+        refusal: refusal)
+    }
+  }
+
+  /// Whether everything that was given would be assembled to one array.
+  package var canStart: Bool {
+    outcomes.count == 1 && outcomes.allSatisfy { $0.plan != nil }
+  }
+}
+
+extension Examination.Outcome {
+  /// For an operator, in one line.
+  package var headline: String {
+    guard let plan else { return "array '\(arrayName)' \(arrayID): not to be assembled" }
+    let geometry = plan.geometry
+    let present = plan.currentSlots.count
+    let health =
+      present == geometry.memberCount
+      ? "all \(present) members in sync"
+      : "degraded, \(present) of \(geometry.memberCount) members in sync"
+    let state = plan.isClean ? "clean" : "to be recovered from its log"
+    return "array '\(arrayName)' \(arrayID): can start, \(health), \(state); "
+      + "\(geometry.level.name), \(ByteSize.format(geometry.byteCount))"
+  }
+
+  /// One line for each slot; none when there is no plan.
+  package var slotLines: [String] {
+    guard let plan else { return [] }
+    return plan.slots.indices.map { slot in
+      let memberID = plan.newest.memberIDs[slot]
+      return switch plan.slots[slot] {
+      case .current(let report): "slot \(slot): \(reports[report].name), in sync"
+      case .stale(let report, let reason):
+        "slot \(slot): \(reports[report].name), out of date: \(reason.words)"
+      case .missing(let wasCurrent):
+        "slot \(slot): member \(memberID) is missing"
+          + (wasCurrent ? "" : ", and was out of date before")
+      }
+    }
+  }
+}
