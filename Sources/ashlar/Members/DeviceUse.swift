@@ -16,8 +16,17 @@ enum DeviceUse {
   }
 
   /// `MAJOR:MINOR`.
-  private static func number(_ device: dev_t) -> String {
-    "\(gnu_dev_major(device)):\(gnu_dev_minor(device))"
+  private static func number(_ device: dev_t) -> String { "\(major(device)):\(minor(device))" }
+
+  // glibc has macros for these two: twelve bits and eight, and the rest above.
+  private static func major(_ device: dev_t) -> UInt64 {
+    let bits = UInt64(device)
+    return bits >> 8 & 0xfff | bits >> 32 & 0xffff_f000
+  }
+
+  private static func minor(_ device: dev_t) -> UInt64 {
+    let bits = UInt64(device)
+    return bits & 0xff | bits >> 12 & 0xffff_ff00
   }
 
   private static func usesOfDevice(_ path: String, number: String) -> [String] {
@@ -47,8 +56,8 @@ enum DeviceUse {
         continue
       }
       let place = fields[5].split(separator: ":")
-      guard place.count == 3, UInt32(place[0], radix: 16) == gnu_dev_major(device),
-        UInt32(place[1], radix: 16) == gnu_dev_minor(device), UInt64(place[2]) == file
+      guard place.count == 3, UInt64(place[0], radix: 16) == major(device),
+        UInt64(place[1], radix: 16) == minor(device), UInt64(place[2]) == file
       else { continue }
       let program = SmallFile.text("/proc/\(process)/comm") ?? "?"
       words.append(
