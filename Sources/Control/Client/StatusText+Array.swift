@@ -85,7 +85,8 @@ extension StatusText {
 
   private static func logWords(_ array: ArrayReport) -> String {
     let percent =
-      array.logBytes == 0 ? 0 : min(array.logFillBytes, array.logBytes) / max(array.logBytes / 100, 1)
+      array.logBytes == 0
+      ? 0 : min(array.logFillBytes, array.logBytes) / max(array.logBytes / 100, 1)
     return "\(ByteSize.format(array.logFillBytes)) of \(ByteSize.format(array.logBytes)) "
       + "(\(min(percent, 100)) %), \(ByteSize.format(array.dirtyBytes)) not yet home"
   }

@@ -15,10 +15,11 @@ package enum ForeignContents {
   /// - Parameters:
   ///   - disk: only read.
   ///   - byteCount: its size.
+  ///   - namedOnly: leave out what has no name: for disks that hold what the caller knows.
   /// - Returns: nothing for a disk that may be taken.
   /// - Throws: why it cannot be read, or looked at.
   package static func find<D: Disk>(
-    on disk: D, byteCount: UInt64
+    on disk: D, byteCount: UInt64, namedOnly: Bool = false
   ) async throws(DiskError) -> [String] {
     guard let memory = AlignedMemory(byteCount: Int(pieceByteCount)) else {
       throw .refused(.outOfMemory)
@@ -40,7 +41,8 @@ package enum ForeignContents {
     }
     guard let firstData else { return [] }
     let found = try image.signatures()
-    return found.isEmpty ? ["data of an unknown kind (at byte \(firstData))"] : found
+    guard found.isEmpty, !namedOnly else { return found }
+    return ["data of an unknown kind (at byte \(firstData))"]
   }
 
   /// The first and the last MiB, without overlap, in whole blocks as far as the disk has them.

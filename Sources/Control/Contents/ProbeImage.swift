@@ -72,7 +72,8 @@ struct ProbeImage: ~Copyable {
       return table.map { "a partition table (\($0))" } ?? "something that libblkid knows"
     }
     let known: [String: String] = [
-      "linux_raid_member": "a member of a Linux RAID array", "LVM2_member": "an LVM physical volume",
+      "linux_raid_member": "a member of a Linux RAID array",
+      "LVM2_member": "an LVM physical volume",
       "LVM1_member": "an LVM physical volume", "zfs_member": "a member of a ZFS pool",
       "crypto_LUKS": "a LUKS volume", "swap": "swap space", "swsuspend": "a suspended system",
       "bcache": "a bcache device", "drbd": "a DRBD device",

@@ -86,6 +86,12 @@ package enum SmallFile {
     try writeAll(Array(text.utf8), to: descriptor)
   }
 
+  /// Removes a file; one that is not there is no error.
+  package static func remove(_ path: String) {
+    // Safe: the path lives until the call returns.
+    unsafe _ = unlink(path)
+  }
+
   /// Whether anything has this path; a symbolic link counts.
   package static func exists(_ path: String) -> Bool {
     var status = stat()

@@ -8,9 +8,12 @@ import Units
 /// Why a member cannot be opened, for the operator.
 struct MemberError: Error, Equatable {
   let message: String
+  /// Somebody else uses it: it is there, and it is not to be done without.
+  let isInUse: Bool
 
-  init(_ message: String) {
+  init(_ message: String, isInUse: Bool = false) {
     self.message = message
+    self.isInUse = isInUse
   }
 }
 
@@ -57,6 +60,9 @@ struct MemberOpener: Sendable {
 
   // MARK: Files
 
+  /// What an array's blocks are made of: members must take requests of this size.
+  private static let blockByteCount = 4096
+
   private func openFile(
     _ path: String, _ purpose: Purpose, _ createByteCount: UInt64?
   ) async throws(MemberError) -> OpenMember {
@@ -76,6 +82,11 @@ struct MemberOpener: Sendable {
         opened = try await machine.openDisk(path: path, options: options)
         note = "\(path) is in use now: what it says may change at any time"
       }
+      let alignment = opened.disk.properties.alignmentBytes
+      if alignment > Self.blockByteCount {
+        await opened.disk.close()
+        opened = try await reopenedBuffered(path, &options)
+      }
       if purpose == .use, !opened.disk.isDirect {
         note =
           "\(path) cannot be opened for direct I/O on its file system: what is written goes "
@@ -86,12 +97,20 @@ struct MemberOpener: Sendable {
         handle: MemberHandle(name: path, disk: .file(opened.disk), byteCount: opened.byteCount),
         wasCreated: options.createByteCount != nil, note: note)
     } catch {
-      throw MemberError(Self.explanation(error, path, options, mayCreate: purpose == .use))
+      throw MemberError(Self.explanation(error, path, options), isInUse: error == .inUse)
     }
   }
 
+  /// For a device whose sectors are larger than our blocks: the page cache joins them.
+  private func reopenedBuffered(
+    _ path: String, _ options: inout FileOptions
+  ) async throws(FileOpeningError) -> (disk: RingDisk, byteCount: UInt64) {
+    options.caching = .buffered
+    return try await machine.openDisk(path: path, options: options)
+  }
+
   private static func explanation(
-    _ error: FileOpeningError, _ path: String, _ options: FileOptions, mayCreate: Bool
+    _ error: FileOpeningError, _ path: String, _ options: FileOptions
   ) -> String {
     switch error {
     case .missing: "\(path) does not exist"

@@ -38,10 +38,10 @@ actor Daemon {
     defer { logWriter.drain(millisecondsMax: 1000) }
     do throws(StartError) {
       // The name first: a second server of it must neither create a file nor touch a socket.
-      let (directory, lock) = try claimName()
-      defer { lock.release() }
+      let claim = try claimName()
+      defer { claim.lock.release() }
       // Then the sockets: a start that fails must not have created a file.
-      let doors = try await openDoors(directory)
+      let doors = try await openDoors(claim.directory)
       do throws(StartError) {
         return try await serveSource(doors)
       } catch {
@@ -82,28 +82,12 @@ actor Daemon {
     }
   }
 
-  private func claimName() throws(StartError) -> (RuntimeDirectory, NameLock) {
-    let name = settings.server.name
-    let directory: RuntimeDirectory
-    let path: String
-    do throws(RuntimeDirectoryError) {
-      directory = try RuntimeDirectory.created()
-      path = try directory.lockPath(name)
+  private func claimName() throws(StartError) -> NameClaim {
+    do throws(NameClaim.Refusal) {
+      return try NameClaim(settings.server.name, alternative: "choose another --name")
     } catch {
-      throw StartError(error.description)
+      throw StartError(error.message)
     }
-    let lock: NameLock?
-    do throws(SystemError) {
-      lock = try NameLock.take(path)
-    } catch {
-      throw StartError("cannot lock \(path): \(error)")
-    }
-    guard let lock else {
-      throw StartError(
-        "a device called '\(name)' is already being served: see 'ashlar status \(name)', or choose "
-          + "another --name")
-    }
-    return (directory, lock)
   }
 
   /// The listening sockets of one server.
