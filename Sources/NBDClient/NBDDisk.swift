@@ -17,6 +17,8 @@ package struct NBDDiskOptions: Equatable, Sendable {
   /// The server may still be working on what it had received: nothing in NBD tells when it has
   /// ended, and a write that lands later would overwrite what was written after it (rule T7).
   package var drainNanoseconds: UInt64 = 10_000_000_000
+  /// How often `revive` tries.
+  package var backOff = BackOff()
   /// Only to be looked at: an export that cannot be written, or cannot flush, will do.
   package var isReadOnly = false
 
@@ -82,12 +84,17 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
   private var isClosed = false
   /// When a change went down with its connection.
   private var lostChangeNanoseconds: UInt64?
+  /// Attempts of `revive` that failed in a row, and when the next may be made.
+  private var failureCount = 0
+  private var nextAttemptNanoseconds: UInt64 = 0
 
   package let properties: DiskProperties
   /// The size when it was first connected; it never becomes less.
   package let byteCount: UInt64
   /// Why the last connection was given up; nil before.
   package private(set) var lossReason: String?
+  /// Why the last attempt to connect again failed; nil when there is a connection.
+  package private(set) var reconnectError: NBDDiskError?
 
   private init(
     machine: DiskMachine, options: NBDDiskOptions, dial: @escaping Dial,
@@ -231,6 +238,27 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
     }
     lostChangeNanoseconds = nil
     self.client = client
+  }
+
+  /// Connects again, if it is time: attempts that fail come at growing distances.
+  package func revive() async -> Bool {
+    if isConnected { return true }
+    let isEarly = machine.nowNanoseconds < nextAttemptNanoseconds
+    guard !isConnecting, !isEarly, drainNanosecondsLeft == 0 else { return false }
+    do throws(NBDDiskError) {
+      try await reconnect()
+      failureCount = 0
+      nextAttemptNanoseconds = 0
+      reconnectError = nil
+      return true
+    } catch {
+      reconnectError = error
+      failureCount += 1
+      let wait = options.backOff.wait(
+        failureCount: failureCount, random: machine.randomNumber())
+      nextAttemptNanoseconds = machine.nowNanoseconds + wait
+      return false
+    }
   }
 
   /// How long `reconnect` will refuse.

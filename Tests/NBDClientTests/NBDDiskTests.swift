@@ -379,34 +379,42 @@ struct NBDDiskTests {
 }
 
 @Suite("NBDClient: connecting again")
-struct ReconnectorTests {
+struct ReviveTests {
   @Test("attempts come at growing distances, and the first that succeeds connects")
   func backsOff() throws {
     let site = ClientSite()
     try site.run {
       let server = await site.serve(byteCount: 1 << 20)
-      let disk = try await site.openDisk()
-      let reconnector = Reconnector(disk, machine: site.machine)
-      #expect(await reconnector.tryReconnect() == .connected)
+      let attempts = Box<[UInt64]>([])
+      let disk = try await ClientDisk.connect(
+        on: site.machine, options: NBDDiskOptions(exportName: "a")
+      ) {
+        attempts.value.append(site.machine.nowNanoseconds)
+        return await site.network.connect(from: site.machine, to: address).mapError { error in
+          .unreachable("nobody answers: \(error)")
+        }
+      }
+      #expect(await disk.revive())
+      #expect(attempts.value.count == 1)
       #expect(await server.stop() == nil)
       await disk.retire()
-      #expect(!reconnector.isConnected)
-      var waits: [UInt64] = []
-      for _ in 0..<9 {
-        guard case .failed(.unreachable, let wait) = await reconnector.tryReconnect() else {
-          Issue.record("an attempt that should fail")
-          return
-        }
-        waits.append(wait)
-        #expect(await reconnector.tryReconnect() == .waiting)
-        await site.machine.sleep(nanoseconds: wait)
+      #expect(!disk.isConnected)
+      while attempts.value.count < 10 {
+        #expect(!(await disk.revive()))
+        await site.machine.sleep(nanoseconds: second / 20)
       }
-      #expect(waits[0] >= 375_000_000 && waits[0] <= 625_000_000)
-      #expect(waits[5] >= 12 * second && waits[5] <= 20 * second)
-      #expect(waits[8] >= 22 * second && waits[8] <= 38 * second)
+      #expect(disk.reconnectError?.explanation.contains("nobody answers") == true)
+      let waits = zip(attempts.value.dropFirst(2), attempts.value.dropFirst()).map { $0.0 - $0.1 }
+      // A quarter more or less, and a tick of this test.
+      for (wait, usual) in zip(waits, [1, 2, 4, 8, 16, 32, 60, 60] as [UInt64]) {
+        let usual = usual * second / 2
+        #expect(wait >= usual * 3 / 4 && wait <= usual * 5 / 4 + second / 10)
+      }
       let next = await site.serve(byteCount: 1 << 20)
-      #expect(await reconnector.tryReconnect() == .connected)
-      #expect(reconnector.isConnected)
+      while !(await disk.revive()) { await site.machine.sleep(nanoseconds: second) }
+      #expect(disk.isConnected)
+      #expect(disk.reconnectError == nil)
+      try await disk.synchronize()
       await disk.close()
       #expect(await next.stop() == nil)
     }
@@ -418,25 +426,21 @@ struct ReconnectorTests {
     try site.run {
       let server = await site.serve(byteCount: 1 << 20)
       let disk = try await site.openDisk { $0.drainNanoseconds = 10 * second }
-      let reconnector = Reconnector(disk, machine: site.machine)
       #expect(await server.stop() == nil)
       let next = await site.serve(byteCount: 1 << 20)
       let error = await diskFailure { () async throws(DiskError) in
         try await disk.writeBytes(0, [1])
       }
       #expect(error == disconnected)
-      guard case .waiting = await reconnector.tryReconnect() else {
-        Issue.record("connected too early")
-        return
-      }
+      let lost = site.machine.nowNanoseconds
+      #expect(!(await disk.revive()))
+      #expect(disk.reconnectError == nil)
       await site.machine.sleep(nanoseconds: 10 * second)
-      guard case .failed(.busy, let wait) = await reconnector.tryReconnect() else {
-        Issue.record("connected although nobody knows of the loss")
-        return
-      }
+      #expect(!(await disk.revive()))
+      #expect(disk.reconnectError == .busy)
       await disk.retire()
-      await site.machine.sleep(nanoseconds: wait)
-      #expect(await reconnector.tryReconnect() == .connected)
+      while !(await disk.revive()) { await site.machine.sleep(nanoseconds: second / 10) }
+      #expect(site.machine.nowNanoseconds - lost >= 10 * second)
       await disk.close()
       #expect(await next.stop() == nil)
     }

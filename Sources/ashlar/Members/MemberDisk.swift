@@ -81,6 +81,20 @@ enum MemberDisk: Disk {
     }
   }
 
+  func retire() async {
+    switch self {
+    case .file(let disk): await disk.retire()
+    case .export(let disk): await disk.retire()
+    }
+  }
+
+  func revive() async -> Bool {
+    switch self {
+    case .file(let disk): await disk.revive()
+    case .export(let disk): await disk.revive()
+    }
+  }
+
   func close() async {
     switch self {
     case .file(let disk): await disk.close()
