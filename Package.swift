@@ -22,8 +22,10 @@ func systemLibrary(_ name: String, _ pkgConfig: String, _ debianPackage: String)
     name: name, path: "CSources/\(name)", pkgConfig: pkgConfig, providers: [.apt([debianPackage])])
 }
 
-func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
-  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+func tests(
+  _ name: String, _ dependencies: Target.Dependency..., exclude: [String] = []
+) -> Target {
+  .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -63,6 +65,10 @@ let package = Package(
     .executableTarget(
       name: "bare-echo", dependencies: ["Units", "NBDWire", "IO", "Ring"],
       path: "benchmarks/BareEcho", swiftSettings: settings),
+    // Parity through our functions and by ISA-L's, side by side.
+    .executableTarget(
+      name: "parity-speed", dependencies: ["Units", "Parity", "IO", "CISAL"],
+      path: "benchmarks/ParitySpeed", swiftSettings: settings),
 
     .target(
       name: "TestSupport", dependencies: ["Units", "Parity", "NBDWire", "IO", "Simulator"],
@@ -71,7 +77,8 @@ let package = Package(
     tests("ParityTests", "Parity"),
     tests("GeometryTests", "Geometry"),
     tests(
-      "DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "Simulator", "TestSupport"),
+      "DiskFormatTests", "DiskFormat", "Geometry", "Parity", "IO", "Simulator", "TestSupport",
+      exclude: ["Fixtures"]),
     tests("NBDWireTests", "NBDWire", "Units"),
     tests("IOTests", "IO", "Units", "Simulator", "TestSupport"),
     tests("RingTests", "Ring", "IO", "Units"),

@@ -32,6 +32,16 @@ extension Superblock {
     return superblock
   }
 
+  /// Whether the bytes are those that were sealed, whatever the version.
+  ///
+  /// Tells a superblock of a later version, if that is checked like this one, from one of this
+  /// version whose version number is damaged.
+  package static func isIntact(_ buffer: IOBuffer) -> Bool {
+    let bytes = buffer.prefix(byteCount)
+    return bytes.loadUInt64(at: Field.magic.offset) == magic
+      && bytes.loadUInt32(at: Field.checksum.offset) == Preamble.checksum(of: bytes)
+  }
+
   // MARK: Writing
 
   private func storeIdentity(in bytes: IOBuffer) {
@@ -77,6 +87,12 @@ extension Superblock {
       let offset = Field.timelines.offset + index * Self.timelineBytes
       bytes.storeIdentifier(timeline.timelineID, at: offset)
       bytes.storeUInt64(timeline.forkSequence, at: offset + 16)
+    }
+    bytes.storeUInt8(
+      UInt8(truncatingIfNeeded: configurationHistory.count),
+      at: Field.configurationHistoryCount.offset)
+    for (index, identifier) in configurationHistory.enumerated() {
+      bytes.storeIdentifier(identifier, at: Field.configurationHistory.offset + index * 16)
     }
     bytes.store(ownerNonce, .ownerNonce)
     bytes.store(heartbeat, .heartbeat)
@@ -124,7 +140,7 @@ private struct SuperblockReader {
       checkpointClientSequence: word(.checkpointClientSequence),
       logTailOffset: word(.logTailOffset), horizon: word(.horizon),
       pageSequence: word(.pageSequence), ownerNonce: identifier(.ownerNonce),
-      heartbeat: word(.heartbeat))
+      heartbeat: word(.heartbeat), configurationHistory: try configurationHistory())
   }
 
   private func byte(_ field: Field) -> UInt8 { bytes.loadUInt8(at: field.offset) }
@@ -184,6 +200,16 @@ private struct SuperblockReader {
     }
   }
 
+  private func configurationHistory() throws(FormatError) -> [Identifier] {
+    let count = Int(byte(.configurationHistoryCount))
+    guard count <= Superblock.configurationHistoryCountMax else {
+      throw .field(name: "configurationHistoryCount", value: UInt64(count))
+    }
+    return (0..<count).map {
+      bytes.loadIdentifier(at: Field.configurationHistory.offset + $0 * 16)
+    }
+  }
+
   /// Builds the layout that the fields demand, and compares it with what they say.
   private func layout(memberCount: Int) throws(FormatError) -> MemberLayout {
     let layout = try Superblock.expectedLayout(
@@ -212,6 +238,7 @@ private struct SuperblockReader {
     try expect(.memberStates, from: memberCount)
     try expect(.memberIDs, from: memberCount * 16)
     try expect(.timelines, from: Int(byte(.timelineCount)) * Superblock.timelineBytes)
+    try expect(.configurationHistory, from: Int(byte(.configurationHistoryCount)) * 16)
   }
 }
 

@@ -2,14 +2,15 @@ extension Superblock {
   /// The parts of a superblock.
   package enum Field: String, FormatField {
     case magic, version, checksum, arrayID, memberID
-    case slot, memberCount, level, isClean, nameByteCount, timelineCount, reserved1
+    case slot, memberCount, level, isClean, nameByteCount, timelineCount, configurationHistoryCount
+    case reserved1
     case chunkBytes, memberBlockCount, createdSeconds
     case logOffset, logByteCount, tableOffset, tableByteCount, mapOffset, mapByteCount, dataOffset
     case eventCount, configurationID
     case superblockSequence, logEpoch, epochFirstSequence, checkpointSequence, checkpointChain
     case reserved2, checkpointClientSequence, logTailOffset, horizon, pageSequence
     case ownerNonce, heartbeat
-    case name, memberStates, memberIDs, timelines, reserved3
+    case name, memberStates, memberIDs, timelines, configurationHistory, reserved3
 
     package var byteRange: Range<Int> {
       switch self {
@@ -24,7 +25,8 @@ extension Superblock {
       case .isClean: 51..<52
       case .nameByteCount: 52..<53
       case .timelineCount: 53..<54
-      case .reserved1: 54..<56
+      case .configurationHistoryCount: 54..<55
+      case .reserved1: 55..<56
       case .chunkBytes: 56..<64
       case .memberBlockCount: 64..<72
       case .createdSeconds: 72..<80
@@ -53,7 +55,8 @@ extension Superblock {
       case .memberStates: 320..<352
       case .memberIDs: 352..<864
       case .timelines: 864..<1248
-      case .reserved3: 1248..<4096
+      case .configurationHistory: 1248..<1760
+      case .reserved3: 1760..<4096
       }
     }
   }

@@ -27,8 +27,20 @@ extension Superblock {
     guard timelines.count <= Self.timelineCountMax else {
       throw .field(name: "timelineCount", value: UInt64(timelines.count))
     }
+    try validateHistory()
     for (index, timeline) in timelines.enumerated() where timeline.timelineID == .none {
       throw .field(name: "timelines", value: UInt64(index))
+    }
+  }
+
+  private func validateHistory() throws(FormatError) {
+    let count = configurationHistory.count
+    // Each counts one event less, and the first counts none.
+    guard count <= Self.configurationHistoryCountMax, UInt64(count) <= eventCount else {
+      throw .field(name: "configurationHistoryCount", value: UInt64(count))
+    }
+    for (index, identifier) in configurationHistory.enumerated() where identifier == .none {
+      throw .field(name: "configurationHistory", value: UInt64(index))
     }
   }
 

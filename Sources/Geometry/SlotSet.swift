@@ -25,30 +25,37 @@ package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
   @inlinable
   package var isEmpty: Bool { bits == 0 }
 
+  /// Whether a slot, 0 ..< 32, is in the set.
   @inlinable
   package func contains(_ slot: Int) -> Bool {
     precondition(slot >= 0 && slot < 32)
     return bits & (1 << UInt32(slot)) != 0
   }
 
+  /// Adds a slot, 0 ..< 32; one that is there already changes nothing.
   @inlinable
   package mutating func insert(_ slot: Int) {
     precondition(slot >= 0 && slot < 32)
     bits |= 1 << UInt32(slot)
   }
 
+  /// Takes a slot, 0 ..< 32, away; one that is not there changes nothing.
   @inlinable
   package mutating func remove(_ slot: Int) {
     precondition(slot >= 0 && slot < 32)
     bits &= ~(1 << UInt32(slot))
   }
 
+  /// The slots of either set.
   @inlinable
   package func union(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits | other.bits) }
+  /// The slots of both sets.
   @inlinable
   package func intersection(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits & other.bits) }
+  /// The slots that the other set has not.
   @inlinable
   package func subtracting(_ other: SlotSet) -> SlotSet { SlotSet(bits: bits & ~other.bits) }
+  /// Whether the other set has all slots of this one.
   @inlinable
   package func isSubset(of other: SlotSet) -> Bool { bits & ~other.bits == 0 }
 

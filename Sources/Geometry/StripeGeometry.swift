@@ -66,8 +66,11 @@ package struct StripeGeometry: Equatable, Sendable {
   /// Rounds `memberBlockCount` down to whole chunks.
   ///
   /// - Parameters:
+  ///   - level: how blocks are spread and protected.
+  ///   - memberCount: from the level's least up to `memberCountMax`.
   ///   - chunkBytes: a power of two inside `chunkBytesAllowed`.
   ///   - memberBlockCount: what the smallest member has.
+  /// - Throws: `GeometryError` for what cannot be an array.
   package init(
     level: RAIDLevel, memberCount: Int, chunkBytes: UInt64, memberBlockCount: UInt64
   ) throws(GeometryError) {

@@ -50,5 +50,10 @@ extension SystemError {
   }
 
   /// Too many open files, in the process or the system: it passes when others close theirs.
+  /// The way to a remote disk is gone, rather than a part of it.
+  package var isDisconnection: Bool {
+    number == ENOTCONN || number == ECONNRESET || number == EPIPE || number == ECONNABORTED
+      || number == ESHUTDOWN
+  }
   package var isOutOfDescriptors: Bool { number == EMFILE || number == ENFILE }
 }

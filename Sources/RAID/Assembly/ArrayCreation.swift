@@ -126,7 +126,9 @@ package struct ArrayCreation: Equatable, Sendable {
   private static func check(
     _ settings: CreationSettings, _ candidates: [CreationCandidate]
   ) throws(CreationRefusal) {
-    let isText = settings.name.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }
+    let isText = settings.name.unicodeScalars.allSatisfy {
+      $0.properties.generalCategory != .control
+    }
     guard (1...Superblock.nameBytesMax).contains(settings.name.utf8.count), isText else {
       throw .name(settings.name)
     }

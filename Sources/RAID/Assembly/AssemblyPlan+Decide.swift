@@ -55,12 +55,10 @@ struct Decision {
     return (claim.identity.slot, id.high, id.low, claim.identity.path)
   }
 
-  /// A copy that a newer version wrote may be the newest, so the older copy does not count.
   private static func requireReadableFormat(_ report: MemberReport) throws(AssemblyRefusal) {
-    for copy in report.copies {
-      if case .damaged(.version(let found, let supported)) = copy {
-        throw .newerVersion(path: report.name, found: found, supported: supported)
-      }
+    if let version = report.newerVersion {
+      throw .newerVersion(
+        path: report.name, found: version.found, supported: version.supported)
     }
     guard let a = report.copyA.superblock, let b = report.copyB.superblock else { return }
     guard a.arrayID == b.arrayID, a.memberID == b.memberID, a.slot == b.slot else {
@@ -103,9 +101,8 @@ struct Decision {
       guard superblock.memberIDs.count == superblock.memberCount,
         superblock.memberStates.count == superblock.memberCount
       else { throw refuse("its list does not have \(superblock.memberCount) members") }
-      guard Set(superblock.memberIDs).count == superblock.memberCount else {
-        throw refuse("its list names a member twice")
-      }
+      let taken = superblock.memberIDs.filter { $0 != .none }
+      guard Set(taken).count == taken.count else { throw refuse("its list names a member twice") }
       guard superblock.lists(superblock) else { throw refuse("its list does not name itself") }
       guard UInt64(superblock.configurationHistory.count) <= superblock.eventCount else {
         throw refuse("its history is longer than its event count")

@@ -21,24 +21,20 @@ package enum MemberContent: Equatable, Sendable {
   /// - Returns: nil when nothing of ours is there.
   package static func detect(_ start: IOBuffer) -> MemberContent? {
     precondition(start.byteCount >= probeBytes)
-    return detect([
-      MemberReport.reading(start.slice(0, Superblock.byteCount), copy: 0),
-      MemberReport.reading(start.slice(Superblock.byteCount, Superblock.byteCount), copy: 1),
-    ])
+    let (a, b) = (start.prefix(Superblock.byteCount), start.dropFirst(Superblock.byteCount))
+    return detect(
+      MemberReport(
+        name: "", byteCount: 0, copyA: MemberReport.reading(a, copy: 0),
+        copyB: MemberReport.reading(b, copy: 1)))
   }
 
   /// The same from a report.
-  package static func detect(_ report: MemberReport) -> MemberContent? { detect(report.copies) }
-
-  private static func detect(_ copies: [SuperblockReading]) -> MemberContent? {
-    for copy in copies {
-      if case .damaged(.version(let found, _)) = copy { return .newerVersion(found: found) }
-    }
-    let valid = copies.compactMap(\.superblock)
-    if let newest = valid.max(by: { $0.superblockSequence < $1.superblockSequence }) {
+  package static func detect(_ report: MemberReport) -> MemberContent? {
+    if let version = report.newerVersion { return .newerVersion(found: version.found) }
+    if let newest = report.newest {
       return newest.eventCount == 0 ? .unfinished(newest) : .member(newest)
     }
-    let isOurs = copies.contains { copy in
+    let isOurs = report.copies.contains { copy in
       if case .damaged(let error) = copy { error != .noMagic } else { false }
     }
     return isOurs ? .damaged : nil

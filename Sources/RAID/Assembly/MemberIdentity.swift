@@ -42,5 +42,7 @@ package struct AbsentMember: Equatable, Sendable, CustomStringConvertible {
     self.memberID = memberID
   }
 
-  package var description: String { "slot \(slot) (member \(memberID))" }
+  package var description: String {
+    memberID == .none ? "slot \(slot) (nobody)" : "slot \(slot) (member \(memberID))"
+  }
 }

@@ -7,6 +7,8 @@ package enum SuperblockReading: Equatable, Sendable {
   case valid(Superblock)
   /// It was read, and is not believed.
   case damaged(FormatError)
+  /// It says that a later version wrote it; if it is not intact, that may be damage.
+  case newer(found: UInt32, supported: UInt32, isIntact: Bool)
   /// It could not be read.
   case unreadable(DiskError)
 
@@ -21,7 +23,8 @@ package enum SuperblockReading: Equatable, Sendable {
     case .valid: nil
     case .damaged(.noMagic): "no superblock of ashlar"
     case .damaged(.checksum): "damaged: its checksum does not match"
-    case .damaged(.version(let found, let supported)):
+    case .damaged(.version(let found, _)): "damaged: its version is \(found)"
+    case .newer(let found, let supported, _):
       "written by a newer ashlar (format \(found), this one reads \(supported))"
     case .damaged(.field(let name, let value)): "impossible: its field \(name) is \(value)"
     case .damaged(.misplaced(let what, let expected, let found)):
@@ -59,6 +62,18 @@ package struct MemberReport: Equatable, Sendable {
   }
 
   package var copies: [SuperblockReading] { [copyA, copyB] }
+
+  /// The version of the newer Ashlar that wrote to it, if one did.
+  ///
+  /// A copy of a later version may be the newest, so an older one beside it does not count. But a
+  /// copy that is not intact says nothing as long as the other one does.
+  package var newerVersion: (found: UInt32, supported: UInt32)? {
+    for case .newer(let found, let supported, let isIntact) in copies
+    where isIntact || newest == nil {
+      return (found, supported)
+    }
+    return nil
+  }
 
   /// Why it has no say: nil when one of its superblocks is valid.
   package var trouble: String? {
@@ -108,7 +123,8 @@ package struct MemberReport: Equatable, Sendable {
       }
       return .valid(superblock)
     } catch {
-      return .damaged(error)
+      guard case .version(let found, let supported) = error else { return .damaged(error) }
+      return .newer(found: found, supported: supported, isIntact: Superblock.isIntact(buffer))
     }
   }
 }

@@ -15,6 +15,10 @@ package struct ArrayOptions: Sendable {
   package var knownConfiguration: String?
   /// Members are brought up to date by themselves when they come back.
   package var resyncsAutomatically = true
+  /// Another host may reach the members: look whether somebody serves them, and say that we do.
+  package var watchesOwners = false
+  /// How long a member that hung or was disconnected is left alone before it is tried again.
+  package var readmissionDelayNanoseconds: UInt64 = 2_000_000_000
   /// Batches of the log under way at once.
   package var batchesInFlightMax = 4
   /// Payload of one batch.

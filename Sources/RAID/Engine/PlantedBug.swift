@@ -55,6 +55,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case oldWritesNotDrained
   /// T8: a resync forgets table pages.
   case resyncForgetsTable
+  /// T8, T4: a resync forgets that the log of a member that comes back is empty.
+  case resyncForgetsLog
   /// R1: a write can be read before it is acknowledged.
   case visibleBeforeAcknowledged
   /// Acknowledges before the batch is written (P1).

@@ -27,3 +27,29 @@ package protocol MembershipKeeper: AnyObject {
   /// - Throws: `stopped` when the level cannot spare it; the array has then stopped writing.
   func expel(_ slot: Int, _ reason: ExpulsionReason) async throws(ArrayError)
 }
+
+extension OperationFailure {
+  /// Why its member has to go.
+  package var expulsionReason: ExpulsionReason {
+    switch (error, kind) {
+    case (.timedOut, _): .timedOut
+    case (.absent, _): .disconnected
+    case (.disk(let error), .synchronize): .synchronizeFailed(error)
+    case (.disk(let error), _): .writeFailed(error)
+    }
+  }
+}
+
+extension MembershipKeeper {
+  /// Puts out every member that one of the failures tells of.
+  ///
+  /// For changes, which a member must not miss. Members that are `absent` are put out too: whoever
+  /// did it first may not have made it durable yet.
+  package func expel(_ failures: [OperationFailure]) async throws(ArrayError) {
+    var seen: [Int] = []
+    for failure in failures where !seen.contains(failure.slot) {
+      seen.append(failure.slot)
+      try await expel(failure.slot, failure.expulsionReason)
+    }
+  }
+}

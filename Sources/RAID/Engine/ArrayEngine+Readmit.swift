@@ -1,0 +1,99 @@
+import DiskFormat
+import Geometry
+import IO
+
+// Members that come back: recognised by their superblock, brought up to date, and only then believed
+// (promise P7, rules T4, T7).
+extension ArrayEngine {
+  /// Begins with the members that were found stale at the start.
+  func resyncStale() async {
+    for slot in plan.staleSlots { readmissionNanoseconds[slot] = 0 }
+    wakeJanitor()
+  }
+
+  /// Takes back the members that answer again, as far as now is the time.
+  ///
+  /// - Returns: whether there is more to do at once.
+  func readmitRecovered() async -> Bool {
+    guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return false }
+    noteNewlyOut()
+    guard keeper.resyncProgress == nil, !readmissionNanoseconds.isEmpty else { return false }
+    let now = machine.nowNanoseconds
+    var next = UInt64.max
+    for (slot, time) in readmissionNanoseconds.sorted(by: { $0.key < $1.key }) {
+      guard time <= now else {
+        next = min(next, time)
+        continue
+      }
+      if await readmit(slot) {
+        readmissionNanoseconds[slot] = nil
+        return true
+      }
+      readmissionNanoseconds[slot] = now + options.readmissionDelayNanoseconds
+      next = min(next, now + options.readmissionDelayNanoseconds)
+    }
+    if next != .max { wakeJanitorLater(next - now) }
+    return false
+  }
+
+  /// Members that hung or were cut off are tried again; those that failed a write are not.
+  private func noteNewlyOut() {
+    for slot in 0..<geometry.memberCount where parts.members[slot].state == .out {
+      guard readmissionNanoseconds[slot] == nil else { continue }
+      switch parts.members[slot].outReason {
+      case .timedOut, .disconnected:
+        readmissionNanoseconds[slot] =
+          machine.nowNanoseconds + options.readmissionDelayNanoseconds
+      default: continue
+      }
+    }
+  }
+
+  /// Makes a member that is out `syncing`, if it is there and is who it should be.
+  private func readmit(_ slot: Int) async -> Bool {
+    let member = parts.members[slot]
+    guard member.state == .out, let disk = member.disk else { return true }
+    // Writes of before may still land: first they must be done (rule T7).
+    guard member.isDrained || options.plants(.oldWritesNotDrained) else { return false }
+    let handle = MemberHandle(name: member.name, disk: disk, byteCount: 0)
+    let report = await MemberReport.read(handle)
+    guard let superblock = report.newest, superblock.arrayID == parts.arrayID,
+      superblock.slot == slot, membership.configuration.lists(superblock)
+    else { return false }
+    guard member.state == .out, member.isDrained || options.plants(.oldWritesNotDrained) else {
+      return false
+    }
+    superblocks.adopt(superblock, slot: slot)
+    member.attach(disk, state: .syncing)
+    parts.events.note("member \(slot) (\(member.name)) is back and is being brought up to date")
+    do throws(ArrayError) {
+      try await membership.change()
+    } catch {
+      return true
+    }
+    keeper.resync(slot)
+    return true
+  }
+
+  /// The last step of a resync: the member has a say again.
+  func becomeCurrent(_ slot: Int) async throws(ArrayError) {
+    parts.members[slot].setState(.current)
+    try await membership.change()
+    guard parts.members[slot].state == .current else { return }
+    parts.events.note(
+      "member \(slot) (\(parts.members[slot].name)) is up to date"
+        + (parts.hasIncompleteMembers ? "" : "; all members are in sync"))
+    if !parts.hasIncompleteMembers { parts.clearChanged() }
+    wakeJanitor()
+  }
+
+  private func wakeJanitorLater(_ nanoseconds: UInt64) {
+    let machine = machine
+    Task(executorPreference: machine) { await self.wakeJanitor(afterNanoseconds: nanoseconds) }
+  }
+
+  private func wakeJanitor(afterNanoseconds nanoseconds: UInt64) async {
+    await machine.sleep(nanoseconds: nanoseconds)
+    wakeJanitor()
+  }
+}

@@ -1,0 +1,239 @@
+import DiskFormat
+import Geometry
+import IO
+import Units
+import Volumes
+
+// What clients ask for. Requests may be unaligned; the engine's unit is the block of 4096 bytes.
+extension ArrayEngine {
+  /// The largest request that is atomic, and where longer ones are cut (promise P6, rule R2).
+  static var atomicBytes: UInt64 { 65536 }
+
+  // MARK: Read
+
+  func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
+    try checkOpen()
+    let pieceBytes = UInt64(BlockReader<M, D>.blockCountMax) * 4096
+    var start = range.offsetBytes
+    while start < range.endBytes {
+      // Pieces end where blocks do, so that none is read twice.
+      let end = min(range.endBytes, start / 4096 * 4096 + pieceBytes)
+      let target = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
+      try await readPiece(ByteRange(from: start, to: end), into: target)
+      start = end
+    }
+  }
+
+  private func readPiece(_ range: ByteRange, into target: IOBuffer) async throws(ArrayError) {
+    guard let memory = buffers.take() else { throw .outOfMemory }
+    defer { buffers.give(memory) }
+    let first = range.offsetBytes / 4096
+    let count = Int((range.endBytes + 4095) / 4096 - first)
+    let all = memory.buffer
+    try await reader.read(first, into: all.prefix(count * 4096), keeping: memory)
+    target.copy(from: all.slice(Int(range.offsetBytes - first * 4096), target.byteCount))
+  }
+
+  // MARK: Write
+
+  func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(ArrayError) {
+    try checkOpen()
+    if range.byteCount <= Self.atomicBytes {
+      try await writeAtomically(range, from: buffer)
+    } else {
+      var start = range.offsetBytes
+      while start < range.endBytes {
+        let end = min(range.endBytes, (start / Self.atomicBytes + 1) * Self.atomicBytes)
+        let piece = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
+        try await writeAtomically(ByteRange(from: start, to: end), from: piece)
+        start = end
+      }
+    }
+    if durably { try await parts.log.flush() }
+  }
+
+  /// One record, whole or not at all after a crash.
+  private func writeAtomically(
+    _ range: ByteRange, from buffer: IOBuffer
+  ) async throws(ArrayError) {
+    guard !range.isEmpty, let blocks = range.alignedOutside(4096) else { return }
+    let run = BlockRun(
+      firstBlock: blocks.offsetBytes / 4096, blockCount: blocks.byteCount / 4096)
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    let isAligned = blocks == range && buffer.isAligned(to: 16)
+    let hold = await reservations.reserve(blocks, isExclusive: blocks != range)
+    defer { reservations.release(hold) }
+    do throws(ArrayError) {
+      if isAligned {
+        try await parts.log.append(write: run, payload: buffer)
+      } else {
+        try await writeMerged(range, from: buffer, run)
+      }
+    } catch {
+      parts.payloads.cancelReservation(Int(run.blockCount))
+      throw error
+    }
+  }
+
+  /// A write that does not cover its first or last block: what they hold beside it stays.
+  ///
+  /// Nobody else writes to these blocks meanwhile: they are reserved.
+  private func writeMerged(
+    _ range: ByteRange, from buffer: IOBuffer, _ run: BlockRun
+  ) async throws(ArrayError) {
+    guard let memory = buffers.take() else { throw .outOfMemory }
+    defer { buffers.give(memory) }
+    let all = memory.buffer
+    let content = all.prefix(Int(run.blockCount) * 4096)
+    let last = Int(run.blockCount) - 1
+    let startsInside = range.offsetBytes % 4096 != 0
+    let endsInside = range.endBytes % 4096 != 0
+    if startsInside {
+      try await reader.read(run.firstBlock, into: content.prefix(4096), keeping: memory)
+    }
+    if endsInside, !(startsInside && last == 0) {
+      try await reader.read(
+        run.firstBlock + UInt64(last), into: content.slice(last * 4096, 4096), keeping: memory)
+    }
+    content.slice(Int(range.offsetBytes % 4096), buffer.byteCount).copy(from: buffer)
+    try await parts.log.append(write: run, payload: content)
+  }
+
+  func flush() async throws(ArrayError) {
+    try checkOpen()
+    try await parts.log.flush()
+  }
+
+  // MARK: Trim
+
+  /// Makes the whole blocks of a range never-written; the rest of it stays.
+  func trim(_ range: ByteRange, durably: Bool) async throws(ArrayError) {
+    try checkOpen()
+    let inside = range.alignedInside(4096)
+    try await trimBlocks(
+      inside.offsetBytes / 4096..<inside.endBytes / 4096)
+    if durably { try await parts.log.flush() }
+  }
+
+  private func trimBlocks(_ blocks: Range<UInt64>) async throws(ArrayError) {
+    // Bounded records (rule D7): so many blocks are looked at in one go when one is published.
+    let countMax: UInt64 = 1 << 16
+    var start = blocks.lowerBound
+    while start < blocks.upperBound {
+      let end = min(blocks.upperBound, (start / countMax + 1) * countMax)
+      let run = BlockRun(firstBlock: start, blockCount: end - start)
+      start = end
+      guard mayHaveContent(run) else { continue }
+      let bytes = ByteRange(
+        from: run.firstBlock * 4096, to: (run.firstBlock + run.blockCount) * 4096)
+      let hold = await reservations.reserve(bytes, isExclusive: false)
+      defer { reservations.release(hold) }
+      try await parts.log.append(trim: run, unsettledBlockCount: partialBlockCount(run))
+    }
+  }
+
+  /// Whether a trim of these blocks would change anything.
+  private func mayHaveContent(_ run: BlockRun) -> Bool {
+    if parts.options.plants(.trimPinsForever) { return true }
+    let pages = pages(of: run)
+    return pages.contains { parts.table.isPresent($0) || parts.index.hasContent(page: $0) }
+  }
+
+  /// The pages with an entry of these blocks.
+  private func pages(of run: BlockRun) -> ClosedRange<UInt64> {
+    let last = run.firstBlock + run.blockCount - 1
+    guard geometry.parityCount > 0 else {
+      return parts.placement.page(ofRow: run.firstBlock)...parts.placement.page(ofRow: last)
+    }
+    let stripeBlocks = geometry.chunkBlockCount * UInt64(geometry.dataCount)
+    let firstRow = run.firstBlock / stripeBlocks * geometry.chunkBlockCount
+    let lastRow = (last / stripeBlocks + 1) * geometry.chunkBlockCount - 1
+    return parts.placement.page(ofRow: firstRow)...parts.placement.page(ofRow: lastRow)
+  }
+
+  /// How many blocks of a trim lie in pages that it does not cover, and may need intents.
+  private func partialBlockCount(_ run: BlockRun) -> Int {
+    let perPage = UInt64(TablePlacement.entriesPerPage)
+    let edges = 2 * (perPage + geometry.chunkBlockCount * UInt64(geometry.dataCount))
+    return Int(min(run.blockCount, edges))
+  }
+
+  /// Makes a range read as zeros.
+  ///
+  /// - Returns: false when it would be no faster than writing zeros, and `onlyIfFast` asked.
+  func writeZeroes(
+    _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
+  ) async throws(ArrayError) -> Bool {
+    try checkOpen()
+    if keepAllocated {
+      // Only content takes space, so it is written.
+      if onlyIfFast { return false }
+      try await writeZeroBytes(range)
+    } else {
+      let inside = range.alignedInside(4096)
+      if inside.isEmpty {
+        try await writeZeroBytes(range)
+      } else {
+        try await writeZeroBytes(ByteRange(from: range.offsetBytes, to: inside.offsetBytes))
+        try await trimBlocks(inside.offsetBytes / 4096..<inside.endBytes / 4096)
+        try await writeZeroBytes(ByteRange(from: inside.endBytes, to: range.endBytes))
+      }
+    }
+    if durably { try await parts.log.flush() }
+    return true
+  }
+
+  private func writeZeroBytes(_ range: ByteRange) async throws(ArrayError) {
+    guard !range.isEmpty else { return }
+    guard let memory = AlignedMemory(byteCount: Int(min(range.byteCount, Self.atomicBytes))) else {
+      throw .outOfMemory
+    }
+    defer { withExtendedLifetime(memory) {} }
+    let zeros = memory.buffer
+    var start = range.offsetBytes
+    while start < range.endBytes {
+      let end = min(range.endBytes, (start / Self.atomicBytes + 1) * Self.atomicBytes)
+      try await writeAtomically(
+        ByteRange(from: start, to: end), from: zeros.prefix(Int(end - start)))
+      start = end
+    }
+  }
+
+  // MARK: Extents
+
+  /// Tells written blocks from those that were never written, from the start of the range on.
+  func extents(of range: ByteRange, into extents: ExtentList) async throws(ArrayError) {
+    try checkOpen()
+    var start = range.offsetBytes
+    // A range of a large device is answered in part rather than late.
+    var blocksLeft = 1 << 16
+    while start < range.endBytes, blocksLeft > 0 {
+      blocksLeft -= 1
+      let block = start / 4096
+      let end = min(range.endBytes, (block + 1) * 4096)
+      let isHole = try await isUnwritten(block)
+      guard
+        extents.append(Extent(byteCount: end - start, isHole: isHole, isZero: isHole))
+      else { return }
+      start = end
+    }
+  }
+
+  private func isUnwritten(_ block: UInt64) async throws(ArrayError) -> Bool {
+    while true {
+      switch reader.look(block) {
+      case .pending, .lost, .home: return false
+      case .zeros: return true
+      case .pageNeeded(let page): try await parts.load(page: page)
+      }
+    }
+  }
+
+  // MARK: State
+
+  var stoppedError: ArrayError { .stopped(membership.stopReason ?? "the array is closed") }
+
+  private func checkOpen() throws(ArrayError) {
+    guard isOpen else { throw stoppedError }
+  }
+}

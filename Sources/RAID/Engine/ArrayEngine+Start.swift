@@ -1,0 +1,195 @@
+package import DiskFormat
+import Geometry
+import IO
+
+/// Why an array does not start.
+package enum ArrayStartError: Error, Sendable {
+  /// The members do not make an array, or must not start now.
+  case assembly(AssemblyRefusal)
+  /// Somebody else serves it.
+  case inUse(Ownership.Use)
+  /// The log lacks something that was durable.
+  case logDamaged(firstSequence: UInt64, runs: [BlockRun]?)
+  case array(ArrayError)
+}
+
+extension ArrayEngine {
+  /// Assembles members, recovers, and serves.
+  ///
+  /// - Parameters:
+  ///   - members: in any order; stale ones too.
+  ///   - log: told what happens, a line each.
+  package static func start(
+    members: [MemberHandle<D>], machine: M, options: ArrayOptions,
+    log: @escaping @Sendable (String) -> Void
+  ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
+    var reports = await MemberReport.readAll(members)
+    if options.watchesOwners, Ownership.mustWatch(reports) {
+      await machine.sleep(nanoseconds: Ownership.watchNanoseconds)
+      let later = await MemberReport.readAll(members)
+      switch Ownership.judge(before: reports, after: later) {
+      case .free: break
+      case .abandoned(let warnings): for warning in warnings { log(warning) }
+      case .inUse(let use): throw .inUse(use)
+      }
+      reports = later
+    }
+    let plan: AssemblyPlan
+    let assembly = AssemblyOptions(
+      isForced: options.isForced, knownConfiguration: options.knownConfiguration)
+    switch AssemblyPlan.decide(reports: reports, options: assembly) {
+    case .success(let decided): plan = decided
+    case .failure(let refusal): throw .assembly(refusal)
+    }
+    for warning in plan.warnings { log(warning) }
+    let engine: ArrayEngine
+    do throws(ArrayError) {
+      engine = try ArrayEngine(
+        machine: machine, plan: plan, members: members, options: options, log: log)
+    } catch {
+      throw .array(error)
+    }
+    do throws(ArrayStartError) {
+      try await engine.open(members)
+    } catch {
+      await engine.end()
+      throw error
+    }
+    return ArrayVolume(engine)
+  }
+
+  // MARK: Opening
+
+  private func open(_ members: [MemberHandle<D>]) async throws(ArrayStartError) {
+    let begin = machine.readClock()
+    attach(members)
+    startTasks()
+    let recovered = try await readLog()
+    parts.recovered = recovered
+    do throws(ArrayError) {
+      if !options.plants(.recoveryServesBeforeDurable) { try await recovered.rewrite() }
+      try await beginEpoch(recovered)
+      try await loadTable()
+      try await replay(recovered)
+    } catch {
+      throw .array(error)
+    }
+    recovery.wasClean = plan.isClean
+    recovery.batchCount = recovered.batchCount
+    startWriting()
+    isOpen = true
+    recovery.nanoseconds = machine.readClock() - begin
+    if options.resyncsAutomatically { await resyncStale() }
+  }
+
+  private func attach(_ handles: [MemberHandle<D>]) {
+    for slot in 0..<geometry.memberCount {
+      let member = parts.members[slot]
+      switch plan.slots[slot] {
+      case .current(let report):
+        member.identify(plan.newest.memberIDs[slot], name: handles[report].name)
+        member.attach(handles[report].disk, state: .current)
+        if let superblock = plan.superblocks[slot] {
+          superblocks.adopt(superblock, slot: slot)
+        }
+      case .stale(let report, _):
+        member.identify(plan.newest.memberIDs[slot], name: handles[report].name)
+        member.attach(handles[report].disk, state: .syncing)
+        member.putOut(nil)
+      case .missing:
+        member.identify(plan.newest.memberIDs[slot], name: "missing")
+      }
+    }
+  }
+
+  private func readLog() async throws(ArrayStartError) -> RecoveredLog<M, D> {
+    guard let start = LogStart(plan.superblocks.compactMap { $0 }) else {
+      preconditionFailure("a plan has current members")
+    }
+    let reader = LogReader<M, D>(
+      members: parts.members, membership: membership, arrayID: parts.arrayID,
+      layout: parts.layout, options: options)
+    do throws(LogReadError) {
+      return try await reader.read(start)
+    } catch {
+      switch error {
+      case .damaged(let sequence, let runs):
+        throw .logDamaged(firstSequence: sequence, runs: runs)
+      case .array(let error): throw .array(error)
+      }
+    }
+  }
+
+  /// Decides what was found: the log goes on in a new epoch, with the members that are here.
+  private func beginEpoch(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
+    if options.plants(.recoveryKeepsEpoch) { membership.epoch -= 1 }
+    membership.ownerNonce = membership.drawIdentifier()
+    membership.beginEpoch(firstSequence: recovered.endSequence + 1)
+    let states = (0..<geometry.memberCount).map { parts.members[$0].state ?? .out }
+    if states != plan.newest.memberStates || plan.wasForced {
+      try await membership.writeConfiguration()
+    } else {
+      // Twice, as configurations are: neither copy of a superblock may know an older epoch only.
+      for _ in 0..<2 { try await membership.writeAll() }
+    }
+    let log = try WriteLog(
+      members: parts.members, membership: membership, machine: machine, arrayID: parts.arrayID,
+      geometry: geometry, layout: parts.layout, options: options, resuming: recovered,
+      epoch: membership.epoch)
+    let keeper = keeper
+    log.publisher = publisher
+    log.onSpaceWanted = { keeper.wake() }
+    parts.open(log)
+  }
+
+  private func loadTable() async throws(ArrayError) {
+    try await parts.table.loadMap()
+  }
+
+  // MARK: Replay
+
+  /// Publishes what the log holds, and settles rows that a crash left half done.
+  private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
+    var intents: [UInt64: OpenIntent] = [:]
+    for index in 0..<recovered.batchCount {
+      let entry = recovered.batch(at: index)
+      for record in entry.batch.records {
+        recovery.recordCount += 1
+        switch record {
+        case .write(let run, _, let payloadIndex, let checksums):
+          publisher.publishRecovered(
+            run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
+        case .trim(let run, _):
+          publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
+        case .intent(let intent):
+          // A row is not destaged again before its table page is durable: only the last can be open.
+          intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+        }
+      }
+    }
+    // All content of a page that was trimmed as a whole is newer than the trim, and in the log.
+    var open = intents.values.filter {
+      parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil
+    }
+    guard !open.isEmpty else { return }
+    open.sort { $0.intent.row < $1.intent.row }
+    recovery.settledRowCount = open.count
+    try await Settler(parts).settle(open)
+    try await keeper.checkpoint()
+  }
+}
+
+extension ArrayParts {
+  /// Where the content of a block lies among the payload of a recovered batch.
+  func payloadIndex(ofBlock block: UInt64, inBatch sequence: UInt64) -> Int? {
+    guard let batch = recovered?.batch(sequence)?.batch else { return nil }
+    var found: Int?
+    for record in batch.records {
+      guard case .write(let run, _, let payloadIndex, _) = record, run.firstBlock <= block,
+        block - run.firstBlock < run.blockCount
+      else { continue }
+      found = payloadIndex + Int(block - run.firstBlock)
+    }
+    return found
+  }
+}

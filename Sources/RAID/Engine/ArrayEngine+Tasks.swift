@@ -1,0 +1,120 @@
+import IO
+import Geometry
+
+// Tasks that live as long as the array. Each is a method of the actor, so that all of it happens on
+// the actor's executor.
+extension ArrayEngine {
+  /// What is needed before anything is read.
+  func startTasks() {
+    let machine = machine
+    parts.members.spawnLane = { [weak self] slot in
+      Task(executorPreference: machine) { await self?.runLane(slot) }
+    }
+    parts.members.stalledHandler = { [weak self] slots in
+      self?.assumeIsolated { $0.noteStalled(slots) }
+    }
+    parts.wakeLater = { [weak self] nanoseconds in
+      self?.assumeIsolated { $0.wakeKeeperLater(nanoseconds) }
+    }
+    membership.writeInBackground = { [weak self] in
+      Task(executorPreference: machine) { await self?.writeConfigurationInBackground() }
+    }
+    membership.onStop = { [weak self] reason in
+      self?.assumeIsolated { $0.noteStop(reason) }
+    }
+    spawn { await $0.parts.members.runTicker() }
+    spawn { await $0.runTimer() }
+    spawn { await $0.runJanitor() }
+  }
+
+  /// What serving needs.
+  func startWriting() {
+    for _ in 0..<max(1, options.batchesInFlightMax) { spawn { await $0.parts.log.runWriter() } }
+    spawn { await $0.parts.log.runSealer() }
+    spawn { await $0.keeper.run() }
+  }
+
+  private func spawn(_ body: @escaping @Sendable (isolated ArrayEngine) async -> Void) {
+    runningTaskCount += 1
+    let machine = machine
+    Task(executorPreference: machine) { await self.runTask(body) }
+  }
+
+  private func runTask(_ body: @Sendable (isolated ArrayEngine) async -> Void) async {
+    await body(self)
+    runningTaskCount -= 1
+    guard runningTaskCount == 0 else { return }
+    let waiting = taskEnd
+    taskEnd = []
+    for var point in waiting { point.signal() }
+  }
+
+  private func runLane(_ slot: Int) async { await parts.members.runLane(slot) }
+
+  private func writeConfigurationInBackground() async {
+    try? await membership.writeConfiguration()
+  }
+
+  private func noteStop(_ reason: String) {
+    parts.openLog?.stop(.stopped(reason))
+    parts.payloads.close()
+    keeper.stop()
+  }
+
+  // MARK: The keeper's clock
+
+  private func wakeKeeperLater(_ nanoseconds: UInt64) {
+    timerNanoseconds = min(timerNanoseconds ?? .max, nanoseconds)
+    timerRest.signal()
+  }
+
+  private func runTimer() async {
+    while !isEnding {
+      if let nanoseconds = timerNanoseconds {
+        timerNanoseconds = nil
+        await machine.sleep(nanoseconds: nanoseconds)
+        keeper.wake()
+        continue
+      }
+      // Safe: resumed once, by `wakeKeeperLater` or `end`, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if isEnding || timerNanoseconds != nil {
+          unsafe waiter.resume()
+        } else {
+          unsafe timerRest.put(waiter)
+        }
+      }
+    }
+  }
+
+  // MARK: The janitor
+
+  private func noteStalled(_ slots: SlotSet) {
+    stalledSlots = stalledSlots.union(slots)
+    wakeJanitor()
+  }
+
+  func wakeJanitor() {
+    isJanitorWoken = true
+    janitorRest.signal()
+  }
+
+  /// Puts out members that hang, and takes them back when they answer again.
+  private func runJanitor() async {
+    while !isEnding {
+      isJanitorWoken = false
+      let stalled = stalledSlots
+      stalledSlots = SlotSet()
+      for slot in stalled { try? await membership.expel(slot, .timedOut) }
+      if await readmitRecovered() { continue }
+      // Safe: resumed once, by `wakeJanitor`, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if isJanitorWoken || isEnding {
+          unsafe waiter.resume()
+        } else {
+          unsafe janitorRest.put(waiter)
+        }
+      }
+    }
+  }
+}

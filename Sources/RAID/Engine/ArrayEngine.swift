@@ -1,0 +1,102 @@
+import DiskFormat
+import Geometry
+package import IO
+import Units
+import Volumes
+
+/// A served array: everything that happens to it happens on this actor.
+///
+/// `start` (in `ArrayEngine+Start.swift`) makes one from members; `ArrayVolume` is what the NBD
+/// server sees of it. See docs/array.md.
+package actor ArrayEngine<M: Machine, D: Disk> {
+  nonisolated let machine: M
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor keeps its machine.
+    unsafe machine.unownedExecutor
+  }
+
+  let plan: AssemblyPlan
+  let options: ArrayOptions
+  let parts: ArrayParts<M, D>
+  let membership: EngineMembership<M, D>
+  let superblocks: SuperblockWriter<M, D>
+  let keeper: HomeKeeper<M, D>
+  let reader: BlockReader<M, D>
+  let publisher: IndexPublisher<M, D>
+  let reservations = RangeReservations()
+  let buffers: OwnedBufferPool
+  var geometry: StripeGeometry { parts.geometry }
+
+  // Tasks that live as long as the array.
+  var timerRest = WaitPoint()
+  var timerNanoseconds: UInt64?
+  var janitorRest = WaitPoint()
+  var isJanitorWoken = false
+  var stalledSlots = SlotSet()
+  /// Members to be looked at again, and when.
+  var readmissionNanoseconds: [Int: UInt64] = [:]
+  var isEnding = false
+  var runningTaskCount = 0
+  var taskEnd: [WaitPoint] = []
+  var isOpen = false
+  /// What recovery found and did; for the status and benchmarks.
+  package internal(set) var recovery = RecoveryReport()
+
+  init(
+    machine: M, plan: AssemblyPlan, members: [MemberHandle<D>], options: ArrayOptions,
+    log write: @escaping @Sendable (String) -> Void
+  ) throws(ArrayError) {
+    self.machine = machine
+    self.plan = plan
+    self.options = options
+    let placement = TablePlacement(plan.geometry)
+    let set = MemberSet<M, D>(
+      machine: machine, options: options, layout: plan.layout,
+      memberCount: plan.geometry.memberCount)
+    let events = EventLog(clock: { machine.nowNanoseconds }, write: write)
+    superblocks = SuperblockWriter(members: set, options: options)
+    membership = EngineMembership(
+      set, superblocks: superblocks, plan: plan, options: options, machine: machine,
+      events: events)
+    let newEpoch = plan.superblocks.reduce(0) { max($0, $1?.logEpoch ?? 0) } + 1
+    membership.epoch = newEpoch
+    let table = ChecksumTable<M, D>(
+      geometry: plan.geometry, placement: placement, layout: plan.layout,
+      arrayID: plan.newest.arrayID, members: set, membership: membership, options: options,
+      // Above everything that earlier epochs can have written.
+      pageSequence: newEpoch << 40)
+    guard let payloads = PayloadPool(byteCountMax: options.dirtyBytesMax) else {
+      throw .outOfMemory
+    }
+    parts = ArrayParts(
+      machine: machine, placement: placement, layout: plan.layout,
+      arrayID: plan.newest.arrayID, options: options, members: set, table: table,
+      payloads: payloads, keeper: membership, events: events)
+    membership.parts = parts
+    let membershipOfKeeper = membership
+    let keeper = HomeKeeper(parts) { (sequence: UInt64) async throws(ArrayError) in
+      try await membershipOfKeeper.writeCheckpoint(sequence)
+    }
+    self.keeper = keeper
+    reader = BlockReader(parts) { await keeper.waitForHome($0) }
+    publisher = IndexPublisher(parts) { keeper.notePublished(wasEmpty: $0) }
+    buffers = OwnedBufferPool(
+      byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: 64)
+    parts.wakeKeeper = { keeper.wake() }
+    payloads.onShortage = { keeper.wake() }
+  }
+
+  /// The state as a whole, in short.
+  package var isStopped: Bool { membership.stopReason != nil }
+}
+
+/// What recovery found and did.
+package struct RecoveryReport: Equatable, Sendable {
+  package var wasClean = false
+  package var batchCount = 0
+  package var recordCount = 0
+  package var settledRowCount = 0
+  package var nanoseconds: UInt64 = 0
+
+  package init() {}
+}

@@ -1,0 +1,127 @@
+import Geometry
+package import IO
+package import Units
+package import Volumes
+
+/// An array as the NBD server sees it.
+package final class ArrayVolume<M: Machine, D: Disk>: Volume {
+  package nonisolated let engine: ArrayEngine<M, D>
+  package let traits: VolumeTraits
+
+  init(_ engine: ArrayEngine<M, D>) {
+    self.engine = engine
+    let plan = engine.plan
+    traits = VolumeTraits(
+      kind: "\(plan.geometry.level.name) of \(plan.geometry.memberCount) members",
+      byteCount: plan.geometry.byteCount, isReadOnly: false, isRotational: false,
+      preferredBlockBytes: 4096)
+  }
+
+  package var health: VolumeHealth { engine.assumeIsolated { $0.health } }
+
+  /// The engine bounds its members' operations itself.
+  package var oldestOperationNanoseconds: UInt64? { nil }
+
+  package func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError) {
+    do throws(ArrayError) {
+      try await engine.read(range, into: buffer)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  package func write(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) async throws(VolumeError) {
+    do throws(ArrayError) {
+      try await engine.write(range, from: buffer, durably: durably)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  package func flush() async throws(VolumeError) {
+    do throws(ArrayError) {
+      try await engine.flush()
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  package func trim(_ range: ByteRange, durably: Bool) async throws(VolumeError) {
+    do throws(ArrayError) {
+      try await engine.trim(range, durably: durably)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  package func writeZeroes(
+    _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
+  ) async throws(VolumeError) {
+    let isDone: Bool
+    do throws(ArrayError) {
+      isDone = try await engine.writeZeroes(
+        range, keepAllocated: keepAllocated, onlyIfFast: onlyIfFast, durably: durably)
+    } catch {
+      throw VolumeError(error)
+    }
+    if !isDone { throw .notSupported }
+  }
+
+  package func extents(
+    of range: ByteRange, into extents: ExtentList
+  ) async throws(VolumeError) {
+    // The list is the caller's, who waits: nobody else has it meanwhile.
+    nonisolated(unsafe) let list = extents
+    do throws(ArrayError) {
+      unsafe try await engine.extents(of: range, into: list)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  /// Nothing is read ahead: what clients ask for twice, their kernels keep.
+  package func prefetch(_ range: ByteRange) async {}
+
+  package func fail(cause: String, action: String) {
+    engine.assumeIsolated { $0.membership.stop(cause) }
+  }
+
+  package func close() async throws(VolumeError) {
+    do throws(ArrayError) {
+      try await engine.close()
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+}
+
+extension VolumeError {
+  init(_ error: ArrayError) {
+    self =
+      switch error {
+      case .unreadable(let block):
+        .inputOutput(reason: "block \(block) is beyond redundancy")
+      case .stopped: .stopped
+      case .outOfMemory: .inputOutput(reason: "out of memory")
+      }
+  }
+}
+
+extension ArrayEngine {
+  /// State, cause and action for the server's status.
+  var health: VolumeHealth {
+    if let reason = membership.stopReason {
+      return .failed(
+        cause: reason,
+        action: "stop and serve the array again; 'ashlar examine' tells what is missing")
+    }
+    let out = membership.lostSlots
+    guard !out.isEmpty else { return .optimal }
+    let names = out.map { "\($0) (\(parts.members[$0].name))" }.joined(separator: ", ")
+    return .impaired(
+      cause: "without \(out.count == 1 ? "member" : "members") \(names)",
+      action: "bring it back, or replace it")
+  }
+}

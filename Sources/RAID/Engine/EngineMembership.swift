@@ -1,0 +1,194 @@
+import DiskFormat
+import Geometry
+import IO
+import Volumes
+
+/// Who is in the array: configurations, expulsions, and the superblocks that say so (rule T6).
+final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
+  private let members: MemberSet<M, D>
+  private let superblocks: SuperblockWriter<M, D>
+  private let plan: AssemblyPlan
+  private let options: ArrayOptions
+  private let machine: M
+  private let events: EventLog
+  unowned var parts: ArrayParts<M, D>?
+
+  private(set) var configuration: Superblock
+  /// The epoch that begins, or has begun, with this start.
+  var epoch: UInt64 = 0
+  var epochFirstSequence: UInt64 = 0
+  /// What superblocks say before the log is open.
+  private var hasEpoch = false
+  private var isClean = false
+  private var checkpointSequence: UInt64
+  var ownerNonce = Identifier.none
+  var heartbeat: UInt64 = 0
+  /// Why the array no longer accepts writes.
+  private(set) var stopReason: String?
+  private var pendingChanges = 0
+  private var changeWaiters: [WaitPoint] = []
+  /// Told after each change, for the registry.
+  var onChange: () -> Void = {}
+  /// Told when the array stops.
+  var onStop: (String) -> Void = { _ in }
+  /// Starts a task that writes the configuration; only a planted bug needs it.
+  var writeInBackground: () -> Void = {}
+
+  init(
+    _ members: MemberSet<M, D>, superblocks: SuperblockWriter<M, D>, plan: AssemblyPlan,
+    options: ArrayOptions, machine: M, events: EventLog
+  ) {
+    self.members = members
+    self.superblocks = superblocks
+    self.plan = plan
+    self.options = options
+    self.machine = machine
+    self.events = events
+    configuration = plan.newest
+    checkpointSequence = plan.checkpoint.checkpointSequence
+  }
+
+  var geometry: StripeGeometry { plan.geometry }
+
+  /// Members whose blocks cannot be read.
+  var lostSlots: SlotSet { geometry.allSlots.subtracting(members.currentSlots) }
+
+  // MARK: Expulsion
+
+  func expel(_ slot: Int, _ reason: ExpulsionReason) async throws(ArrayError) {
+    if let stopReason { throw .stopped(stopReason) }
+    let state = members[slot].state
+    guard state == .current || state == .syncing else { return try await waitForChanges() }
+    var lost = geometry.allSlots
+    for other in 0..<geometry.memberCount
+    where other != slot && members[other].state == .current { lost.remove(other) }
+    guard state == .syncing || geometry.canServe(without: lost) else {
+      let text = "member \(slot) (\(members[slot].name)) \(reason.words), and without it too few are "
+        + "left"
+      stop(text)
+      throw .stopped(text)
+    }
+    members[slot].putOut(reason)
+    events.note("member \(slot) (\(members[slot].name)) is out: it \(reason.words)")
+    parts?.markTouchedChanged()
+    try await change()
+  }
+
+  /// No further write is accepted; what can be read is read.
+  func stop(_ reason: String) {
+    guard stopReason == nil else { return }
+    stopReason = reason
+    events.note("the array has stopped accepting writes: \(reason)")
+    onStop(reason)
+  }
+
+  /// Makes the members' present states the configuration, durably.
+  func change() async throws(ArrayError) {
+    if options.plants(.acknowledgesBeforeConfiguration) {
+      writeInBackground()
+      return
+    }
+    try await writeConfiguration()
+  }
+
+  func writeConfiguration() async throws(ArrayError) {
+    pendingChanges += 1
+    defer {
+      pendingChanges -= 1
+      if pendingChanges == 0 {
+        let waiting = changeWaiters
+        changeWaiters = []
+        for var point in waiting { point.signal() }
+      }
+    }
+    let states = (0..<geometry.memberCount).map { members[$0].state ?? .out }
+    configuration = configuration.reconfigured(
+      memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
+    // Both copies: a single damaged one must not bring the older list back.
+    for _ in 0..<2 { try await writeAll() }
+    onChange()
+  }
+
+  private func waitForChanges() async throws(ArrayError) {
+    while pendingChanges > 0 {
+      // Safe: resumed once, when the last change is durable, or here.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if pendingChanges == 0 { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        changeWaiters.append(point)
+      }
+    }
+    if let stopReason { throw .stopped(stopReason) }
+  }
+
+  func drawIdentifier() -> Identifier {
+    Identifier(high: machine.randomNumber(), low: machine.randomNumber())
+  }
+
+  // MARK: Superblocks
+
+  /// Writes the superblocks of all members that are not out as things are now.
+  ///
+  /// Returns when each of them has its own durably; those that fail are put out first.
+  func writeAll() async throws(ArrayError) {
+    let failures = await superblocks.writeAll(slots: members.writableSlots) { superblock, slot in
+      update(&superblock, slot)
+    }
+    for failure in failures {
+      guard let reason = failure.reasonToExpel else { continue }
+      try await expel(failure.slot, reason)
+    }
+  }
+
+  /// Writes superblocks with a new checkpoint (rule L6).
+  func writeCheckpoint(_ sequence: UInt64) async throws(ArrayError) {
+    checkpointSequence = sequence
+    try await writeAll()
+  }
+
+  /// Begins an epoch behind the last batch that recovery kept (rule L3).
+  func beginEpoch(firstSequence: UInt64) {
+    epochFirstSequence = firstSequence
+    hasEpoch = true
+  }
+
+  /// The next superblocks say that everything is home.
+  func markClean() { isClean = true }
+
+  private func update(_ superblock: inout Superblock, _ slot: Int) {
+    superblock.eventCount = configuration.eventCount
+    superblock.configurationID = configuration.configurationID
+    superblock.configurationHistory = configuration.configurationHistory
+    superblock.memberIDs = configuration.memberIDs
+    superblock.memberStates = configuration.memberStates
+    superblock.timelines = configuration.timelines
+    superblock.isClean = isClean
+    superblock.ownerNonce = ownerNonce
+    superblock.heartbeat = heartbeat
+    guard hasEpoch else { return }
+    superblock.logEpoch = epoch
+    superblock.epochFirstSequence = epochFirstSequence
+    guard let parts, let log = parts.openLog else { return }
+    let fields = log.checkpointFields(at: checkpointSequence)
+    superblock.checkpointSequence = fields.sequence
+    superblock.checkpointChain = fields.chain
+    superblock.checkpointClientSequence = fields.clientSequence
+    superblock.horizon = max(superblock.horizon, fields.horizon)
+    superblock.logTailOffset = log.tailOffset(slot, checkpoint: checkpointSequence)
+    superblock.pageSequence = parts.table.pageSequence
+  }
+}
+
+extension ExpulsionReason {
+  /// What the member did, as the end of a sentence that begins with it.
+  var words: String {
+    switch self {
+    case .writeFailed(let error): "failed a write (\(error.words))"
+    case .synchronizeFailed(let error): "failed to make its writes durable (\(error.words))"
+    case .timedOut: "did not answer in time"
+    case .disconnected: "is disconnected"
+    case .commanded: "was taken out by command"
+    }
+  }
+}

@@ -1,0 +1,176 @@
+import DiskFormat
+import Geometry
+import IO
+
+/// What the rooms of one array share; belongs to its engine.
+final class ArrayParts<M: Machine, D: Disk> {
+  let machine: M
+  let geometry: StripeGeometry
+  let placement: TablePlacement
+  let layout: MemberLayout
+  let arrayID: Identifier
+  let options: ArrayOptions
+  let members: MemberSet<M, D>
+  let table: ChecksumTable<M, D>
+  let payloads: PayloadPool
+  let index: BlockIndex
+  let keeper: any MembershipKeeper
+  let events: EventLog
+  let rowImages: RowImagePool
+  /// Made once recovery has read the log; everything that writes has it.
+  private(set) var openLog: WriteLog<M, D>?
+  /// Reads the payloads that recovery left in the log.
+  var recovered: RecoveredLog<M, D>?
+  var hedgedReadCount: UInt64 = 0
+  /// Rows that a read found damaged, for the keeper of home to heal.
+  var healQueue = HealQueue()
+  /// Tells the keeper of home that there is something to do.
+  var wakeKeeper: () -> Void = {}
+  /// The same, so many nanoseconds later.
+  var wakeLater: (UInt64) -> Void = { _ in }
+  /// Pages whose blocks or entries were written since the last fdatasync of all members.
+  private(set) var touchedPages: Set<UInt64> = []
+
+  init(
+    machine: M, placement: TablePlacement, layout: MemberLayout, arrayID: Identifier,
+    options: ArrayOptions, members: MemberSet<M, D>, table: ChecksumTable<M, D>,
+    payloads: PayloadPool, keeper: any MembershipKeeper, events: EventLog
+  ) {
+    self.machine = machine
+    geometry = placement.geometry
+    self.placement = placement
+    self.layout = layout
+    self.arrayID = arrayID
+    self.options = options
+    self.members = members
+    self.table = table
+    self.payloads = payloads
+    self.keeper = keeper
+    self.events = events
+    index = BlockIndex(
+      placement, payloads: payloads,
+      plantsSupersededUnpins: options.plants(.supersededUnpins))
+    rowImages = RowImagePool(width: placement.geometry.width)
+  }
+
+  /// The log.
+  ///
+  /// - Precondition: recovery has read it.
+  var log: WriteLog<M, D> {
+    guard let openLog else { preconditionFailure("the log is used before it was recovered") }
+    return openLog
+  }
+
+  func open(_ log: WriteLog<M, D>) { openLog = log }
+
+  /// What the checksum of a block at a place is XORed with.
+  func mask(_ place: BlockPlace) -> UInt32 {
+    if options.plants(.checksumWithoutPlace) { return 0 }
+    return BlockChecksum.mask(arrayID: arrayID, place: place)
+  }
+
+  /// Members whose blocks are believed.
+  var readableSlots: SlotSet {
+    if options.plants(.syncingMemberIsRead) { return members.writableSlots }
+    return members.currentSlots
+  }
+
+  // MARK: What a member that leaves may lack (rule T5)
+
+  /// Whether some member does not get, or may not have kept, what is written now.
+  var hasIncompleteMembers: Bool { members.currentSlots.count < geometry.memberCount }
+
+  /// A page's blocks or entries are about to be written.
+  func touch(_ page: UInt64) {
+    touchedPages.insert(page)
+    if hasIncompleteMembers { table.markChanged(page) }
+  }
+
+  /// Pages that changed while a member was out.
+  var changedPages: [UInt64] {
+    var pages: [UInt64] = []
+    var next = table.nextChanged(from: 0)
+    while let page = next {
+      pages.append(page)
+      next = table.nextChanged(from: page + 1)
+    }
+    return pages
+  }
+
+  /// All members are in sync.
+  func clearChanged() { table.clearChanged(changedPages) }
+
+  /// Everything written so far is durable on all members.
+  func forgetTouched() { touchedPages.removeAll(keepingCapacity: true) }
+
+  /// A member has just left.
+  func markTouchedChanged() {
+    if options.plants(.mapMissesUnsynced) { return }
+    for page in touchedPages { table.markChanged(page) }
+  }
+
+  /// Loads the page of a row's entries, if need be.
+  ///
+  /// - Throws: `unreadable` when no copy of the page is left.
+  func loadPage(ofRow row: UInt64) async throws(ArrayError) {
+    try await load(page: placement.page(ofRow: row))
+  }
+
+  func load(page: UInt64) async throws(ArrayError) {
+    do throws(TableError) {
+      try await table.load(page)
+    } catch {
+      switch error {
+      case .pageLost:
+        throw .unreadable(
+          block: geometry.block(ofRow: placement.rows(ofPage: page).lowerBound, position: 0))
+      case .outOfMemory: throw .outOfMemory
+      case .stopped(let error): throw error
+      }
+    }
+  }
+}
+
+/// Rows to be healed, each once.
+struct HealQueue {
+  private var rows: [UInt64] = []
+  private var queued: Set<UInt64> = []
+  private static let countMax = 4096
+
+  var isEmpty: Bool { rows.isEmpty }
+
+  /// Beyond a limit the row is left to the next read or scrub that meets it.
+  mutating func append(_ row: UInt64) {
+    guard rows.count < Self.countMax, queued.insert(row).inserted else { return }
+    rows.append(row)
+  }
+
+  mutating func takeAll() -> [UInt64] {
+    defer {
+      rows = []
+      queued = []
+    }
+    return rows
+  }
+}
+
+extension OperationFailure {
+  /// Why the member is to be put out; nil where that is no reason.
+  var reasonToExpel: ExpulsionReason? {
+    switch error {
+    // Whoever put it out may not have made that durable yet: then that is waited for.
+    case .absent: kind == .write || kind == .synchronize ? .disconnected : nil
+    case .timedOut: .timedOut
+    case .disk(let cause):
+      if cause.isDisconnection {
+        .disconnected
+      } else {
+        switch kind {
+        case .write: .writeFailed(cause)
+        case .synchronize: .synchronizeFailed(cause)
+        case .read, .punch: nil
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,312 @@
+import DiskFormat
+import Geometry
+import IO
+import Parity
+
+/// Reads blocks: from the index, the table's word for zeros, home, or what redundancy gives.
+///
+/// Takes no hold of anything. What it reads from home is believed if it verifies against the entry
+/// that it saw before; if not, it looks again, because a destage may have changed both meanwhile
+/// (rule D5).
+final class BlockReader<M: Machine, D: Disk> {
+  private let parts: ArrayParts<M, D>
+  /// Suspends until the home of a row is not being written.
+  private let waitForHome: (UInt64) async -> Bool
+  private var jobs: [ReadJob] = []
+
+  /// - Parameter waitForHome: returns false at once when nobody is writing the row.
+  init(_ parts: ArrayParts<M, D>, waitForHome: @escaping (UInt64) async -> Bool) {
+    self.parts = parts
+    self.waitForHome = waitForHome
+  }
+
+  /// Blocks of one read: operations are told apart by their first block.
+  static var blockCountMax: Int { 64 }
+
+  /// What is to be done for one block.
+  enum Found: Equatable {
+    case pending(PendingContent, checksum: UInt32)
+    case zeros
+    case lost
+    case home(row: UInt64, position: Int, entry: BlockEntry)
+    case pageNeeded(UInt64)
+  }
+
+  /// Fills `buffer` with blocks as they are now.
+  ///
+  /// - Parameter buffer: memory of the engine's own, aligned to 4096, that `owner` keeps; at most
+  ///   64 blocks.
+  func read(
+    _ firstBlock: UInt64, into buffer: IOBuffer, keeping owner: OwnedBuffer
+  ) async throws(ArrayError) {
+    let count = buffer.byteCount / 4096
+    precondition(count <= Self.blockCountMax)
+    let job = jobs.popLast() ?? ReadJob()
+    defer { jobs.append(job) }
+    job.removeAll()
+    for index in 0..<count {
+      let block = firstBlock + UInt64(index)
+      let target = buffer.slice(index * 4096, 4096)
+      switch try await find(block) {
+      case .pending(let content, let checksum):
+        try await copy(content, checksum: checksum, block: block, into: target)
+      case .zeros: target.fill(with: 0)
+      case .lost: throw .unreadable(block: block)
+      case .home(let row, let position, let entry):
+        job.blocks.append(
+          HomeBlock(index: index, block: block, row: row, position: position, entry: entry))
+      case .pageNeeded: preconditionFailure("the page was loaded")
+      }
+    }
+    guard !job.blocks.isEmpty else { return }
+    try await readHome(job, into: buffer, keeping: owner)
+  }
+
+  // MARK: Looking
+
+  /// What a block is now.
+  func look(_ block: UInt64) -> Found {
+    if let pending = parts.index[block] {
+      return pending.content == .zeros
+        ? .zeros : .pending(pending.content, checksum: pending.checksum)
+    }
+    let place = parts.geometry.rowPosition(ofBlock: block)
+    let page = parts.placement.page(ofRow: place.row)
+    if parts.index.trimmedPages[page] != nil { return .zeros }
+    guard let entry = parts.table.entry(row: place.row, position: place.position) else {
+      return .pageNeeded(page)
+    }
+    switch entry.state {
+    case .neverWritten: return .zeros
+    case .lost: return .lost
+    case .written: return .home(row: place.row, position: place.position, entry: entry)
+    }
+  }
+
+  private func find(_ block: UInt64) async throws(ArrayError) -> Found {
+    while true {
+      let found = look(block)
+      guard case .pageNeeded(let page) = found else { return found }
+      do throws(ArrayError) {
+        try await parts.load(page: page)
+      } catch {
+        // The page's copies are gone: the block cannot be told right from wrong.
+        if case .unreadable = error { throw .unreadable(block: block) }
+        throw error
+      }
+    }
+  }
+
+  private func copy(
+    _ content: PendingContent, checksum: UInt32, block: UInt64, into target: IOBuffer
+  ) async throws(ArrayError) {
+    switch content {
+    case .zeros: target.fill(with: 0)
+    case .memory(let slot): target.copy(from: parts.payloads.buffer(slot))
+    case .log(let batchSequence, let payloadIndex):
+      try await parts.readLogged(
+        batchSequence, payloadIndex, checksum: checksum, block: block, into: target)
+    }
+  }
+
+  // MARK: Home
+
+  private func readHome(
+    _ job: ReadJob, into buffer: IOBuffer, keeping owner: OwnedBuffer
+  ) async throws(ArrayError) {
+    let group = parts.members.makeGroup()
+    submit(job, into: buffer, keeping: owner, group)
+    let isComplete = await group.wait(forNanoseconds: hedgeNanoseconds(job))
+    for index in job.blocks.indices where !job.blocks[index].isUnread {
+      if !isComplete && !group.hasSucceeded(job.blocks[index].tag) {
+        job.blocks[index].isSlow = true
+      }
+    }
+    for failure in group.failures {
+      for index in job.blocks.indices where job.blocks[index].tag == failure.tag {
+        job.blocks[index].hasFailed = true
+      }
+      await parts.noteReadFailure(failure.slot, failure.error)
+    }
+    parts.members.release(group)
+    for index in job.blocks.indices {
+      let home = job.blocks[index]
+      let target = buffer.slice(home.index * 4096, 4096)
+      if !home.isUnread && !home.isSlow && !home.hasFailed {
+        let place = parts.geometry.place(ofRow: home.row, position: home.copy)
+        let expected = home.copyEntry.checksum
+        if CRC32C.checksum(target.bytes) ^ parts.mask(place) == expected { continue }
+      }
+      try await readCarefully(home, into: target)
+    }
+  }
+
+  /// Submits reads, one for each run of blocks that lie together on one member.
+  private func submit(
+    _ job: ReadJob, into buffer: IOBuffer, keeping owner: OwnedBuffer, _ group: OperationGroup
+  ) {
+    let readable = parts.readableSlots
+    var start = 0
+    while start < job.blocks.count {
+      guard let slot = choose(&job.blocks[start], readable) else {
+        job.blocks[start].isUnread = true
+        start += 1
+        continue
+      }
+      let first = parts.geometry.place(
+        ofRow: job.blocks[start].row, position: job.blocks[start].copy)
+      job.blocks[start].tag = start
+      var end = start + 1
+      while end < job.blocks.count, job.blocks[end].index == job.blocks[end - 1].index + 1,
+        extend(&job.blocks[end], slot, first.memberBlock + UInt64(end - start), readable)
+      {
+        job.blocks[end].tag = start
+        end += 1
+      }
+      let offset = job.blocks[start].index * 4096
+      parts.members.readData(
+        first, into: buffer.slice(offset, (end - start) * 4096), keeping: owner, group, tag: start)
+      start = end
+    }
+  }
+
+  /// Picks the copy to read: the member that is expected to answer first.
+  private func choose(_ home: inout HomeBlock, _ readable: SlotSet) -> Int? {
+    let geometry = parts.geometry
+    if !geometry.isMirrored {
+      let slot = geometry.place(ofRow: home.row, position: home.position).slot
+      home.copy = home.position
+      return readable.contains(slot) ? slot : nil
+    }
+    var best: (slot: Int, cost: UInt64)?
+    for copy in 0..<geometry.width {
+      let slot = geometry.place(ofRow: home.row, position: copy).slot
+      guard readable.contains(slot),
+        let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
+      else { continue }
+      let member = parts.members[slot]
+      let cost = member.latencyNanoseconds * UInt64(member.pendingCount + 1)
+      if best.map({ cost < $0.cost }) ?? true {
+        best = (slot, cost)
+        home.copy = copy
+        home.copyEntry = entry
+      }
+    }
+    return best?.slot
+  }
+
+  /// Whether the next block continues a run on `slot` at `memberBlock`.
+  private func extend(
+    _ home: inout HomeBlock, _ slot: Int, _ memberBlock: UInt64, _ readable: SlotSet
+  ) -> Bool {
+    let geometry = parts.geometry
+    let copies = geometry.isMirrored ? 0..<geometry.width : home.position..<home.position + 1
+    for copy in copies {
+      let place = geometry.place(ofRow: home.row, position: copy)
+      guard place.slot == slot, place.memberBlock == memberBlock else { continue }
+      guard let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
+      else { return false }
+      home.copy = copy
+      home.copyEntry = entry
+      return true
+    }
+    return false
+  }
+
+  /// How long to wait before redundancy is asked as well.
+  private func hedgeNanoseconds(_ job: ReadJob) -> UInt64 {
+    guard parts.geometry.redundancy > 0 else { return .max }
+    var usual: UInt64 = 0
+    for home in job.blocks where !home.isUnread {
+      let slot = parts.geometry.place(ofRow: home.row, position: home.copy).slot
+      usual = max(usual, parts.members[slot].hedgeNanoseconds)
+    }
+    return usual == 0 ? .max : usual
+  }
+
+  // MARK: When something is wrong
+
+  /// Reads one block by every way there is, until it verifies or has been shown to be lost.
+  private func readCarefully(_ home: HomeBlock, into target: IOBuffer) async throws(ArrayError) {
+    var avoided = SlotSet()
+    if home.isSlow {
+      avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)
+      parts.hedgedReadCount += 1
+    }
+    var roundsLeft = 16
+    while true {
+      let found = try await find(home.block)
+      switch found {
+      case .zeros: return target.fill(with: 0)
+      case .lost: throw .unreadable(block: home.block)
+      case .pending(let content, let checksum):
+        return try await copy(content, checksum: checksum, block: home.block, into: target)
+      case .pageNeeded: preconditionFailure("the page was loaded")
+      case .home(let row, let position, _):
+        if try await reconstruct(row, position, avoiding: avoided, into: target) { return }
+        // Perhaps because the row was just being written, or the table has changed.
+        if await waitForHome(row) { continue }
+        if look(home.block) != found { continue }
+        // The slow member is all there is.
+        if !avoided.isEmpty {
+          avoided = SlotSet()
+          continue
+        }
+        roundsLeft -= 1
+        if roundsLeft > 14 { continue }
+        parts.events.lostBlockCount += 1
+        throw .unreadable(block: home.block)
+      }
+    }
+  }
+
+  /// Reads the whole row and takes the block from it, as read or as solved.
+  private func reconstruct(
+    _ row: UInt64, _ position: Int, avoiding avoided: SlotSet, into target: IOBuffer
+  ) async throws(ArrayError) -> Bool {
+    let image = try await parts.loadRow(row, excluding: avoided)
+    defer { parts.rowImages.giveBack(image) }
+    let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
+    if hasBad { parts.requestHeal(row) }
+    let source = parts.geometry.isMirrored
+      ? image.parts.firstIndex(of: .good) ?? position : position
+    guard image.parts[source] == .good, image.entries[source].state == .written else {
+      return false
+    }
+    target.copy(from: image.buffer(source))
+    return true
+  }
+}
+
+/// A block to be read from home.
+struct HomeBlock {
+  /// Its place in the request.
+  let index: Int
+  let block: UInt64
+  let row: UInt64
+  let position: Int
+  /// The copy that is read, and its entry when the read began.
+  var copy: Int
+  var copyEntry: BlockEntry
+  /// The operation that brings it.
+  var tag = -1
+  var isUnread = false
+  var isSlow = false
+  var hasFailed = false
+
+  init(index: Int, block: UInt64, row: UInt64, position: Int, entry: BlockEntry) {
+    self.index = index
+    self.block = block
+    self.row = row
+    self.position = position
+    copy = position
+    copyEntry = entry
+  }
+}
+
+/// A request's list of blocks, used again and again.
+final class ReadJob {
+  var blocks: [HomeBlock] = []
+
+  func removeAll() { blocks.removeAll(keepingCapacity: true) }
+}

@@ -1,0 +1,121 @@
+import DiskFormat
+import Geometry
+import IO
+import Parity
+
+/// How far a member has been brought up to date.
+package struct ResyncProgress: Equatable, Sendable {
+  package var slot: Int
+  package var donePageCount: Int
+  package var pageCount: Int
+}
+
+/// Brings members that were out up to date: table pages first, then every row of every page that
+/// changed while they were out (rules T4, T5, T8).
+///
+/// Destage writes to such a member as well, so a page that was done stays right.
+final class Resync<M: Machine, D: Disk> {
+  private let parts: ArrayParts<M, D>
+  private var slot: Int?
+  private var pages: [UInt64] = []
+  private var next = 0
+  private var hasTable = false
+  init(_ parts: ArrayParts<M, D>) {
+    self.parts = parts
+  }
+
+  var isNeeded: Bool { slot != nil }
+
+  var progress: ResyncProgress? {
+    slot.map { ResyncProgress(slot: $0, donePageCount: next, pageCount: pages.count) }
+  }
+
+  /// Starts with a member whose state is `syncing`.
+  func begin(_ member: Int) {
+    guard slot == nil else { return }
+    slot = member
+    pages = parts.changedPages
+    next = 0
+    hasTable = false
+  }
+
+  /// Does a bounded part of the work.
+  ///
+  /// - Returns: the member, when all its blocks are there, durably.
+  func step() async throws(ArrayError) -> Int? {
+    guard let slot else { return nil }
+    guard parts.members[slot].state == .syncing else {
+      end()
+      return nil
+    }
+    if !hasTable {
+      if !parts.options.plants(.resyncForgetsTable) {
+        guard try await writeTable(to: slot) else {
+          end()
+          return nil
+        }
+      }
+      hasTable = true
+    } else if next < pages.count {
+      let page = pages[next]
+      if parts.table.isPresent(page) {
+        try await copy(parts.placement.rows(ofPage: page), to: slot)
+      }
+      next += 1
+    } else {
+      try await parts.synchronize(SlotSet([slot]))
+      end()
+      return parts.members[slot].state == .syncing ? slot : nil
+    }
+    if parts.members[slot].state != .syncing { end() }
+    return nil
+  }
+
+  /// Gives the member its copies of the pages that changed, and the map.
+  private func writeTable(to slot: Int) async throws(ArrayError) -> Bool {
+    for page in pages {
+      do throws(TableError) {
+        guard try await parts.table.writeCopies(of: [page], to: slot) else { return false }
+      } catch {
+        switch error {
+        // Nobody has it: its blocks are lost, on whichever member.
+        case .pageLost: continue
+        case .outOfMemory: throw .outOfMemory
+        case .stopped(let error): throw error
+        }
+      }
+    }
+    return try await parts.table.writeMapCopies(to: slot)
+  }
+
+  private func end() {
+    slot = nil
+    pages = []
+  }
+
+  /// Writes the member's blocks of some rows, from what the others have.
+  private func copy(_ rows: Range<UInt64>, to slot: Int) async throws(ArrayError) {
+    for row in rows {
+      let position = (0..<parts.geometry.width).first {
+        parts.geometry.place(ofRow: row, position: $0).slot == slot
+      }
+      guard let position else { continue }
+      let image: RowImage
+      do throws(ArrayError) {
+        image = try await parts.loadRow(row, excluding: SlotSet([slot]))
+      } catch {
+        if case .unreadable = error { continue }
+        throw error
+      }
+      defer { parts.rowImages.giveBack(image) }
+      guard image.parts[position] == .good else { continue }
+      let group = parts.members.makeGroup()
+      parts.members.writeData(
+        parts.geometry.place(ofRow: row, position: position), from: image.buffer(position),
+        keeping: image.memory, group)
+      await group.wait()
+      try await parts.expelFailed(group)
+      guard parts.members[slot].state == .syncing else { return }
+    }
+  }
+}

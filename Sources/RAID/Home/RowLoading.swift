@@ -1,0 +1,176 @@
+import DiskFormat
+import Geometry
+import IO
+import Parity
+
+extension ArrayParts {
+  /// Reads every written block of a row from the members that are believed, verifies each, and
+  /// solves what is missing.
+  ///
+  /// Nothing holds the row: what comes of it is right because it verifies against entries that were
+  /// read before, or it is reported as unknown.
+  ///
+  /// - Parameters:
+  ///   - excluded: members not to be asked.
+  ///   - wanted: where only this position matters, reading stops short of what it does not need.
+  /// - Returns: an image to be given back to `rowImages`.
+  func loadRow(
+    _ row: UInt64, excluding excluded: SlotSet = SlotSet()
+  ) async throws(ArrayError) -> RowImage {
+    try await loadPage(ofRow: row)
+    let image = try rowImages.take()
+    let readable = readableSlots.subtracting(excluded)
+    let group = members.makeGroup()
+    for position in 0..<geometry.width {
+      let entry = table.entry(row: row, position: position) ?? .neverWritten
+      image.entries[position] = entry
+      guard entry.state == .written else {
+        // A parity whose content is not known is not zeros.
+        let isLostParity = entry.state == .lost && position >= geometry.dataCount
+        image.parts[position] = isLostParity && geometry.parityCount > 0 ? .bad : .zeros
+        continue
+      }
+      let place = geometry.place(ofRow: row, position: position)
+      guard readable.contains(place.slot) else {
+        image.parts[position] = .absent
+        continue
+      }
+      image.parts[position] = .good
+      members.readData(
+        place, into: image.buffer(position), keeping: image.memory, group, tag: position)
+    }
+    await group.wait()
+    for failure in group.failures {
+      image.parts[failure.tag] = failure.error == .absent ? .absent : .bad
+      await noteReadFailure(failure.slot, failure.error)
+    }
+    members.release(group)
+    verify(image, row: row)
+    _ = image.solve(geometry) { position in self.plainChecksum(image, row: row, position) }
+    return image
+  }
+
+  /// Marks the blocks that do not match their entries as bad.
+  private func verify(_ image: RowImage, row: UInt64) {
+    for position in 0..<geometry.width where image.parts[position] == .good {
+      guard image.entries[position].state == .written else { continue }
+      let place = geometry.place(ofRow: row, position: position)
+      let found = CRC32C.checksum(image.buffer(position).bytes) ^ mask(place)
+      guard found != image.entries[position].checksum else { continue }
+      image.parts[position] = .bad
+      members[place.slot].counters.checksumErrors += 1
+    }
+  }
+
+  /// What a written block's CRC32C must be, without the mask.
+  private func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
+    guard image.entries[position].state == .written else { return nil }
+    return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))
+  }
+
+  /// A member that did not answer in time is put out; one that failed a read is not.
+  func noteReadFailure(_ slot: Int, _ error: MemberError) async {
+    switch error {
+    case .timedOut: try? await keeper.expel(slot, .timedOut)
+    case .disk(let cause):
+      if cause.isDisconnection { try? await keeper.expel(slot, .disconnected) }
+    case .absent: break
+    }
+  }
+}
+
+extension DiskError {
+  /// The way to the member is gone, rather than a sector of it.
+  var isDisconnection: Bool {
+    guard case .refused(let error) = self else { return false }
+    return error.isDisconnection
+  }
+}
+
+extension ArrayParts {
+  /// Asks the keeper of home to heal a row.
+  func requestHeal(_ row: UInt64) {
+    healQueue.append(row)
+    wakeKeeper()
+  }
+
+  /// Reads a payload that recovery left in the log.
+  func readLogged(
+    _ batchSequence: UInt64, _ payloadIndex: Int, checksum: UInt32, block: UInt64,
+    into target: IOBuffer
+  ) async throws(ArrayError) {
+    guard let recovered else { preconditionFailure("nothing was left in the log") }
+    try await recovered.readPayload(
+      ofBatch: batchSequence, at: payloadIndex, checksum: checksum, block: block, into: target)
+  }
+
+  // MARK: Failures
+
+  /// Puts out the members whose operations failed, and gives the group back.
+  func expelFailed(_ group: OperationGroup) async throws(ArrayError) {
+    let failures = group.failures
+    members.release(group)
+    for failure in failures {
+      guard let reason = failure.reasonToExpel else { continue }
+      try await keeper.expel(failure.slot, reason)
+    }
+  }
+
+  /// Makes what was written to these members durable; those that fail are put out.
+  func synchronize(_ slots: SlotSet) async throws(ArrayError) {
+    let group = members.makeGroup()
+    for slot in slots.intersection(members.writableSlots) { members.synchronize(slot, group) }
+    await group.wait()
+    try await expelFailed(group)
+  }
+
+  // MARK: Pages and counters
+
+  /// Makes sure that a page's entries can be changed: loads it, or makes it, or replaces one whose
+  /// copies are all gone.
+  func preparePage(_ page: UInt64) async throws(ArrayError) {
+    if !table.isPresent(page) { return try create(page) }
+    do throws(ArrayError) {
+      try await load(page: page)
+    } catch {
+      guard case .unreadable = error else { throw error }
+      try replaceLostPage(page)
+    }
+  }
+
+  private func create(_ page: UInt64) throws(ArrayError) {
+    do throws(TableError) {
+      try table.create(page)
+    } catch {
+      throw .outOfMemory
+    }
+  }
+
+  /// A page whose copies are all gone: nothing it described can be told right from wrong.
+  private func replaceLostPage(_ page: UInt64) throws(ArrayError) {
+    let rows = placement.rows(ofPage: page)
+    events.note(
+      "all copies of table page \(page) are damaged: the blocks of rows \(rows.lowerBound) to "
+        + "\(rows.upperBound - 1) cannot be verified and are lost until they are written")
+    table.blank(page, trimSequence: 0)
+    try create(page)
+    for row in rows {
+      for position in 0..<geometry.width {
+        table.setEntry(.lost, row: row, position: position)
+      }
+    }
+  }
+
+  /// A block that was bad has been written again as it should be.
+  func noteHealed(_ row: UInt64, _ position: Int) {
+    let place = geometry.place(ofRow: row, position: position)
+    members[place.slot].counters.healedBlocks += 1
+    events.healedBlockCount += 1
+    if position < geometry.dataCount {
+      let block = geometry.block(ofRow: row, position: position)
+      events.note("healed block \(block) on member \(place.slot) (member block \(place.memberBlock))")
+    } else {
+      events.note("healed a parity or copy on member \(place.slot), member block \(place.memberBlock)")
+    }
+  }
+}

@@ -1,0 +1,439 @@
+import DiskFormat
+import Geometry
+import IO
+import Parity
+
+/// A row whose destage may have been under way when the array stopped.
+struct OpenIntent {
+  var intent: RowIntent
+  var batchSequence: UInt64
+}
+
+/// Brings rows that a crash left between two generations to the newer one (docs/array.md,
+/// "Recovery", step 5).
+///
+/// The order of a destage is intent, parity, data, table, each durable before the next. So: if any
+/// sector of any parity is old, all data at home is old; the new data is in the log; and which
+/// sectors of parity are new, their checksums in the intent tell. A crash in here leaves the same
+/// situation.
+final class Settler<M: Machine, D: Disk> {
+  private let parts: ArrayParts<M, D>
+  private var geometry: StripeGeometry { parts.geometry }
+
+  init(_ parts: ArrayParts<M, D>) {
+    self.parts = parts
+  }
+
+  /// Settles rows, in bounded groups.
+  func settle(_ open: [OpenIntent]) async throws(ArrayError) {
+    var start = 0
+    while start < open.count {
+      let end = min(start + 64, open.count)
+      try await settleGroup(open[start..<end])
+      start = end
+    }
+  }
+
+  private func settleGroup(_ open: ArraySlice<OpenIntent>) async throws(ArrayError) {
+    var rows: [SettledRow] = []
+    defer { for row in rows { parts.rowImages.giveBack(row.image) } }
+    for entry in open {
+      parts.touch(parts.placement.page(ofRow: entry.intent.row))
+      if let row = try await prepare(entry) { rows.append(row) }
+    }
+    try await write(rows) { $0.parityWritten }
+    try await write(rows) { $0.dataWritten }
+    for row in rows { setEntries(row) }
+  }
+
+  // MARK: One row
+
+  /// Whether everything that the intent announced is in the table.
+  private func isComplete(_ intent: RowIntent) -> Bool {
+    for (position, block) in intent.blocks.enumerated() {
+      let entry = parts.table.entry(row: intent.row, position: position) ?? .neverWritten
+      let place = geometry.place(ofRow: intent.row, position: position)
+      switch block {
+      case .unchanged: continue
+      case .written(_, let checksum):
+        guard entry == .written(checksum ^ parts.mask(place)) else { return false }
+      case .trimmed: guard entry.state == .neverWritten else { return false }
+      case .lost: guard entry.state == .lost else { return false }
+      }
+    }
+    return true
+  }
+
+  /// Reads what there is of a row and computes its new content.
+  ///
+  /// - Returns: nil when there is nothing to do.
+  private func prepare(_ open: OpenIntent) async throws(ArrayError) -> SettledRow? {
+    let intent = open.intent
+    try await parts.preparePage(parts.placement.page(ofRow: intent.row))
+    if isComplete(intent) { return nil }
+    var row = SettledRow(intent: intent, image: try parts.rowImages.take())
+    try await read(&row)
+    try await loadNewContent(&row)
+    guard !intent.paritySectorChecksums.isEmpty else { return row }
+    solve(&row)
+    return row
+  }
+
+  /// Reads every block of the row as it is, and says what is known of each.
+  private func read(_ row: inout SettledRow) async throws(ArrayError) {
+    guard let raw = OwnedBuffer(byteCount: geometry.width * 4096) else { throw .outOfMemory }
+    row.raw = raw
+    let group = parts.members.makeGroup()
+    for position in 0..<geometry.width {
+      let place = geometry.place(ofRow: row.intent.row, position: position)
+      row.entries.append(
+        parts.table.entry(row: row.intent.row, position: position) ?? .neverWritten)
+      row.isPresent.append(parts.readableSlots.contains(place.slot))
+      guard row.isPresent[position] else { continue }
+      parts.members.readData(
+        place, into: row.home(position), keeping: raw, group, tag: position)
+    }
+    await group.wait()
+    for failure in group.failures {
+      row.isPresent[failure.tag] = false
+      await parts.noteReadFailure(failure.slot, failure.error)
+    }
+    parts.members.release(group)
+    for position in 0..<geometry.width {
+      switch row.entries[position].state {
+      case .neverWritten, .lost:
+        row.isOldKnown.append(true)
+        if row.isPresent[position], position < geometry.dataCount {
+          row.home(position).fill(with: 0)
+        }
+      case .written:
+        let place = geometry.place(ofRow: row.intent.row, position: position)
+        let found = CRC32C.checksum(row.home(position).bytes) ^ parts.mask(place)
+        row.isOldKnown.append(
+          row.isPresent[position] && found == row.entries[position].checksum)
+      }
+      if !row.isPresent[position] || row.entries[position].state != .written {
+        // Zeros where the table says so, also on members that are not there.
+        if position < geometry.dataCount, row.entries[position].state != .written {
+          row.home(position).fill(with: 0)
+        }
+      }
+    }
+  }
+
+  /// The new content: the log's for what changes, home's for what does not.
+  private func loadNewContent(_ row: inout SettledRow) async throws(ArrayError) {
+    for (position, block) in row.intent.blocks.enumerated() {
+      let target = row.image.buffer(position)
+      switch block {
+      case .written(let batchSequence, let checksum):
+        let number = geometry.block(ofRow: row.intent.row, position: position)
+        guard let index = parts.payloadIndex(ofBlock: number, inBatch: batchSequence) else {
+          throw .unreadable(block: number)
+        }
+        try await parts.readLogged(
+          batchSequence, index, checksum: checksum, block: number, into: target)
+        row.image.parts[position] = .good
+      case .trimmed, .lost:
+        target.fill(with: 0)
+        row.image.parts[position] = .zeros
+      case .unchanged:
+        if row.entries[position].state != .written {
+          target.fill(with: 0)
+          row.image.parts[position] = .zeros
+        } else if row.isOldKnown[position] {
+          target.copy(from: row.home(position))
+          row.image.parts[position] = .good
+        } else {
+          row.image.parts[position] = row.isPresent[position] ? .bad : .absent
+        }
+      }
+    }
+  }
+
+  /// Finds the new parity, and unchanged blocks that are missing.
+  private func solve(_ row: inout SettledRow) {
+    let missing = (0..<geometry.dataCount).filter { !row.image.isKnown($0) }
+    markNewSectors(&row)
+    guard !missing.isEmpty else { return sumParity(&row) }
+    let isSolved = solveBySector(&row, missing)
+    if isSolved { return sumParity(&row) }
+    // What is missing stays missing: parity can still be brought up to date without it.
+    if modifyParity(&row) { return }
+    for position in missing {
+      row.lost.append(position)
+      row.image.buffer(position).fill(with: 0)
+      row.image.parts[position] = .zeros
+      let block = geometry.block(ofRow: row.intent.row, position: position)
+      parts.events.lostBlockCount += 1
+      parts.events.note("block \(block) is beyond repair: reads fail until it is written")
+    }
+    sumParity(&row)
+  }
+
+  /// Tells new sectors of parity from old ones.
+  private func markNewSectors(_ row: inout SettledRow) {
+    for parity in 0..<geometry.parityCount {
+      var flags = [Bool](repeating: false, count: 8)
+      let position = geometry.dataCount + parity
+      if row.isPresent[position] {
+        for sector in 0..<8 {
+          let content = row.home(position).slice(sector * 512, 512)
+          flags[sector] =
+            CRC32C.checksum(content.bytes)
+            == row.intent.paritySectorChecksums[parity * 8 + sector]
+        }
+        // A parity that was never written counts as zeros, whatever lies there.
+        if row.entries[position].state == .neverWritten {
+          for sector in 0..<8 where !flags[sector] {
+            row.home(position).slice(sector * 512, 512).fill(with: 0)
+          }
+        }
+      }
+      row.isNewSector.append(flags)
+    }
+  }
+
+  private func sumParity(_ row: inout SettledRow) {
+    row.image.sumData(geometry, into: geometry.dataCount, leavingOut: [])
+    row.image.parts[geometry.dataCount] = .good
+    guard geometry.parityCount == 2 else { return }
+    row.image.sumScaledData(geometry, into: geometry.dataCount + 1, leavingOut: [])
+    row.image.parts[geometry.dataCount + 1] = .good
+  }
+
+  // MARK: Without the missing blocks
+
+  /// Brings the old sectors of each parity to the new generation by what changes.
+  ///
+  /// - Returns: false when none could be, and so nothing would be left to find the missing with.
+  private func modifyParity(_ row: inout SettledRow) -> Bool {
+    let changed = row.changedPositions
+    var hasGood = false
+    for parity in 0..<geometry.parityCount {
+      let position = geometry.dataCount + parity
+      row.image.parts[position] = .bad
+      guard row.isPresent[position], row.entries[position].state != .lost else { continue }
+      let target = row.image.buffer(position)
+      target.copy(from: row.home(position))
+      var isGood = true
+      for sector in 0..<8 where !row.isNewSector[parity][sector] {
+        guard changed.allSatisfy({ row.isOldKnown[$0] }) else {
+          isGood = false
+          break
+        }
+        let piece = target.slice(sector * 512, 512)
+        for change in changed {
+          add(row.home(change).slice(sector * 512, 512), change, parity, into: piece)
+          add(row.image.buffer(change).slice(sector * 512, 512), change, parity, into: piece)
+        }
+        // Whatever an old sector was taken for, the result is known to be right.
+        let expected = row.intent.paritySectorChecksums[parity * 8 + sector]
+        if CRC32C.checksum(piece.bytes) != expected,
+          !parts.options.plants(.solvedRowsUnverified)
+        {
+          isGood = false
+          break
+        }
+      }
+      if isGood {
+        row.image.parts[position] = .good
+        hasGood = true
+      }
+    }
+    return hasGood
+  }
+
+  private func add(_ source: IOBuffer, _ index: Int, _ parity: Int, into target: IOBuffer) {
+    if parity == 0 {
+      RowMath.xor(source, into: target)
+    } else {
+      RowMath.addScaled(source, index: index, into: target)
+    }
+  }
+
+  // MARK: Solving for the missing blocks
+
+  /// Solves for one or two missing unchanged blocks, each sector by itself, and verifies them.
+  private func solveBySector(_ row: inout SettledRow, _ missing: [Int]) -> Bool {
+    guard missing.count <= geometry.parityCount else { return false }
+    for sector in 0..<8 {
+      guard solve(sector, &row, missing) else { return false }
+    }
+    for position in missing {
+      let place = geometry.place(ofRow: row.intent.row, position: position)
+      let found = CRC32C.checksum(row.image.buffer(position).bytes) ^ parts.mask(place)
+      guard
+        found == row.entries[position].checksum || parts.options.plants(.solvedRowsUnverified)
+      else { return false }
+    }
+    for position in missing {
+      if row.image.parts[position] == .bad { row.healed.append(position) }
+      row.image.parts[position] = .good
+    }
+    return true
+  }
+
+  /// What a parity's sector says about the missing: its syndrome, with its own generation of data.
+  ///
+  /// - Returns: nil when it is not there, or refers to old data that is not known; with
+  ///   `allowingUnknown`, that one is left out.
+  private func syndrome(
+    _ parity: Int, _ sector: Int, _ row: SettledRow, _ missing: [Int], leavingOut unknown: [Int],
+    into target: IOBuffer
+  ) -> Bool {
+    let position = geometry.dataCount + parity
+    guard row.isPresent[position], row.entries[position].state != .lost else { return false }
+    let isNew = row.isNewSector[parity][sector]
+    target.copy(from: row.home(position).slice(sector * 512, 512))
+    for data in 0..<geometry.dataCount where !missing.contains(data) {
+      let isChanged = row.intent.blocks[data] != .unchanged
+      if isChanged && !isNew {
+        if unknown.contains(data) { continue }
+        guard row.isOldKnown[data] else { return false }
+        add(row.home(data).slice(sector * 512, 512), data, parity, into: target)
+      } else {
+        add(row.image.buffer(data).slice(sector * 512, 512), data, parity, into: target)
+      }
+    }
+    return true
+  }
+
+  private func solve(_ sector: Int, _ row: inout SettledRow, _ missing: [Int]) -> Bool {
+    guard let scratch = row.scratch ?? OwnedBuffer(byteCount: 4096) else { return false }
+    row.scratch = scratch
+    let buffer = scratch.buffer
+    let (p, q) = (buffer.slice(0, 512), buffer.slice(512, 512))
+    let offset = sector * 512
+    func take(_ solved: IOBuffer, _ position: Int) {
+      row.image.buffer(position).slice(offset, 512).copy(from: solved)
+    }
+    let first = missing[0]
+    if missing.count == 1 {
+      if syndrome(0, sector, row, missing, leavingOut: [], into: p) {
+        take(p, first)
+        return true
+      }
+      guard geometry.parityCount == 2 else { return false }
+      if syndrome(1, sector, row, missing, leavingOut: [], into: q) {
+        RowMath.solveOneFromQ(index: first, q)
+        take(q, first)
+        return true
+      }
+      // Both old, and one changed block's old content is missing as well: two equations.
+      let unknown = row.changedPositions.filter { !row.isOldKnown[$0] }
+      guard unknown.count == 1, !row.isNewSector[0][sector], !row.isNewSector[1][sector],
+        syndrome(0, sector, row, missing, leavingOut: unknown, into: p),
+        syndrome(1, sector, row, missing, leavingOut: unknown, into: q)
+      else { return false }
+      RowMath.solveTwo(x: first, y: unknown[0], p: p, q: q)
+      take(p, first)
+      return true
+    }
+    guard syndrome(0, sector, row, missing, leavingOut: [], into: p),
+      syndrome(1, sector, row, missing, leavingOut: [], into: q)
+    else { return false }
+    RowMath.solveTwo(x: missing[0], y: missing[1], p: p, q: q)
+    take(p, missing[0])
+    take(q, missing[1])
+    return true
+  }
+
+  // MARK: Writing
+
+  private func write(
+    _ rows: [SettledRow], _ positions: (SettledRow) -> [Int]
+  ) async throws(ArrayError) {
+    let group = parts.members.makeGroup()
+    var written = SlotSet()
+    for row in rows {
+      for position in positions(row) {
+        let place = geometry.place(ofRow: row.intent.row, position: position)
+        guard parts.members.writableSlots.contains(place.slot) else { continue }
+        written.insert(place.slot)
+        parts.members.writeData(
+          place, from: row.image.buffer(position), keeping: row.image.memory, group)
+      }
+    }
+    await group.wait()
+    try await parts.expelFailed(group)
+    try await parts.synchronize(written)
+  }
+
+  private func setEntries(_ row: SettledRow) {
+    let number = row.intent.row
+    for (position, block) in row.intent.blocks.enumerated() {
+      let place = geometry.place(ofRow: number, position: position)
+      switch block {
+      case .unchanged:
+        if row.lost.contains(position) {
+          parts.table.setEntry(.lost, row: number, position: position)
+        }
+      case .written(_, let checksum):
+        parts.table.setEntry(
+          .written(checksum ^ parts.mask(place)), row: number, position: position)
+      case .trimmed: parts.table.setEntry(.neverWritten, row: number, position: position)
+      case .lost: parts.table.setEntry(.lost, row: number, position: position)
+      }
+    }
+    for parity in geometry.dataCount..<geometry.width {
+      let place = geometry.place(ofRow: number, position: parity)
+      let entry: BlockEntry
+      if row.intent.paritySectorChecksums.isEmpty {
+        entry = .neverWritten
+      } else if row.image.parts[parity] == .good {
+        entry = .written(
+          CRC32C.checksum(row.image.buffer(parity).bytes) ^ parts.mask(place))
+      } else {
+        entry = .lost
+      }
+      parts.table.setEntry(entry, row: number, position: parity)
+    }
+    for position in row.healed { parts.noteHealed(number, position) }
+  }
+}
+
+/// What the settler knows of a row.
+struct SettledRow {
+  let intent: RowIntent
+  /// The new content.
+  let image: RowImage
+  /// What is at home: old, new or in between.
+  var raw: OwnedBuffer?
+  var scratch: OwnedBuffer?
+  var entries: [BlockEntry] = []
+  /// Its member was read.
+  var isPresent: [Bool] = []
+  /// Home is what the table says.
+  var isOldKnown: [Bool] = []
+  /// For each parity and sector: it is of the new generation.
+  var isNewSector: [[Bool]] = []
+  var lost: [Int] = []
+  var healed: [Int] = []
+
+  init(intent: RowIntent, image: RowImage) {
+    self.intent = intent
+    self.image = image
+  }
+
+  func home(_ position: Int) -> IOBuffer {
+    guard let raw else { preconditionFailure("the row was not read") }
+    let buffer = raw.buffer
+    return buffer.slice(position * 4096, 4096)
+  }
+
+  var changedPositions: [Int] { intent.blocks.indices.filter { intent.blocks[$0] != .unchanged } }
+
+  var parityWritten: [Int] {
+    guard !intent.paritySectorChecksums.isEmpty else { return [] }
+    return (intent.blocks.count..<image.width).filter { image.parts[$0] == .good }
+  }
+
+  var dataWritten: [Int] {
+    intent.blocks.indices.filter { position in
+      if healed.contains(position) { return true }
+      if case .written = intent.blocks[position] { return true }
+      return false
+    }
+  }
+}

@@ -1,0 +1,252 @@
+package import DiskFormat
+package import IO
+
+/// What a member has done and suffered.
+package struct MemberCounters: Equatable, Sendable {
+  package var readCount: UInt64 = 0
+  package var readBytes: UInt64 = 0
+  package var writeCount: UInt64 = 0
+  package var writtenBytes: UInt64 = 0
+  package var synchronizeCount: UInt64 = 0
+  package var punchCount: UInt64 = 0
+  package var readErrors: UInt64 = 0
+  package var writeErrors: UInt64 = 0
+  package var synchronizeErrors: UInt64 = 0
+  /// Operations given up because of the deadline.
+  package var timeouts: UInt64 = 0
+  /// Blocks and pages that were read and did not verify; counted by those who verify.
+  package var checksumErrors: UInt64 = 0
+  /// Blocks and pages written anew with what redundancy gave; counted by those who heal.
+  package var healedBlocks: UInt64 = 0
+
+  package init() {}
+}
+
+/// What all members of an array use together.
+final class MemberCommons<M: Machine> {
+  let machine: M
+  let options: ArrayOptions
+  let laneCountMax: Int
+  let operations = OperationPool()
+  let timers: OperationTimers
+  var spawnLane: (Int) -> Void = { _ in
+    preconditionFailure("MemberSet.spawnLane was not set before the first operation")
+  }
+  var lanesAreEnding = false
+  var tickerIsEnding = false
+
+  init(_ machine: M, _ options: ArrayOptions, laneCountMax: Int) {
+    self.machine = machine
+    self.options = options
+    self.laneCountMax = laneCountMax
+    timers = OperationTimers(machine)
+  }
+}
+
+/// One member: its disk, what is under way on it, and what is known of it.
+///
+/// Operations are performed by *lanes*, tasks that live as long as the array. A lane that has
+/// nothing to do waits; a further one is started when operations wait and all lanes are busy, up
+/// to a limit; beyond it operations queue, in order.
+package final class Member<M: Machine, D: Disk> {
+  package let slot: Int
+  package private(set) var memberID = Identifier.none
+  /// For people: the path of the member.
+  package private(set) var name = ""
+  /// Nil while nothing is known to be in the slot.
+  package private(set) var state: MemberState?
+  package private(set) var disk: D?
+  /// Why it is out, where this process put it out.
+  package private(set) var outReason: ExpulsionReason?
+  package var counters = MemberCounters()
+  /// How long a read takes, on average over the last ones; 0 before the first.
+  package private(set) var latencyNanoseconds: UInt64 = 0
+  /// An operation outlasted its deadline: everything fails until the member is attached anew.
+  package private(set) var isStalled = false
+
+  /// Counts writes that have completed.
+  ///
+  /// Remember it after a write; the write is durable when `durableGeneration` has reached it.
+  package private(set) var writtenGeneration: UInt64 = 0
+  /// Everything counted up to here has been covered by a successful fdatasync.
+  package private(set) var durableGeneration: UInt64 = 0
+  /// Why fdatasync failed: from then on nothing that was written before counts as durable (P8).
+  package private(set) var synchronizeFailure: DiskError?
+  private(set) var changesUnderWayCount = 0
+
+  let commons: MemberCommons<M>
+  var queue = OperationList()
+  var started = OperationList()
+  /// Operations that lanes have and have not brought back, abandoned ones included.
+  var laneOperationCount = 0
+  var idleLanes: [MemberLane] = []
+  package internal(set) var laneCount = 0
+  var startingLaneCount = 0
+  /// Those who wait for lanes to bring back what they have, or to end.
+  var changeWaiters: [WaitPoint] = []
+
+  init(slot: Int, _ commons: MemberCommons<M>) {
+    self.slot = slot
+    self.commons = commons
+  }
+
+  /// Takes operations: it has a disk, is in sync or being brought up to date, and answers.
+  package var isUsable: Bool {
+    disk != nil && !isStalled && (state == .current || state == .syncing)
+  }
+
+  /// No operation is with the kernel, not even an abandoned one (rule T7).
+  package var isDrained: Bool { laneOperationCount == 0 }
+
+  /// Operations submitted whose outcome is not known.
+  package var pendingCount: Int { queue.count + started.count }
+
+  /// When the oldest operation under way was begun.
+  package var oldestStartNanoseconds: UInt64? { started.first?.startedNanoseconds }
+
+  /// Something was written, or is being written, that no fdatasync has covered.
+  package var hasUnsynced: Bool {
+    changesUnderWayCount > 0 || writtenGeneration > durableGeneration
+  }
+
+  /// How long a read may take before it is worth asking elsewhere.
+  package var hedgeNanoseconds: UInt64 {
+    let (usual, overflow) = latencyNanoseconds.multipliedReportingOverflow(
+      by: commons.options.hedgeFactor)
+    return overflow ? .max : max(commons.options.hedgeNanosecondsMin, usual)
+  }
+
+  // MARK: Coming and going
+
+  /// Says who belongs into the slot, whether it is there or not.
+  package func identify(_ memberID: Identifier, name: String) {
+    self.memberID = memberID
+    self.name = name
+  }
+
+  /// Puts a disk into the slot.
+  ///
+  /// - Precondition: nothing of an earlier disk is in flight (rule T7).
+  package func attach(_ disk: D, state: MemberState) {
+    precondition(isDrained || commons.options.plants(.oldWritesNotDrained))
+    precondition(pendingCount == 0)
+    self.disk = disk
+    self.state = state
+    outReason = nil
+    isStalled = false
+    synchronizeFailure = nil
+    durableGeneration = writtenGeneration
+    latencyNanoseconds = 0
+  }
+
+  /// Takes the disk out of the slot, to close it.
+  ///
+  /// - Precondition: nothing is in flight.
+  package func detach() -> D? {
+    precondition(isDrained)
+    precondition(pendingCount == 0)
+    defer { disk = nil }
+    return disk
+  }
+
+  /// Changes what it counts as, among the states in which it is used.
+  package func setState(_ newState: MemberState) {
+    precondition(newState != .out, "members go out by putOut")
+    precondition(disk != nil)
+    state = newState
+  }
+
+  /// Puts it out: what is queued or under way completes as `absent`, and what comes later.
+  package func putOut(_ reason: ExpulsionReason?) {
+    state = .out
+    outReason = reason ?? outReason
+    abandonAll(.absent)
+  }
+
+  // MARK: Deadlines
+
+  /// When the oldest operation under way is overdue.
+  package var deadlineNanoseconds: UInt64? {
+    guard let start = oldestStartNanoseconds else { return nil }
+    let (end, overflow) = start.addingReportingOverflow(commons.options.memberDeadlineNanoseconds)
+    return overflow ? .max : end
+  }
+
+  /// Gives everything up if the oldest operation under way is overdue.
+  ///
+  /// - Returns: whether it was.
+  func checkDeadline(_ now: UInt64) -> Bool {
+    guard let deadline = deadlineNanoseconds, deadline <= now else { return false }
+    isStalled = true
+    counters.timeouts += UInt64(started.count)
+    abandonAll(.timedOut)
+    return true
+  }
+
+  /// Completes everything in its groups; what lanes have stays with them, with its buffers.
+  private func abandonAll(_ error: MemberError) {
+    while let operation = started.popFirst() { operation.tell(slot, error) }
+    while let operation = queue.popFirst() {
+      operation.tell(slot, error)
+      commons.operations.give(operation)
+    }
+    signalChange()
+  }
+
+  // MARK: Outcomes
+
+  /// Why an operation that is submitted now fails at once.
+  func refusal(_ kind: MemberOperationKind) -> MemberError? {
+    if isStalled, state != .out { return .timedOut }
+    guard isUsable else { return .absent }
+    // A second fdatasync could succeed without what the first one failed to write.
+    if kind == .synchronize, let synchronizeFailure,
+      !commons.options.plants(.failedFlushRetried)
+    {
+      return .disk(synchronizeFailure)
+    }
+    return nil
+  }
+
+  func noteStart(_ operation: MemberOperation) {
+    if operation.isChange { changesUnderWayCount += 1 }
+  }
+
+  /// Takes note of what the disk has answered; `covered` is what was written when it was asked.
+  func noteEnd(_ operation: MemberOperation, _ error: DiskError?, covered: UInt64) {
+    if operation.isChange {
+      changesUnderWayCount -= 1
+      writtenGeneration += 1
+    }
+    switch operation.kind {
+    case .read:
+      counters.readCount += 1
+      counters.readBytes += operation.byteCount
+      if error != nil { counters.readErrors += 1 }
+      noteLatency(commons.machine.nowNanoseconds &- operation.startedNanoseconds)
+    case .write:
+      counters.writeCount += 1
+      counters.writtenBytes += operation.byteCount
+      if error != nil { counters.writeErrors += 1 }
+    case .punch:
+      counters.punchCount += 1
+      if error != nil { counters.writeErrors += 1 }
+    case .synchronize:
+      counters.synchronizeCount += 1
+      if let error {
+        counters.synchronizeErrors += 1
+        if synchronizeFailure == nil { synchronizeFailure = error }
+      } else if synchronizeFailure == nil || commons.options.plants(.failedFlushRetried) {
+        durableGeneration = max(durableGeneration, covered)
+      }
+    }
+  }
+
+  private func noteLatency(_ nanoseconds: UInt64) {
+    if latencyNanoseconds == 0 {
+      latencyNanoseconds = max(nanoseconds, 1)
+    } else {
+      latencyNanoseconds = max(latencyNanoseconds - latencyNanoseconds / 8 + nanoseconds / 8, 1)
+    }
+  }
+}
