@@ -37,9 +37,12 @@ extension SystemError {
   package static var invalidArgument: SystemError { SystemError(EINVAL) }
   package static var outOfMemory: SystemError { SystemError(ENOMEM) }
 
-  /// What lies below is reached over a connection that is lost: a member's server.
+  /// The way to a remote disk is gone, rather than a part of it.
   package static var disconnected: SystemError { SystemError(ENOTCONN) }
-  package var isDisconnection: Bool { number == ENOTCONN }
+  package var isDisconnection: Bool {
+    number == ENOTCONN || number == ECONNRESET || number == EPIPE || number == ECONNABORTED
+      || number == ESHUTDOWN
+  }
 
   /// The medium below is full, or this user's share of it.
   package var isNoSpace: Bool { number == ENOSPC || number == EDQUOT || number == EFBIG }
@@ -50,10 +53,5 @@ extension SystemError {
   }
 
   /// Too many open files, in the process or the system: it passes when others close theirs.
-  /// The way to a remote disk is gone, rather than a part of it.
-  package var isDisconnection: Bool {
-    number == ENOTCONN || number == ECONNRESET || number == EPIPE || number == ECONNABORTED
-      || number == ESHUTDOWN
-  }
   package var isOutOfDescriptors: Bool { number == EMFILE || number == ENFILE }
 }

@@ -240,24 +240,35 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
     self.client = client
   }
 
-  /// Connects again, if it is time: attempts that fail come at growing distances.
+  /// Begins an attempt to connect again, if it is time: those that fail come at growing distances.
+  ///
+  /// Waits for nothing: whether the attempt succeeded, a later call tells.
   package func revive() async -> Bool {
     if isConnected { return true }
     let isEarly = machine.nowNanoseconds < nextAttemptNanoseconds
-    guard !isConnecting, !isEarly, drainNanosecondsLeft == 0 else { return false }
+    guard !isConnecting, !isClosed, !isEarly, drainNanosecondsLeft == 0 else { return false }
+    guard client == nil else {
+      reconnectError = .busy
+      return false
+    }
+    Task(executorPreference: machine) { await self.attempt() }
+    return false
+  }
+
+  private func attempt() async {
     do throws(NBDDiskError) {
       try await reconnect()
       failureCount = 0
       nextAttemptNanoseconds = 0
       reconnectError = nil
-      return true
     } catch {
+      // Another attempt is under way: its outcome counts.
+      guard error != .busy else { return }
       reconnectError = error
       failureCount += 1
       let wait = options.backOff.wait(
         failureCount: failureCount, random: machine.randomNumber())
       nextAttemptNanoseconds = machine.nowNanoseconds + wait
-      return false
     }
   }
 

@@ -42,6 +42,7 @@ extension ArrayEngine {
       guard readmissionNanoseconds[slot] == nil else { continue }
       switch parts.members[slot].outReason {
       case .timedOut, .disconnected:
+        slotsToRetire.insert(slot)
         readmissionNanoseconds[slot] =
           machine.nowNanoseconds + options.readmissionDelayNanoseconds
       default: continue
@@ -53,8 +54,14 @@ extension ArrayEngine {
   private func readmit(_ slot: Int) async -> Bool {
     let member = parts.members[slot]
     guard member.state == .out, let disk = member.disk else { return true }
+    if slotsToRetire.contains(slot) {
+      slotsToRetire.remove(slot)
+      // What hangs on it comes back, where that can be had.
+      await disk.retire()
+    }
     // Writes of before may still land: first they must be done (rule T7).
     guard member.isDrained || options.plants(.oldWritesNotDrained) else { return false }
+    guard await disk.revive(), member.state == .out else { return false }
     let handle = MemberHandle(name: member.name, disk: disk, byteCount: 0)
     let report = await MemberReport.read(handle)
     guard let superblock = report.newest, superblock.arrayID == parts.arrayID,

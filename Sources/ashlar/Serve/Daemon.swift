@@ -3,6 +3,7 @@ import Control
 import Glibc
 import IO
 import NBDServer
+import RAID
 import Ring
 import Units
 import Volumes
@@ -12,7 +13,7 @@ actor Daemon {
   nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
 
   private nonisolated let machine: RingMachine
-  private let settings: ServeSettings
+  private var settings: ServeSettings
   private let signals: SignalStream
   private let logWriter: LogWriter
   private let log: ServerLog
@@ -37,13 +38,20 @@ actor Daemon {
   func run() async -> Int32 {
     defer { logWriter.drain(millisecondsMax: 1000) }
     do throws(StartError) {
+      var array: PreparedArray?
+      if case .array(let source) = settings.source, settings.server.name.isEmpty {
+        // Only the members know the name.
+        let prepared = try await prepare(source)
+        settings.server.name = prepared.name
+        array = prepared
+      }
       // The name first: a second server of it must neither create a file nor touch a socket.
       let claim = try claimName()
       defer { claim.lock.release() }
       // Then the sockets: a start that fails must not have created a file.
       let doors = try await openDoors(claim.directory)
       do throws(StartError) {
-        return try await serveSource(doors)
+        return try await serveSource(doors, array)
       } catch {
         for listener in [doors.control] + doors.exports { await listener.close() }
         throw error
@@ -54,7 +62,9 @@ actor Daemon {
     }
   }
 
-  private func serveSource(_ doors: Doors) async throws(StartError) -> Int32 {
+  private func serveSource(
+    _ doors: Doors, _ array: PreparedArray?
+  ) async throws(StartError) -> Int32 {
     switch settings.source {
     case .memory(let byteCount):
       guard let volume = MemoryVolume(byteCount: byteCount) else {
@@ -63,7 +73,44 @@ actor Daemon {
       return await serve(volume, doors)
     case .file(let path, let options):
       return await serve(try await openFile(path, options), doors)
+    case .array(let source):
+      let prepared: PreparedArray
+      if let array { prepared = array } else { prepared = try await prepare(source) }
+      return try await serveArray(prepared, doors)
     }
+  }
+
+  // MARK: Arrays
+
+  private func prepare(_ source: ArraySource) async throws(StartError) -> PreparedArray {
+    do throws(MemberError) {
+      return try await PreparedArray(source, on: machine, log: log)
+    } catch {
+      throw StartError(error.message)
+    }
+  }
+
+  /// A start that fails leaves the members to the end of the process, which comes at once.
+  private func serveArray(
+    _ array: PreparedArray, _ doors: Doors
+  ) async throws(StartError) -> Int32 {
+    let log = log
+    let volume: ArrayVolume<RingMachine, MemberDisk>
+    do throws(ArrayStartError) {
+      volume = try await ArrayEngine.start(
+        members: array.members.handles, machine: machine, options: array.options
+      ) { log(.notice, $0) }
+    } catch {
+      throw StartError(error.explanation)
+    }
+    let engine = volume.engine
+    let recorder = ArrayRecorder(places: array.places, log: log)
+    if let recorder {
+      await engine.tellConfigurations { recorder.note($0) }
+    }
+    let code = await serve(volume, doors) { await engine.status }
+    recorder?.drain()
+    return code
   }
 
   private func openFile(
@@ -113,14 +160,17 @@ actor Daemon {
     }
   }
 
-  private func serve<Served: Volume>(_ volume: sending Served, _ doors: Doors) async -> Int32 {
+  private func serve<Served: Volume>(
+    _ volume: sending Served, _ doors: Doors,
+    arrayStatus: (@Sendable () async -> ArrayStatus)? = nil
+  ) async -> Int32 {
     let traits = volume.traits
     let server = NBDServer(
       volume: volume, options: limited(settings.server), machine: machine, log: log)
     for listener in doors.exports { await server.listen(at: listener) }
     let control = ControlServer(
       machine: machine, listener: doors.control,
-      target: DeviceControl(server: server, daemon: self))
+      target: DeviceControl(server: server, daemon: self, readArrayStatus: arrayStatus))
     let controlTask = Task(executorPreference: machine) { await control.run() }
     Task(executorPreference: machine) { await self.stopAtSignal() }
     announce(traits, doors.exports)
@@ -268,8 +318,10 @@ actor Daemon {
 private struct DeviceControl<Served: Volume>: ControlTarget {
   let server: NBDServer<RingMachine, Served>
   let daemon: Daemon
+  let readArrayStatus: (@Sendable () async -> ArrayStatus)?
 
   func status() async -> ServerStatus { await server.status() }
+  func arrayStatus() async -> ArrayStatus? { await readArrayStatus?() }
   func requestStop() async { await daemon.requestStop() }
 }
 
