@@ -1,5 +1,6 @@
 import CSystemd
 import Control
+import DiskFormat
 import Glibc
 import IO
 import NBDServer
@@ -108,7 +109,15 @@ actor Daemon {
     if let recorder {
       await engine.tellConfigurations { recorder.note($0) }
     }
-    let code = await serve(volume, doors) { await engine.status }
+    let places = array.places
+    let code = await serve(volume, doors) {
+      var status = await engine.status
+      for index in status.members.indices where status.members[index].place.isEmpty {
+        // Where it was last: there to look for it.
+        status.members[index].place = places[status.members[index].memberID.description] ?? ""
+      }
+      return status
+    }
     recorder?.drain()
     return code
   }
