@@ -73,6 +73,14 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Units", "Parity", "NBDWire", "IO", "Simulator"],
       path: "Tests/TestSupport", swiftSettings: settings),
+    // Crashes and faults, and the checker that knows what a device may hold: tools/simulate.
+    .target(
+      name: "ArraySimulation",
+      dependencies: ["Units", "Geometry", "DiskFormat", "IO", "Simulator", "Volumes", "RAID"],
+      path: "Tests/ArraySimulation", swiftSettings: settings),
+    .executableTarget(
+      name: "simulate", dependencies: ["ArraySimulation", "Geometry", "RAID"],
+      path: "Tests/Simulate", swiftSettings: settings),
     tests("UnitsTests", "Units"),
     tests("ParityTests", "Parity"),
     tests("GeometryTests", "Geometry"),
@@ -87,6 +95,9 @@ let package = Package(
     tests(
       "RAIDTests", "RAID", "DiskFormat", "Geometry", "Parity", "Volumes", "IO", "Units",
       "Simulator", "TestSupport"),
+    tests(
+      "SimulationTests", "ArraySimulation", "Volumes", "IO", "Units", "Geometry", "RAID",
+      "Simulator"),
     tests(
       "NBDServerTests", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
       "TestSupport"),

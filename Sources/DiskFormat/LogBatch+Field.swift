@@ -70,7 +70,6 @@ extension LogBatch {
 
 extension LogRecord {
   /// The first byte of a record.
-  @usableFromInline
   enum Kind: UInt8 {
     case write = 1
     case trim = 2
@@ -81,7 +80,6 @@ extension LogRecord {
   package enum WriteField: String, FormatField {
     case kind, reserved, blockCount, firstBlock, clientSequence
 
-    @inlinable
     package var byteRange: Range<Int> {
       switch self {
       case .kind: 0..<1
@@ -127,7 +125,7 @@ extension LogRecord {
     }
   }
 
-  @usableFromInline static let writeFixedBytes = 24
+  static let writeFixedBytes = 24
   static let trimBytes = 32
   static let intentFixedBytes = 16
   static let intentDataCountMax = 32
@@ -145,12 +143,10 @@ extension IntentBlock {
 }
 
 /// The next multiple of 8.
-@inlinable
 func paddedToWord(_ byteCount: Int) -> Int { (byteCount + 7) & ~7 }
 
 extension BlockRun {
   /// Whether it has blocks, and ends before the numbers do.
-  @inlinable
   var isPossible: Bool {
     blockCount > 0 && !firstBlock.addingReportingOverflow(blockCount).overflow
   }

@@ -80,8 +80,9 @@ package struct RowIntent: Equatable, Sendable {
   package var row: UInt64
   /// One for each data position.
   package var blocks: [IntentBlock]
-  /// CRC32C of each 512-byte sector of the new P, then of the new Q: 8 for each. Empty when the row
-  /// becomes never-written as a whole, and its parity with it.
+  /// CRC32C of each 512-byte sector of the new P, then of the new Q: 8 for each.
+  ///
+  /// Empty when the row becomes never-written as a whole, and its parity with it.
   package var paritySectorChecksums: [UInt32]
 
   package init(row: UInt64, blocks: [IntentBlock], paritySectorChecksums: [UInt32]) {

@@ -4,15 +4,14 @@ package import IO
 ///
 /// Its preconditions are what the decoder demands: what it writes can be read.
 package struct LogBatchEncoder {
-  @usableFromInline let buffer: IOBuffer
+  private let buffer: IOBuffer
   private let copyCount: Int
   private let previousRunCount: Int
-  @usableFromInline var end: Int
-  @usableFromInline var payloadCount = 0
-  @usableFromInline var recordCount: UInt32 = 0
+  private var end: Int
+  private var payloadCount = 0
+  private var recordCount: UInt32 = 0
 
   /// The bytes of descriptor that a record takes.
-  @inlinable
   package static func writeRecordBytes(blockCount: Int) -> Int {
     paddedToWord(LogRecord.writeFixedBytes + blockCount * 4)
   }
@@ -56,9 +55,7 @@ package struct LogBatchEncoder {
   }
 
   /// Bytes used so far; the header area is this rounded up to 4096.
-  @inlinable
   package var usedBytes: Int { end }
-  @inlinable
   package var payloadBlockCount: Int { payloadCount }
 
   // MARK: Records
@@ -66,7 +63,6 @@ package struct LogBatchEncoder {
   /// Adds a write whose payload follows those added before; `checksum` gives each block's CRC32C.
   ///
   /// - Precondition: there is room for the record, and for its blocks in the payload.
-  @inlinable
   package mutating func appendWrite(
     _ run: BlockRun, clientSequence: UInt64, checksum: (Int) -> UInt32
   ) {
@@ -77,9 +73,9 @@ package struct LogBatchEncoder {
     // Kind, three zeros and the count in one store.
     record.storeUInt64(
       run.blockCount << 32 | UInt64(LogRecord.Kind.write.rawValue),
-      at: LogRecord.WriteField.kind.byteRange.lowerBound)
-    record.storeUInt64(run.firstBlock, at: LogRecord.WriteField.firstBlock.byteRange.lowerBound)
-    record.storeUInt64(clientSequence, at: LogRecord.WriteField.clientSequence.byteRange.lowerBound)
+      at: LogRecord.WriteField.kind.offset)
+    record.storeUInt64(run.firstBlock, at: LogRecord.WriteField.firstBlock.offset)
+    record.storeUInt64(clientSequence, at: LogRecord.WriteField.clientSequence.offset)
     for index in 0..<blockCount {
       record.storeUInt32(checksum(index), at: LogRecord.writeFixedBytes + index * 4)
     }
@@ -141,15 +137,14 @@ package struct LogBatchEncoder {
   }
 
   /// The bytes of the next record.
-  @inlinable
-  mutating func room(for byteCount: Int) -> IOBuffer {
+  private mutating func room(for byteCount: Int) -> IOBuffer {
     let record = buffer.slice(end, byteCount)
     end += byteCount
     recordCount += 1
     return record
   }
 
-  static func intentBytes(dataCount: Int, writtenCount: Int, parityCount: Int) -> Int {
+  private static func intentBytes(dataCount: Int, writtenCount: Int, parityCount: Int) -> Int {
     LogRecord.intentFixedBytes + paddedToWord(dataCount)
       + paddedToWord(writtenCount * 12 + parityCount * LogRecord.sectorsPerBlock * 4)
   }

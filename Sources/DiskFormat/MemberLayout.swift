@@ -14,9 +14,9 @@ package struct MemberLayout: Equatable, Sendable {
   package var mapByteCount: UInt64
   package var dataOffset: UInt64
 
-  /// The layout for a geometry.
+  /// The layout for a geometry; `logByteCount` is each member's share of the log.
   ///
-  /// - Parameter logByteCount: each member's share of the log; a multiple of 4096.
+  /// - Precondition: `logByteCount` is a multiple of 4096.
   package init(geometry: StripeGeometry, logByteCount: UInt64) {
     precondition(logByteCount % 4096 == 0)
     let placement = TablePlacement(geometry)
@@ -34,11 +34,16 @@ package struct MemberLayout: Equatable, Sendable {
     dataOffset + geometry.memberBlockCount * StripeGeometry.blockBytes
   }
 
-  /// The largest geometry that fits on members of this size, with its layout.
+  /// The largest geometry that fits, with its layout.
   ///
   /// - Parameters:
+  ///   - level: how blocks are protected.
+  ///   - memberCount: how many members there are.
+  ///   - chunkBytes: bytes of a chunk.
   ///   - memberByteCount: the size of the smallest member.
   ///   - logByteCount: each member's share of the log.
+  /// - Returns: geometry and layout; all of it lies within `memberByteCount`.
+  /// - Throws: why no geometry is possible, `memberTooSmall` among them.
   package static func largest(
     level: RAIDLevel, memberCount: Int, chunkBytes: UInt64, memberByteCount: UInt64,
     logByteCount: UInt64

@@ -57,7 +57,6 @@ extension PageMap {
   /// The flags of the table page that is `index` in this map page.
   ///
   /// - Precondition: `index < entriesPerPage`.
-  @inlinable
   package static func flags(in page: IOBuffer, at index: Int) -> Flags {
     precondition(index >= 0 && index < 4032)
     return Flags(rawValue: page.loadUInt8(at: 64 + index))
@@ -66,7 +65,6 @@ extension PageMap {
   /// Replaces flags; the page has to be sealed afterwards.
   ///
   /// - Precondition: `index < entriesPerPage`.
-  @inlinable
   package static func setFlags(_ flags: Flags, in page: IOBuffer, at index: Int) {
     precondition(index >= 0 && index < 4032)
     page.storeUInt8(flags.rawValue, at: 64 + index)

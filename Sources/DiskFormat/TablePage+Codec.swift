@@ -1,4 +1,3 @@
-internal import Geometry
 package import IO
 
 /// A page of the checksum table as bytes: `TablePageHeader`, then entries.
@@ -36,7 +35,9 @@ package enum TablePage {
   }
 
   package static let byteCount = 4096
-  @usableFromInline static let entriesOffset = 64
+  /// As in `TablePlacement.entriesPerPage`.
+  package static let entryCount = 504
+  private static let entriesOffset = 64
   static let magic = Preamble.magic("ASHLARCT")
 
   /// Writes the header, with the checksum over the whole page as its entries are now.
@@ -75,9 +76,8 @@ package enum TablePage {
   /// An entry of a verified page.
   ///
   /// - Precondition: `index < 504`.
-  @inlinable
   package static func entry(in page: IOBuffer, at index: Int) -> BlockEntry {
-    precondition(index >= 0 && index < TablePlacement.entriesPerPage)
+    precondition(index >= 0 && index < entryCount)
     let word = page.loadUInt64(at: entriesOffset + index * 8)
     switch word >> 32 {
     case 0: return .neverWritten
@@ -90,9 +90,8 @@ package enum TablePage {
   /// Replaces an entry; the page has to be sealed afterwards.
   ///
   /// - Precondition: `index < 504`.
-  @inlinable
   package static func setEntry(_ entry: BlockEntry, in page: IOBuffer, at index: Int) {
-    precondition(index >= 0 && index < TablePlacement.entriesPerPage)
+    precondition(index >= 0 && index < entryCount)
     let checksum = entry.state == .written ? entry.checksum : 0
     let word = UInt64(entry.state.rawValue) << 32 | UInt64(checksum)
     page.storeUInt64(word, at: entriesOffset + index * 8)
@@ -105,7 +104,7 @@ package enum TablePage {
 
   /// The first entry that no state allows, as a number.
   private static func firstBadEntry(in page: IOBuffer) -> UInt64? {
-    for index in 0..<TablePlacement.entriesPerPage {
+    for index in 0..<entryCount {
       let word = page.loadUInt64(at: entriesOffset + index * 8)
       // Never written: all zeros. Written: any checksum. Lost: no checksum.
       if word != 0 && word >> 32 != 1 && word != 2 << 32 { return word }

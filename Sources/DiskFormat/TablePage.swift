@@ -74,6 +74,7 @@ package enum PageMap {
     package static let changed = Flags(rawValue: 2)
   }
 
+  /// The map pages that so many table pages need.
   package static func pageCount(tablePageCount: UInt64) -> UInt64 {
     (tablePageCount + entriesPerPage - 1) / entriesPerPage
   }

@@ -5,19 +5,20 @@
 /// in release builds too: some of its functions answer a misaligned address with a fault and a
 /// ragged length with silence.
 @safe
+@usableFromInline
 package struct ParityBuffer {
-  package static let alignment = 32
+  @usableFromInline package static let alignment = 32
   /// ISA-L counts in `int`.
-  package static let byteCountMax = 1 << 30
+  @usableFromInline package static let byteCountMax = 1 << 30
 
   // Safe: never dereferenced beyond `byteCount`; the owner outlives the computation.
-  package let baseAddress: UnsafeMutableRawPointer
-  package let byteCount: Int
+  @usableFromInline package let baseAddress: UnsafeMutableRawPointer
+  @usableFromInline package let byteCount: Int
 
   /// Views memory.
   ///
   /// - Precondition: the address and the length are multiples of 32, the length is above 0.
-  @inlinable
+  @inlinable @inline(__always)
   package init(_ baseAddress: UnsafeMutableRawPointer, byteCount: Int) {
     precondition(byteCount > 0 && byteCount <= Self.byteCountMax)
     precondition(byteCount % Self.alignment == 0, "parity works on whole words of 32 bytes")

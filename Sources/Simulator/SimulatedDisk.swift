@@ -199,6 +199,9 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
       for piece in operation.pendingPieces + operation.scheduledPieces where random.coin() {
         takeEffect(operation, piece)
       }
+      // The kernel is done with a killed process's operations before another opens the medium: that
+      // one's fdatasync covers what they did.
+      if kind == .kill { medium.acknowledge(operation.ticket) }
     }
     inFlight = []
     stuck = []

@@ -4,8 +4,10 @@ import IO
 import TestSupport
 import Testing
 
-/// What the fixtures hold. They were written by a program that knows the pages of `docs/formats`
-/// and nothing of this code; every later version has to open them.
+/// What the fixtures hold.
+///
+/// They were written by a program that knows the pages of `docs/formats` and nothing of this code;
+/// every later version has to open them.
 enum Golden {
   static let arrayID = Identifier(high: 0xa54f_1c0e_7d3b_4e6f, low: 0x9081_a2b3_c4d5_e6f7)
 
@@ -188,6 +190,7 @@ struct PagesTests {
 
   @Test("the fields of a table page tile its 4096 bytes, and those of an entry its 8")
   func tablePage() throws {
+    #expect(TablePage.entryCount == TablePlacement.entriesPerPage)
     try check("checksum-table.md", "## Fields", TablePage.Field.self, byteCount: 4096)
     try check("checksum-table.md", "### Entry", TablePage.EntryField.self, byteCount: 8)
   }

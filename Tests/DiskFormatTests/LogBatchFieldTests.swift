@@ -198,8 +198,9 @@ struct LogBatchFieldTests {
     }
     await #expect(processExitsWith: .failure) {
       // More than the header area holds.
-      let buffer = AlignedMemory.ofTest(4096).buffer
-      var encoder = LogBatchEncoder(buffer, copyCount: 1, previousRunCount: 0)
+      let memory = AlignedMemory.ofTest(4096)
+      defer { withExtendedLifetime(memory) {} }
+      var encoder = LogBatchEncoder(memory.buffer, copyCount: 1, previousRunCount: 0)
       for index in 0..<200 {
         encoder.appendTrim(BlockRun(firstBlock: UInt64(index), blockCount: 1), clientSequence: 1)
       }

@@ -163,12 +163,16 @@ struct SuperblockFieldTests {
     await #expect(processExitsWith: .failure) {
       var superblock = try Golden.superblock()
       superblock.memberStates.removeLast()
-      superblock.encode(into: AlignedMemory.ofTest(4096).buffer)
+      let memory = AlignedMemory.ofTest(4096)
+      superblock.encode(into: memory.buffer)
+      withExtendedLifetime(memory) {}
     }
     await #expect(processExitsWith: .failure) {
       var superblock = try Golden.superblock()
       superblock.name = String(repeating: "a", count: 65)
-      superblock.encode(into: AlignedMemory.ofTest(4096).buffer)
+      let memory = AlignedMemory.ofTest(4096)
+      superblock.encode(into: memory.buffer)
+      withExtendedLifetime(memory) {}
     }
   }
 }

@@ -116,8 +116,17 @@ struct ParityVectorsTests {
     let p = Memory(byteCount: 512)
     let q = Memory(byteCount: 512)
     let vectors = ParityVectors()
+    let others = Memory(byteCount: 512)
+    /// Leaves other addresses behind, which must not count.
+    func restart() {
+      vectors.removeAll()
+      for _ in 0..<3 { vectors.append(others.parity) }
+      vectors.removeAll()
+    }
+    restart()
     vectors.generatePQ(p: p.parity, q: q.parity)
     #expect(p.bytes.allSatisfy { $0 == 0 } && q.bytes.allSatisfy { $0 == 0 })
+    restart()
     vectors.append(data.parity)
     p.fill([UInt8](repeating: 7, count: 512))
     vectors.generateP(into: p.parity)

@@ -63,6 +63,31 @@ struct CrashTests {
     #expect(seen == [0, 1, 2, 3, 4])
   }
 
+  @Test("what a killed process had in flight is durable once the next has flushed")
+  func flushAfterKill() throws {
+    var survivorCount = 0
+    for seed: UInt64 in 0..<20 {
+      let simulation = Simulation(seed: seed)
+      let machine = SimulatedMachine(simulation)
+      let medium = SimulatedMedium(byteCount: 4096)
+      let disk = SimulatedDisk(machine, medium)
+      let memory = filled(4096, with: 1)
+      machine.faultPlan.fail(operation: 1, with: .crash(.kill))
+      try machine.run { try await disk.write(at: 0, from: memory.buffer) }
+      let left = medium.live.sectorValues(0..<8)
+      if left.contains(1) { survivorCount += 1 }
+      let next = SimulatedMachine(simulation)
+      let reopened = SimulatedDisk(next, medium)
+      medium.unflushedFate = .loseAll
+      try next.run {
+        try await reopened.synchronize()
+        next.crash(.powerLoss)
+      }
+      #expect(medium.live.sectorValues(0..<8) == left, "seed \(seed)")
+    }
+    #expect(survivorCount > 0)
+  }
+
   @Test("kill keeps what was written, and a later power loss may still take it")
   func killKeepsThePageCache() throws {
     let simulation = Simulation(seed: 4)

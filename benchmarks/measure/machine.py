@@ -96,8 +96,13 @@ def find_ashlar(given, root):
 
 def find_echo(given, root):
     """The bare echo: what was named, else the release build."""
-    path = pathlib.Path(given or release(root, "bare-echo")).absolute()
-    return _executable(path, "give --echo, or build it: " + build_command("bare-echo"))
+    return find_program(given, root, "bare-echo", "--echo")
+
+
+def find_program(given, root, product, option):
+    """A program of ours: what `option` named, else the release build."""
+    path = pathlib.Path(given or release(root, product)).absolute()
+    return _executable(path, f"give {option}, or build it: " + build_command(product))
 
 
 def release(root, product):

@@ -11,6 +11,12 @@ package enum ArrayStartError: Error, Sendable {
   /// The log lacks something that was durable.
   case logDamaged(firstSequence: UInt64, runs: [BlockRun]?)
   case array(ArrayError)
+
+  /// Whether `ArrayOptions.isForced` would make the difference.
+  package var canBeForced: Bool {
+    if case .assembly(.mayHaveDiverged) = self { return true }
+    return false
+  }
 }
 
 extension ArrayEngine {

@@ -26,7 +26,8 @@ extension LogReader {
 
   /// Headers of this epoch behind the hole: at most as many batches as can have been under way.
   private func laterBatches(than hole: UInt64) async -> [LogBatch] {
-    let batchBytes = UInt64(LogBatchHeader.headerBytesMax)
+    let batchBytes =
+      UInt64(LogBatchHeader.headerBytesMax)
       + UInt64(max(256, options.batchPayloadBlockCountMax)) * 4096
     let reach = min(
       layout.logByteCount, batchBytes * UInt64(max(8, options.batchesInFlightMax)))

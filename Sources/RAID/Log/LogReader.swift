@@ -11,6 +11,8 @@ package final class LogReader<M: Machine, D: Disk> {
   let options: ArrayOptions
   var start = LogStart.empty(slots: SlotSet())
   var windows: [LogWindow] = []
+  /// Windows are filled beyond what is asked for: no longer when the end is looked for.
+  private var readsAhead = true
   private var wants: [(window: LogWindow, offset: UInt64, count: Int)] = []
 
   package init(
@@ -29,6 +31,7 @@ package final class LogReader<M: Machine, D: Disk> {
   /// - Throws: `damaged` when a batch that was durable has no good copy.
   package func read(_ start: LogStart) async throws(LogReadError) -> RecoveredLog<M, D> {
     self.start = start
+    readsAhead = true
     windows = []
     for member in start.members {
       guard let window = LogWindow(member, regionBytes: layout.logByteCount) else {
@@ -48,6 +51,7 @@ package final class LogReader<M: Machine, D: Disk> {
         }
       }
     }
+    readsAhead = false
     try await judgeEnd(recovered)
     recovered.heads = windows.map { ($0.slot, $0.cursor) }
     windows = []
@@ -218,7 +222,7 @@ package final class LogReader<M: Machine, D: Disk> {
     for want in wants where !want.window.contains(want.offset, want.count) {
       ask(want.window, want.offset, want.count)
     }
-    if !asked.isEmpty {
+    if !asked.isEmpty, readsAhead {
       for window in windows where !wants.contains(where: { $0.window === window }) {
         let isUsedUp = !window.contains(window.cursor, LogWindow.readBytes / 2)
         if isUsedUp, window.cursor < window.regionBytes { ask(window, window.cursor, 0) }

@@ -254,10 +254,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     return pinned
   }
 
-  func descriptorBytes(_ intent: RowIntent) -> Int {
-    LogBatchEncoder.intentRecordBytes(
-      dataCount: intent.blocks.count, parityCount: geometry.parityCount)
-  }
+  func descriptorBytes(_ intent: RowIntent) -> Int { LogBatchEncoder.recordBytes(of: intent) }
 
   /// How many of these intents one batch holds: at least one.
   private func intentCount(ofBatch intents: ArraySlice<RowIntent>) -> Int {

@@ -29,7 +29,6 @@ extension Member {
         commons.spawnLane(slot)
       }
     }
-    if commons.timers.tickerRest.isWaitedFor { commons.timers.tickerRest.signal() }
   }
 
   /// The body of a lane: performs operations until `MemberSet.endLanes`.
@@ -78,6 +77,8 @@ extension Member {
     operation.startedNanoseconds = commons.machine.nowNanoseconds
     started.append(operation)
     laneOperationCount += 1
+    // Not earlier: with nothing begun, the ticker finds no deadline and rests again.
+    commons.timers.tickerRest.signal()
   }
 
   private func perform(_ operation: MemberOperation) async {

@@ -21,7 +21,7 @@ package final class MemberSet<M: Machine, D: Disk> {
 
   /// A set of empty slots: `attach` fills them.
   ///
-  /// - Parameter laneCountMax: how many operations a member is given at once.
+  /// `laneCountMax` says how many operations a member is given at once.
   package init(
     machine: M, options: ArrayOptions, layout: MemberLayout, memberCount: Int,
     laneCountMax: Int = 64
@@ -45,6 +45,7 @@ package final class MemberSet<M: Machine, D: Disk> {
     set { commons.spawnLane = newValue }
   }
 
+  /// The body of the task that `spawnLane` starts.
   package func runLane(_ slot: Int) async { await members[slot].runLane() }
 
   /// Members that have a say and may be read.
@@ -230,7 +231,8 @@ package final class MemberSet<M: Machine, D: Disk> {
   }
 
   private func restTicker() async {
-    // Safe: resumed once, by a submission or `endLanes`, or here: others may have run meanwhile.
+    // Safe: resumed once, by an operation that begins, a limited wait or `endLanes`, or here:
+    // others may have run meanwhile.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
       if commons.tickerIsEnding || nextDeadlineNanoseconds != nil || !commons.timers.isEmpty {
         unsafe waiter.resume()

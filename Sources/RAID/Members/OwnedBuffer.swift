@@ -42,7 +42,7 @@ package final class OwnedBufferPool {
   private let idleCountMax: Int
   private var idle: [OwnedBuffer] = []
 
-  /// - Parameter idleCountMax: how many to keep; what is given beyond it is freed.
+  /// A pool that keeps up to `idleCountMax` buffers; what is given beyond it is freed.
   package init(byteCount: Int, idleCountMax: Int) {
     precondition(byteCount > 0)
     self.byteCount = byteCount

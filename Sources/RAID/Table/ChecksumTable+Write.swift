@@ -18,6 +18,7 @@ extension ChecksumTable {
   /// copy a member has missed are marked as changed.
   ///
   /// - Parameter wanted: only these pages; all that are dirty when nil.
+  /// - Throws: when the array cannot spare who failed; the pages stay dirty.
   package func writeDirty(_ wanted: [UInt64]? = nil) async throws(ArrayError) {
     await writeTurn.acquire()
     let pages = takeDirty(wanted)
@@ -209,6 +210,8 @@ extension ChecksumTable {
   ///   - numbers: pages; absent ones, and those of which the member keeps no copy, are left out.
   ///   - slot: the member.
   /// - Returns: false when the member was put out meanwhile.
+  /// - Throws: `pageLost` for the first page that cannot be read from the others; what was written
+  ///   before is of no use then.
   package func writeCopies(
     of numbers: some Sequence<UInt64>, to slot: Int
   ) async throws(TableError) -> Bool {

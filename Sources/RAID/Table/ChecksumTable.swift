@@ -235,14 +235,17 @@ package final class ChecksumTable<M: Machine, D: Disk> {
   /// Pages that something changed in while a member was out (rule T5).
   package var changedPageCount: Int { flags.changedCount }
 
+  /// Whether the page is marked as changed.
   package func isChanged(_ page: UInt64) -> Bool { flags[page].contains(.changed) }
 
+  /// Marks a page as changed while a member was out; durable with the next `writeMap`.
   package func markChanged(_ page: UInt64) {
     guard !isChanged(page) else { return }
     flags.set(page, flags[page].union(.changed))
     flags.markDirty(page)
   }
 
+  /// Takes the marks of pages away, when no member lacks them any more.
   package func clearChanged(_ pages: some Sequence<UInt64>) {
     for page in pages where isChanged(page) {
       flags.set(page, flags[page].subtracting(.changed))

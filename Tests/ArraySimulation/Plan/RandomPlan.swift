@@ -1,0 +1,155 @@
+package import Geometry
+package import RAID
+import Simulator
+import Units
+
+/// Plans of the random modes, drawn from a seed.
+///
+/// The budget: all faults of a history, other than crashes and what every disk does now and then,
+/// hit the same few members, at most as many as may be lost whichever they are. So each row, each
+/// copy of a log batch and each table page has enough that is sound, whatever comes together.
+package struct RandomPlan {
+  /// What the command line fixes; nil is drawn.
+  package var level: RAIDLevel?
+  package var plantedBug: PlantedBug?
+  let system: any SystemUnderTest
+
+  package init(of system: any SystemUnderTest, level: RAIDLevel?, plantedBug: PlantedBug?) {
+    self.system = system
+    self.level = level
+    self.plantedBug = plantedBug
+  }
+
+  /// The history of a seed.
+  package func make(seed: UInt64, isBeyond: Bool) -> HistoryPlan {
+    var random = RandomSource(seed: seed ^ (isBeyond ? 0xB5 : 0xA1))
+    let shape = ArrayShape.drawn(level: level, &random)
+    var options = ArrayOptions.drawn(&random)
+    options.plantedBug = plantedBug
+    var plan = HistoryPlan(seed: seed, shape: shape, options: options, lives: [])
+    plan.allowsErrors = isBeyond
+    if isBeyond {
+      planBeyond(&plan, &random)
+    } else {
+      planBudget(&plan, &random)
+    }
+    return plan
+  }
+
+  // MARK: Within the budget
+
+  private func planBudget(_ plan: inout HistoryPlan, _ random: inout RandomSource) {
+    let spot = random.next()
+    // Sometimes two acts: once all members are up to date again, others may fail.
+    let actCount = random.index(below: 4) == 0 ? 2 : 1
+    for act in 0..<actCount {
+      let isLast = act == actCount - 1
+      let trouble = Trouble.drawn(
+        plan.shape, budget: system.redundancy(of: plan.shape), mayBeSilent: isLast, &random)
+      plan.hasSilentFaults = plan.hasSilentFaults || trouble.isSilent
+      for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, spot, &random) }
+      plan.lives.append(healingLife(spot, &random))
+    }
+    var last = LifePlan()
+    last.verifiesLast = true
+    plan.lives.append(last)
+  }
+
+  /// A life with clients and a crash, and perhaps crashes of the recoveries that follow.
+  private func addCrashLife(
+    _ plan: inout HistoryPlan, _ trouble: Trouble, _ spot: UInt64, _ random: inout RandomSource
+  ) {
+    var life = LifePlan()
+    trouble.afflict(&life, &random)
+    life.workload = .random(
+      clientCount: 1 + random.index(below: 5), requestCount: 4 + random.index(below: 24),
+      spot: spot &+ random.next(below: 2))
+    life.verifiesFirst = random.index(below: 3) == 0
+    if random.index(below: 3) == 0 {
+      life.idleNanoseconds = random.next(below: 1 << (16 + random.next(below: 14)))
+    }
+    if random.index(below: 8) == 0 {
+      life.ending = .close
+    } else {
+      let kind: CrashKind = random.coin() ? .kill : .powerLoss
+      life.ending = .crash(kind, Self.drawInstant(&random))
+    }
+    plan.lives.append(life)
+    guard random.coin() else { return }
+    for _ in 0...random.index(below: 3) {
+      var recovery = LifePlan()
+      trouble.afflict(&recovery, &random)
+      recovery.verifiesFirst = random.coin()
+      let kind: CrashKind = random.coin() ? .kill : .powerLoss
+      recovery.ending = .crash(kind, .operation(1 + random.index(below: 80)))
+      plan.lives.append(recovery)
+    }
+  }
+
+  private static func drawInstant(_ random: inout RandomSource) -> LifePlan.Instant {
+    switch random.index(below: 6) {
+    case 0: .atEnd
+    case 1, 2: .afterNanoseconds(random.next(below: 1 << (18 + random.next(below: 10))))
+    default: .operation(1 + random.index(below: 1 << (4 + random.index(below: 7))))
+    }
+  }
+
+  /// Everything is there and sound again: so everything has to come right.
+  private func healingLife(_ spot: UInt64, _ random: inout RandomSource) -> LifePlan {
+    var life = LifePlan()
+    life.verifiesFirst = true
+    life.workload = .random(clientCount: 2, requestCount: 4, spot: spot)
+    life.waitsUntilOptimal = true
+    life.verifiesLast = true
+    return life
+  }
+
+  // MARK: Beyond it
+
+  private func planBeyond(_ plan: inout HistoryPlan, _ random: inout RandomSource) {
+    let spot = random.next()
+    for _ in 0...random.index(below: 4) {
+      var life = LifePlan()
+      life.workload = .random(
+        clientCount: 1 + random.index(below: 4), requestCount: 8 + random.index(below: 24),
+        spot: spot)
+      life.verifiesFirst = random.coin()
+      life.idleNanoseconds = random.next(below: 1 << (16 + random.next(below: 14)))
+      if random.index(below: 3) == 0 { life.absent = drawMembers(plan.shape, &random) }
+      life.ratesHoldAtStart = false
+      for slot in 0..<plan.shape.memberCount where random.coin() {
+        life.rates[slot, default: DiskFaultRates()].readError = random.index(below: 100_000)
+      }
+      for _ in 0..<random.index(below: 40) { life.incidents.append(damage(plan.shape, &random)) }
+      switch random.index(below: 3) {
+      case 0: life.ending = .close
+      case 1: life.ending = .crash(.kill, Self.drawInstant(&random))
+      default: life.ending = .crash(.powerLoss, Self.drawInstant(&random))
+      }
+      plan.lives.append(life)
+    }
+    var last = LifePlan()
+    last.verifiesFirst = true
+    plan.lives.append(last)
+  }
+
+  private func drawMembers(_ shape: ArrayShape, _ random: inout RandomSource) -> Set<Int> {
+    Set((0..<1 + random.index(below: shape.memberCount)).map { _ in
+      random.index(below: shape.memberCount)
+    })
+  }
+
+  private func damage(
+    _ shape: ArrayShape, _ random: inout RandomSource
+  ) -> LifePlan.TimedIncident {
+    let ranges = system.damageableRanges(of: shape)
+    let range = ranges[random.index(below: ranges.count)]
+    let slot = random.index(below: shape.memberCount)
+    let offset = range.offsetBytes + random.next(below: range.byteCount)
+    return LifePlan.TimedIncident(
+      afterNanoseconds: random.next(below: 1 << (14 + random.next(below: 14))),
+      incident: random.coin()
+        ? .flip(slot: slot, offsetBytes: offset)
+        : .makeUnreadable(slot: slot, sector: offset / 512))
+  }
+}

@@ -1,0 +1,165 @@
+import IO
+import RAID
+import Simulator
+import Units
+import Volumes
+
+/// One run of the device: start, clients, verification, stop.
+///
+/// It belongs to the machine; when that crashes, it simply ends in mid-sentence.
+final class Life: @unchecked Sendable {
+  private let plan: LifePlan
+  private let history: HistoryPlan
+  private let system: any SystemUnderTest
+  private let shelf: BufferShelf
+  private let model: DeviceModel
+  private let tally: Tally
+  private let media: [SimulatedMedium]
+  private let machine: SimulatedMachine
+  private let disks: [SimulatedDisk]
+  private(set) var operationsToServe: Int?
+  private(set) var isClosed = false
+  private(set) var closedWhole = false
+
+  private static let optimalNanosecondsMax: UInt64 = 600_000_000_000
+
+  init(
+    _ plan: LifePlan, of history: History, on machine: SimulatedMachine, _ disks: [SimulatedDisk]
+  ) {
+    self.plan = plan
+    self.history = history.plan
+    system = history.system
+    shelf = history.shelf
+    model = history.model
+    tally = history.tally
+    media = history.media
+    self.machine = machine
+    self.disks = disks
+  }
+
+  func run() async {
+    guard let device = await start() else { return }
+    operationsToServe = machine.faultPlan.operationCount
+    model.serve()
+    for (slot, medium) in media.enumerated() {
+      medium.faultRates = plan.rates(ofMember: slot, isServing: true)
+    }
+    for timed in plan.incidents { schedule(timed) }
+    let reader = client(of: device)
+    if plan.verifiesFirst { guard await reader.readAll() else { return } }
+    await runClients(of: device)
+    guard model.violation == nil else { return }
+    if plan.idleNanoseconds > 0 { await machine.sleep(nanoseconds: plan.idleNanoseconds) }
+    if plan.waitsUntilOptimal, system.promises.becomesOptimal {
+      guard await waitUntilOptimal(device) else { return }
+    }
+    if plan.verifiesLast { guard await reader.readAll() else { return } }
+    if plan.ending == .close { await close(device) }
+  }
+
+  // MARK: Starting and stopping
+
+  /// - Returns: nil when it was refused; that is told to the model where nothing excuses it.
+  private func start() async -> (any DeviceUnderTest)? {
+    let present = disks.indices.map { plan.absent.contains($0) ? nil : disks[$0] }
+    var setup = StartSetup(
+      machine: machine, shape: history.shape, disks: present, options: history.options)
+    do throws(StartRefusal) { return try await system.start(setup) } catch {
+      tally.refusalCount += 1
+      // With members missing, or as good as missing, it may need to be told that these did not go
+      // on alone.
+      guard error.canBeForced, !plan.absent.isEmpty || !plan.rates.isEmpty else {
+        return refuse(error)
+      }
+    }
+    setup.options.isForced = true
+    tally.forcedCount += 1
+    do throws(StartRefusal) { return try await system.start(setup) } catch {
+      return refuse(error)
+    }
+  }
+
+  private func refuse(_ refusal: StartRefusal) -> (any DeviceUnderTest)? {
+    if !history.allowsErrors {
+      let absent = plan.absent.isEmpty ? "none" : "\(plan.absent.sorted())"
+      model.report(
+        Violation(
+          .becomesWhole, "the start was refused (members missing: \(absent)): \(refusal.reason)"))
+    }
+    return nil
+  }
+
+  private func waitUntilOptimal(_ device: any DeviceUnderTest) async -> Bool {
+    let deadline = machine.nowNanoseconds + Self.optimalNanosecondsMax
+    while !(await device.isOptimal()) {
+      guard machine.nowNanoseconds < deadline else {
+        if !history.allowsErrors {
+          model.report(
+            Violation(
+              .becomesWhole, "members are all there, and it is not optimal after "
+                + "\(Self.optimalNanosecondsMax / 1_000_000_000) s: \(await device.describe())"))
+        }
+        return history.allowsErrors
+      }
+      await machine.sleep(nanoseconds: 100_000_000)
+    }
+    return true
+  }
+
+  private func close(_ device: any DeviceUnderTest) async {
+    let isWhole = await device.isOptimal()
+    do throws(VolumeError) { try await device.close() } catch {
+      if !history.allowsErrors {
+        model.report(Violation(.rightOrError, "the stop failed, which no fault excuses: \(error)"))
+      }
+      return
+    }
+    model.close()
+    isClosed = true
+    closedWhole = isWhole && system.promises.becomesOptimal
+  }
+
+  // MARK: Clients
+
+  private func client(of device: any DeviceUnderTest) -> Client {
+    Client(
+      device: device, model: model, machine: machine, tally: tally,
+      allowsErrors: history.allowsErrors, memory: shelf.take())
+  }
+
+  private func runClients(of device: any DeviceUnderTest) async {
+    switch plan.workload {
+    case .script(let requests):
+      let client = client(of: device)
+      for request in requests { guard await client.perform(request) else { return } }
+    case .random(let clientCount, let requestCount, let spot):
+      await withTaskGroup(of: Void.self) { group in
+        for number in 0..<clientCount {
+          let client = client(of: device)
+          let random = RandomSource(seed: spot &+ UInt64(number + 1) &* 0x9E37_79B9)
+          var source = RequestSource(history.shape, spot: spot, random)
+          group.addTask(executorPreference: machine) {
+            for _ in 0..<requestCount {
+              guard await client.perform(source.next()) else { return }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // MARK: Incidents
+
+  private func schedule(_ timed: LifePlan.TimedIncident) {
+    let (media, disks) = (media, disks)
+    machine.simulation.schedule(afterNanoseconds: timed.afterNanoseconds) {
+      switch timed.incident {
+      case .stick(let slot): disks[slot].isStuck = true
+      case .release(let slot): disks[slot].release()
+      case .makeUnreadable(let slot, let sector):
+        media[slot].makeUnreadable(ByteRange(from: sector * 512, to: sector * 512 + 512))
+      case .flip(let slot, let offset): media[slot].flipBits(at: offset)
+      }
+    }
+  }
+}

@@ -1,0 +1,53 @@
+package import IO
+package import Simulator
+package import Units
+package import Volumes
+
+/// A volume and the actor that it belongs to, as the server would be.
+package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
+  package nonisolated let byteCount: UInt64
+  private let machine: SimulatedMachine
+  private let volume: HostedVolume
+
+  package init(_ machine: SimulatedMachine, _ volume: sending HostedVolume) {
+    self.machine = machine
+    byteCount = volume.traits.byteCount
+    self.volume = volume
+  }
+
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor keeps the machine.
+    unsafe machine.unownedExecutor
+  }
+
+  package func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError) {
+    if try volume.readAtOnce(range, into: buffer) { return }
+    try await volume.read(range, into: buffer)
+  }
+
+  package func write(
+    _ range: ByteRange, from buffer: IOBuffer, durably: Bool
+  ) async throws(VolumeError) {
+    if try volume.writeAtOnce(range, from: buffer, durably: durably) { return }
+    try await volume.write(range, from: buffer, durably: durably)
+  }
+
+  package func flush() async throws(VolumeError) { try await volume.flush() }
+
+  package func trim(_ range: ByteRange, durably: Bool) async throws(VolumeError) {
+    try await volume.trim(range, durably: durably)
+  }
+
+  package func writeZeroes(
+    _ range: ByteRange, keepAllocated: Bool, durably: Bool
+  ) async throws(VolumeError) {
+    try await volume.writeZeroes(
+      range, keepAllocated: keepAllocated, onlyIfFast: false, durably: durably)
+  }
+
+  package func isOptimal() async -> Bool { volume.health == .optimal }
+
+  package func describe() async -> String { "\(volume.health)" }
+
+  package func close() async throws(VolumeError) { try await volume.close() }
+}

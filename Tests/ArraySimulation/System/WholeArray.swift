@@ -1,0 +1,70 @@
+import DiskFormat
+import Geometry
+import IO
+import RAID
+package import Simulator
+package import Units
+import Volumes
+
+/// The real array.
+package struct WholeArray: SystemUnderTest {
+  package let name = "array"
+  package let promises = Promises.ofArray
+
+  package init() {}
+
+  package func redundancy(of shape: ArrayShape) -> Int { shape.geometry.redundancy }
+
+  package func create(
+    _ shape: ArrayShape, on disks: [SimulatedDisk], of machine: SimulatedMachine
+  ) async throws(StartRefusal) {
+    let copies: UInt64 =
+      switch shape.level {
+      case .raid0: 1
+      case .raid1: UInt64(shape.memberCount)
+      case .raid5, .raid10: 2
+      case .raid6: 3
+      }
+    let settings = CreationSettings(
+      name: "simulated", level: shape.level, chunkBytes: shape.chunkBytes,
+      logByteCount: shape.logBytes * UInt64(shape.memberCount) / copies, createdSeconds: 1)
+    let members = handles(disks)
+    do throws(CreationRefusal) {
+      let creation = try ArrayCreation(
+        settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
+        randomNumber: { machine.randomNumber() })
+      guard creation.layout == shape.layout, creation.geometry == shape.geometry else {
+        throw CreationRefusal.name("the array is laid out otherwise than its shape says")
+      }
+      do throws(CreationError) { try await creation.write(to: members) } catch {
+        throw CreationRefusal.name("\(error)")
+      }
+    } catch {
+      throw StartRefusal("\(error)")
+    }
+  }
+
+  package func start(_ setup: StartSetup) async throws(StartRefusal) -> any DeviceUnderTest {
+    let volume: ArrayVolume<SimulatedMachine, SimulatedDisk>
+    do throws(ArrayStartError) {
+      volume = try await ArrayEngine.start(
+        members: handles(setup.disks), machine: setup.machine, options: setup.options,
+        log: { _ in })
+    } catch {
+      throw StartRefusal("\(error)", canBeForced: error.canBeForced)
+    }
+    return HostedDevice(setup.machine, volume)
+  }
+
+  package func damageableRanges(of shape: ArrayShape) -> [ByteRange] {
+    [ByteRange(from: shape.layout.dataOffset, to: shape.memberBytes)]
+  }
+
+  private func handles(_ disks: [SimulatedDisk?]) -> [MemberHandle<SimulatedDisk>] {
+    disks.enumerated().compactMap { slot, disk in
+      disk.map {
+        MemberHandle(name: "member \(slot)", disk: $0, byteCount: $0.medium.live.byteCount)
+      }
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import DiskFormat
+import Geometry
+import IO
+import RAID
+import Simulator
+import TestSupport
+import Testing
+import Units
+import Volumes
+
+/// An array on simulated media, which outlive the machines that serve it.
+final class ArrayLab: @unchecked Sendable {
+  let level: RAIDLevel
+  let media: [SimulatedMedium]
+  let settings: CreationSettings
+  var options = ArrayOptions()
+
+  init(
+    _ level: RAIDLevel, memberCount: Int, memberByteCount: UInt64 = 4 << 20,
+    chunkBytes: UInt64 = 8192, logShareBytes: UInt64 = 1 << 20
+  ) {
+    self.level = level
+    media = (0..<memberCount).map { _ in SimulatedMedium(byteCount: memberByteCount) }
+    let copies: Int =
+      switch level {
+      case .raid0: 1
+      case .raid1: memberCount
+      case .raid5, .raid10: 2
+      case .raid6: 3
+      }
+    settings = CreationSettings(
+      name: "lab", level: level, chunkBytes: chunkBytes,
+      logByteCount: logShareBytes * UInt64(memberCount) / UInt64(copies), createdSeconds: 1)
+    options.dirtyBytesMax = 1 << 20
+    options.tableCacheBytes = 1 << 16
+    options.resyncsAutomatically = true
+  }
+
+  /// The same array on copies of the media.
+  init(_ level: RAIDLevel, memberCount: Int, copying other: ArrayLab) {
+    self.level = level
+    media = other.media.map { SimulatedMedium(copyOf: $0.live) }
+    settings = other.settings
+    options = other.options
+  }
+
+  typealias Handle = MemberHandle<SimulatedDisk>
+
+  func handles(_ machine: SimulatedMachine, without lost: SlotSet = SlotSet()) -> [Handle] {
+    media.indices.filter { !lost.contains($0) }.map {
+      Handle(
+        name: "member\($0)", disk: SimulatedDisk(machine, media[$0]),
+        byteCount: media[$0].live.byteCount)
+    }
+  }
+
+  /// Creates the array on a machine of its own.
+  func create(seed: UInt64) throws {
+    let machine = SimulatedMachine(seed: seed)
+    let members = handles(machine)
+    let creation = try ArrayCreation(
+      settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
+      randomNumber: { machine.randomNumber() })
+    try machine.run {
+      try await creation.write(to: members)
+      for member in members { await member.disk.close() }
+    }
+  }
+
+  /// Starts it.
+  func start(
+    _ machine: SimulatedMachine, without lost: SlotSet = SlotSet()
+  ) async throws -> ArrayClient {
+    ArrayClient(
+      machine,
+      try await ArrayEngine.start(
+        members: handles(machine, without: lost), machine: machine, options: options,
+        log: { _ in }))
+  }
+}
+
+/// A volume and the actor that uses it.
+actor ArrayClient {
+  let machine: SimulatedMachine
+  let volume: ArrayVolume<SimulatedMachine, SimulatedDisk>
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor keeps its machine.
+    unsafe machine.unownedExecutor
+  }
+
+  init(
+    _ machine: SimulatedMachine,
+    _ volume: sending ArrayVolume<SimulatedMachine, SimulatedDisk>
+  ) {
+    self.machine = machine
+    self.volume = volume
+  }
+
+  var byteCount: UInt64 { volume.traits.byteCount }
+
+  func read(_ range: ByteRange) async throws -> [UInt8] {
+    let memory = try #require(AlignedMemory(byteCount: Int(range.byteCount)))
+    let buffer = memory.buffer.prefix(Int(range.byteCount))
+    try await volume.read(range, into: buffer)
+    let bytes = buffer.array
+    withExtendedLifetime(memory) {}
+    return bytes
+  }
+
+  func write(_ offsetBytes: UInt64, _ bytes: [UInt8], durably: Bool = false) async throws {
+    let memory = AlignedMemory.holding(bytes)
+    let buffer = memory.buffer.prefix(bytes.count)
+    try await volume.write(
+      ByteRange(from: offsetBytes, to: offsetBytes + UInt64(bytes.count)), from: buffer,
+      durably: durably)
+    withExtendedLifetime(memory) {}
+  }
+
+  func flush() async throws { try await volume.flush() }
+  func trim(_ range: ByteRange) async throws { try await volume.trim(range, durably: false) }
+  func close() async throws { try await volume.close() }
+  func health() -> VolumeHealth { volume.health }
+}
