@@ -11,6 +11,7 @@ package struct BackOff: Equatable, Sendable {
   ///   - failureCount: at least one.
   ///   - random: spreads it over a quarter more or less, so that the clients of a server that comes
   ///     back do not all come at once.
+  /// - Returns: nanoseconds.
   func wait(failureCount: Int, random: UInt64) -> UInt64 {
     precondition(failureCount > 0)
     var wait = firstNanoseconds

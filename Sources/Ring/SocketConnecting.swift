@@ -131,6 +131,7 @@ package struct ResolvedHost: Sendable {
   /// - Parameters:
   ///   - host: a name or an address, without brackets.
   ///   - port: a number.
+  /// - Throws: the resolver's words.
   package init(host: String, port: String) throws(DialError) {
     name = host
     addresses = try SocketAddress.resolve(host: host, port: port)

@@ -20,6 +20,7 @@ struct NameClaim {
   /// - Parameters:
   ///   - name: a valid device name.
   ///   - alternative: what else could be done, behind "or".
+  /// - Throws: that another process has it, or why that cannot be found out.
   init(_ name: String, alternative: String) throws(Refusal) {
     let path: String
     do throws(RuntimeDirectoryError) {

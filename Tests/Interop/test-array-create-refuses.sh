@@ -35,7 +35,7 @@ expect_refusal 'zeros is given twice' "$ASHLAR" create a --level raid1 zeros zer
 ln zeros link
 expect_refusal 'link is the same as .*zeros' "$ASHLAR" create a --level raid1 zeros link
 truncate -s 1M small
-expect_refusal 'small has 1 MiB' "$ASHLAR" create a --level raid1 zeros small
+expect_refusal 'small has 1M' "$ASHLAR" create a --level raid1 zeros small
 expect_refusal 'missing does not exist: give --size' "$ASHLAR" create a --level raid1 zeros missing
 expect_refusal 'neither a regular file nor a block device' "$ASHLAR" create a --level raid1 zeros /dev/null
 expect_status 64 create a --level raid5 zeros new --size 64M 2>/dev/null

@@ -4,7 +4,10 @@
 . "$(dirname "$0")/lib.sh"
 
 cd "$DATA"
-pattern() { timeout 60 qemu-io -f raw -c "$1" "$URI" >"$WORK/io" 2>&1 && ! grep -q 'failed' "$WORK/io" || { cat "$WORK/io"; fail "qemu-io: $1"; }; }
+pattern() { # pattern COMMAND: of qemu-io, which tells of some failures by words only
+  timeout 60 qemu-io -f raw -c "$1" "$URI" >"$WORK/io" 2>&1 || { cat "$WORK/io"; fail "qemu-io: $1"; }
+  if grep -q failed "$WORK/io"; then cat "$WORK/io"; fail "qemu-io: $1"; fi
+}
 create() { timeout 60 "$ASHLAR" create "$@" >/dev/null; }
 
 create a --level raid5 --size 64M --log-size 4m a0 a1 a2

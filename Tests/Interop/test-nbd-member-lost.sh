@@ -15,7 +15,10 @@ kit() {
   on_exit "stop_pid $!"
   wait_until 10 nbdinfo --size "$(uri "$1")" || fail "nbdkit $1 does not answer"
 }
-io() { timeout 60 qemu-io -f raw -c "$1" "$URI" >"$WORK/io" 2>&1 && ! grep -q failed "$WORK/io" || { cat "$WORK/io"; fail "qemu-io: $1"; }; }
+io() { # io COMMAND: of qemu-io, which tells of some failures by words only
+  timeout 60 qemu-io -f raw -c "$1" "$URI" >"$WORK/io" 2>&1 || { cat "$WORK/io"; fail "qemu-io: $1"; }
+  if grep -q failed "$WORK/io"; then cat "$WORK/io"; fail "qemu-io: $1"; fi
+}
 
 for n in 0 1 2; do truncate -s 128M "$DATA/m$n"; done
 kit 1; kit 2

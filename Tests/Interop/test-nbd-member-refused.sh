@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An export that cannot be a member is refused, and the refusal says what it lacks and what to do: no
-# FLUSH, read-only, blocks that are too large, nothing there, another thing than NBD.
+# FLUSH, read-only, blocks that are too large, nothing there, something that somebody may want.
 . "$(dirname "$0")/lib.sh"
 
 kits=0
@@ -15,6 +15,7 @@ kit() {
 }
 create() { expect_refusal "$1" "$ASHLAR" create a --level raid1 --size 64M --log-size 4m "$2" "$DATA/file"; }
 
+# shellcheck disable=SC2016  # nbdkit expands it
 kit eval get_size='echo 64M' pread='head -c $3 /dev/zero' can_write='exit 0' pwrite='cat >/dev/null' can_flush='exit 3'
 create 'offers no FLUSH' "$KIT"
 kit -r memory 64M
@@ -22,7 +23,6 @@ create 'reading only' "$KIT"
 kit --filter=blocksize-policy memory 64M blocksize-minimum=8192 blocksize-preferred=8192 blocksize-error-policy=error
 create 'multiples of 8192 bytes only' "$KIT"
 create 'there is no socket' "nbd+unix:///?socket=$WORK/nowhere.sock"
-create 'does not greet|closed the connection|handshake' "nbd://127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')/x" || true
 [[ ! -e $DATA/file ]] || fail "a failed creation left a file behind"
 
 # What is there is seen over NBD, too.

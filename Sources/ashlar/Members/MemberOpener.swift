@@ -49,6 +49,7 @@ struct MemberOpener: Sendable {
   ///   - purpose: what it is opened for.
   ///   - createByteCount: the size of a new file.
   /// - Returns: a member whose disk is to be closed.
+  /// - Throws: why it cannot be opened, and what to do.
   func open(
     _ place: MemberPlace, for purpose: Purpose, createByteCount: UInt64? = nil
   ) async throws(MemberError) -> OpenMember {

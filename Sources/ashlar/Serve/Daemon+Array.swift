@@ -38,10 +38,11 @@ struct ArrayRecorder: Sendable {
   private let writer: RegistryWriter
   private let places: [String: String]
 
+  /// Nil for a user who has no place for a registry.
+  ///
   /// - Parameters:
   ///   - places: where the members are, or were last, by their identity.
   ///   - log: told of what cannot be written.
-  /// - Returns: nil for a user who has no place for a registry.
   init?(places: [String: String], log: ServerLog) {
     guard let registry = Registry.ofUser else {
       log(.warning, "there is no place for a registry (no HOME): set ASHLAR_STATE_DIR")
