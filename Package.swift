@@ -36,6 +36,7 @@ let package = Package(
     systemLibrary("CISAL", "libisal", "libisal-dev"),
     systemLibrary("CJansson", "jansson", "libjansson-dev"),
     systemLibrary("CSystemd", "libsystemd", "libsystemd-dev"),
+    systemLibrary("CBlkid", "blkid", "libblkid-dev"),
 
     library("Units"),
     library("Parity", "Units", "CISAL"),
@@ -49,13 +50,15 @@ let package = Package(
     library("RAID", "Units", "Parity", "Geometry", "DiskFormat", "IO", "Volumes"),
     library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
     library("NBDClient", "Units", "NBDWire", "IO"),
-    library("Control", "Units", "IO", "Volumes", "NBDServer", "CJansson"),
+    library(
+      "Control", "Units", "Geometry", "DiskFormat", "IO", "Volumes", "RAID", "NBDServer",
+      "CJansson", "CBlkid"),
     library("Bench", "Units", "Parity", "IO", "NBDWire", "NBDClient", "Control"),
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "Units", "NBDWire", "IO", "Ring", "Volumes", "NBDServer", "NBDClient", "Control", "Bench",
-        "CSystemd",
+        "Units", "Geometry", "DiskFormat", "NBDWire", "IO", "Ring", "Volumes", "RAID",
+        "NBDServer", "NBDClient", "Control", "Bench", "CSystemd",
       ],
       swiftSettings: settings),
     // The bound that benchmarks compare the server with.
@@ -102,7 +105,8 @@ let package = Package(
       "NBDClientTests", "NBDClient", "NBDServer", "NBDWire", "Volumes", "IO", "Units", "Simulator",
       "TestSupport"),
     tests(
-      "ControlTests", "Control", "NBDServer", "Volumes", "IO", "Units", "Simulator", "TestSupport"),
+      "ControlTests", "Control", "NBDServer", "RAID", "DiskFormat", "Geometry", "Volumes", "IO",
+      "Units", "Simulator", "TestSupport"),
     tests(
       "BenchTests", "Bench", "NBDClient", "NBDServer", "Control", "Volumes", "NBDWire", "Parity",
       "IO", "Units", "Simulator", "TestSupport"),

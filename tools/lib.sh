@@ -168,7 +168,7 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
-PACKAGES_BUILD=(liburing-dev libisal-dev libjansson-dev libsystemd-dev pkg-config)
+PACKAGES_BUILD=(liburing-dev libisal-dev libjansson-dev libsystemd-dev libblkid-dev pkg-config)
 PACKAGES_SERVE=(libnbd-bin fuse3 e2fsprogs util-linux mount jq)
 PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq)
 PACKAGES_TEST=("${PACKAGES_SERVE[@]}" nbdkit nbd-client fio xfsprogs qemu-utils qemu-block-extra

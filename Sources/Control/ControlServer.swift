@@ -1,13 +1,20 @@
 import Glibc
 package import IO
 package import NBDServer
+package import RAID
 
 /// What a control socket controls: the server of one device.
 package protocol ControlTarget: Sendable {
   /// Taken at once, never waiting for the I/O path.
   func status() async -> ServerStatus
+  /// The same of the array, when the device is one.
+  func arrayStatus() async -> ArrayStatus?
   /// Asks for an orderly end and returns; repeated calls change nothing.
   func requestStop() async
+}
+
+extension ControlTarget {
+  package func arrayStatus() async -> ArrayStatus? { nil }
 }
 
 /// How much of a server's attention clients of the control socket can take.
@@ -179,7 +186,11 @@ package actor ControlServer<M: Machine> {
     }
     switch request {
     case .status:
-      let report = StatusReport(await target.status())
+      var report = StatusReport(await target.status())
+      if let array = await target.arrayStatus() {
+        report.add(
+          array, nowNanoseconds: machine.nowNanoseconds, nowUnixSeconds: Self.unixSeconds)
+      }
       try await send(.status(report, processID: processID), on: stream, pieces)
     case .stop:
       // Whether or not the answer gets through: it was asked for, so it is done.
@@ -191,6 +202,13 @@ package actor ControlServer<M: Machine> {
       }
       await target.requestStop()
     }
+  }
+
+  private static var unixSeconds: UInt64 {
+    var now = timespec()
+    // Safe: `now` lives until the call returns.
+    unsafe _ = clock_gettime(CLOCK_REALTIME, &now)
+    return UInt64(max(0, now.tv_sec))
   }
 
   private func send(

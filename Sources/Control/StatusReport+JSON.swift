@@ -6,7 +6,7 @@ import IO
 extension StatusReport {
   /// The object under `"status"` in a response.
   package var json: JSONValue {
-    [
+    let plain: JSONValue = [
       "name": .string(name),
       "state": .string(state.rawValue),
       "cause": .string(cause),
@@ -42,6 +42,8 @@ extension StatusReport {
         "completion_count": .count(loop.completionCount),
       ],
     ]
+    guard let array, case .object(let members) = plain else { return plain }
+    return .object(members + [JSONMember(name: "array", value: array.json)])
   }
 
   /// Reads what `json` wrote; members that it does not know are passed over.
@@ -85,6 +87,10 @@ extension StatusReport {
     loop.enterCount = try counters.count("enter_count")
     loop.jobCount = try counters.count("job_count")
     loop.completionCount = try counters.count("completion_count")
+    // A server from before there were arrays does not say.
+    array = try reader.optionalObject("array").map { part throws(ControlError) in
+      try ArrayReport(part)
+    }
   }
 }
 
@@ -145,7 +151,7 @@ extension RequestReport {
 }
 
 /// Takes members of an object by name and type, and names what is missing or of another type.
-private struct JSONReader {
+struct JSONReader {
   private let json: JSONValue
   private let path: String
 
@@ -174,6 +180,39 @@ private struct JSONReader {
     let number = try member(name, \.integer)
     guard number >= 0 else { throw .unexpectedResponse("\(path).\(name) is negative") }
     return UInt64(number)
+  }
+
+  /// A count, or nil where there is none.
+  func optionalCount(_ name: String) throws(ControlError) -> UInt64? {
+    try isAbsent(name) ? nil : count(name)
+  }
+
+  /// An object, or nil where there is none.
+  func optionalObject(_ name: String) throws(ControlError) -> JSONReader? {
+    try isAbsent(name) ? nil : object(name)
+  }
+
+  /// A list of objects, each read by `read`.
+  func objects<Element>(
+    _ name: String, _ read: (JSONReader) throws(ControlError) -> Element
+  ) throws(ControlError) -> [Element] {
+    let path = "\(path).\(name)"
+    return try array(name).map { element throws(ControlError) in
+      try read(JSONReader(element, path: path))
+    }
+  }
+
+  /// One of the words that a type knows.
+  func word<Word: RawRepresentable<String>>(_ name: String) throws(ControlError) -> Word {
+    let text = try string(name)
+    guard let word = Word(rawValue: text) else {
+      throw .unexpectedResponse("\(path).\(name) is '\(text)'")
+    }
+    return word
+  }
+
+  private func isAbsent(_ name: String) -> Bool {
+    json[name] == nil || json[name] == .some(.null)
   }
 
   private func member<Value>(

@@ -34,6 +34,8 @@ package struct StatusReport: Equatable, Sendable {
   package var bufferBytesMax: UInt64
   package var oldestRequestNanoseconds: UInt64
   package var loop: LoopCounters
+  /// What an array adds; nil for a plain device.
+  package var array: ArrayReport?
 }
 
 /// The device that a server serves; sizes in bytes.

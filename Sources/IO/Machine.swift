@@ -116,13 +116,24 @@ package protocol Disk: Sendable {
   func extentOnce(at offsetBytes: UInt64) async -> Result<DiskExtent, SystemError>
   /// The size now, which another program may have changed. Never waits for the medium.
   func currentByteCount() -> Result<UInt64, SystemError>
+  /// For an owner who does without this disk from now on, because it hangs or was lost: ends what
+  /// is under way as far as that is possible, and returns then. May be repeated.
+  func retire() async
+  /// Makes the disk usable again after `retire`, where that takes something: a new connection.
+  ///
+  /// Whatever was not flushed before may be gone. Bounded in time; to be asked again and again.
+  ///
+  /// - Returns: whether it is worth looking at now.
+  func revive() async -> Bool
   /// Releases the disk. No operation may be in flight.
   func close() async
 }
 
-// Most disks have nothing at once.
+// Most disks have nothing at once, and none can take back what the kernel has.
 extension Disk {
   package func readAtOnce(at offsetBytes: UInt64, into buffer: IOBuffer) -> Int32 { -EAGAIN }
+  package func retire() async {}
+  package func revive() async -> Bool { true }
 }
 
 /// A connected byte stream, at the level of single operations.

@@ -28,13 +28,21 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     ECONNABORTED: "ECONNABORTED", ECONNRESET: "ECONNRESET", ENOBUFS: "ENOBUFS",
     ETIMEDOUT: "ETIMEDOUT", ECONNREFUSED: "ECONNREFUSED", ECANCELED: "ECANCELED",
     EDQUOT: "EDQUOT", ENXIO: "ENXIO", ESHUTDOWN: "ESHUTDOWN", EILSEQ: "EILSEQ",
-    EISDIR: "EISDIR", ENOTDIR: "ENOTDIR", ENAMETOOLONG: "ENAMETOOLONG",
+    ENOTCONN: "ENOTCONN", EOVERFLOW: "EOVERFLOW", EISDIR: "EISDIR", ENOTDIR: "ENOTDIR",
+    ENAMETOOLONG: "ENAMETOOLONG",
   ]
 }
 
 extension SystemError {
   package static var invalidArgument: SystemError { SystemError(EINVAL) }
   package static var outOfMemory: SystemError { SystemError(ENOMEM) }
+
+  /// The way to a remote disk is gone, rather than a part of it.
+  package static var disconnected: SystemError { SystemError(ENOTCONN) }
+  package var isDisconnection: Bool {
+    number == ENOTCONN || number == ECONNRESET || number == EPIPE || number == ECONNABORTED
+      || number == ESHUTDOWN
+  }
 
   /// The medium below is full, or this user's share of it.
   package var isNoSpace: Bool { number == ENOSPC || number == EDQUOT || number == EFBIG }
@@ -45,10 +53,5 @@ extension SystemError {
   }
 
   /// Too many open files, in the process or the system: it passes when others close theirs.
-  /// The way to a remote disk is gone, rather than a part of it.
-  package var isDisconnection: Bool {
-    number == ENOTCONN || number == ECONNRESET || number == EPIPE || number == ECONNABORTED
-      || number == ESHUTDOWN
-  }
   package var isOutOfDescriptors: Bool { number == EMFILE || number == ENFILE }
 }

@@ -261,6 +261,15 @@ package actor NBDClient<ClientMachine: Machine> {
     wakeClosers()
   }
 
+  /// Why the connection was given up; nil while it stands.
+  package nonisolated var lossReason: String? { table.lossReason }
+
+  /// Gives the connection up without taking leave: nothing more is sent, and what is under way
+  /// fails with `lost`.
+  ///
+  /// For a server that is not to be waited for. `close` follows.
+  package func abandon(_ reason: String) { lose(reason) }
+
   /// Gives the connection up: what is under way returns at once.
   func lose(_ reason: String) {
     guard table.lose(reason) else { return }

@@ -18,6 +18,8 @@ package struct FileOptions: Sendable {
   package var createByteCount: UInt64?
   /// How long to wait for another process's hold on the file to end.
   package var lockTimeoutNanoseconds: UInt64 = 5_000_000_000
+  /// Whether to demand that nobody else uses it; without, only for a look at what is in use.
+  package var takesLock = true
 
   package init(
     isReadOnly: Bool = false, caching: Caching = .directIfPossible, createByteCount: UInt64? = nil
@@ -55,7 +57,7 @@ extension RingMachine {
   ) async throws(FileOpeningError) -> (disk: RingDisk, byteCount: UInt64) {
     let (descriptor, wasCreated) = try await open(path, options)
     do throws(FileOpeningError) {
-      try await lock(descriptor, options)
+      if options.takesLock { try await lock(descriptor, options) }
       if wasCreated, let byteCount = options.createByteCount {
         try FileOpening.setSize(descriptor, byteCount)
         try FileOpening.synchronizeParent(of: path)

@@ -32,9 +32,25 @@ extension RingMachine {
   package func connect(
     toHost host: String, port: String, nanosecondsMax: UInt64 = 10_000_000_000
   ) async throws(DialError) -> RingStream {
-    let addresses = try SocketAddress.resolve(host: host, port: port)
+    try await connect(
+      to: try ResolvedHost(host: host, port: port), nanosecondsMax: nanosecondsMax)
+  }
+
+  /// Connects to the first address that answers of a host that was resolved before.
+  ///
+  /// Never waits for the resolver: for connections while something is served.
+  ///
+  /// - Parameters:
+  ///   - host: where to.
+  ///   - nanosecondsMax: as above.
+  /// - Returns: a stream that belongs to the caller.
+  /// - Throws: why the last address did not answer, or why there is none.
+  package func connect(
+    to host: ResolvedHost, nanosecondsMax: UInt64 = 10_000_000_000
+  ) async throws(DialError) -> RingStream {
+    let addresses = host.addresses
     let deadline = readClock().addingSaturating(nanosecondsMax)
-    var lastError = DialError.unresolved(name: host, reason: "it has no address")
+    var lastError = DialError.unresolved(name: host.name, reason: "it has no address")
     for (index, address) in addresses.enumerated() {
       let now = readClock()
       // A silent first address must leave time for the others.
@@ -102,6 +118,23 @@ extension RingMachine {
     }
     dial.isLate = true
     if dial.identifier != 0 { cancel(identifier: dial.identifier) }
+  }
+}
+
+/// The addresses of a host and port, as they were when it was resolved.
+package struct ResolvedHost: Sendable {
+  fileprivate let name: String
+  fileprivate let addresses: [SocketAddress]
+
+  /// Asks the resolver, and waits for it: before anything is served.
+  ///
+  /// - Parameters:
+  ///   - host: a name or an address, without brackets.
+  ///   - port: a number.
+  /// - Throws: the resolver's words.
+  package init(host: String, port: String) throws(DialError) {
+    name = host
+    addresses = try SocketAddress.resolve(host: host, port: port)
   }
 }
 

@@ -8,11 +8,13 @@ struct Main {
     name: "ashlar", version: ashlarVersion,
     summary: "a block device service for databases that must not lose a write",
     commands: [
+      CreateCommand.command,
       serveCommand,
       StopCommand.command,
       AttachCommand.command,
       DetachCommand.command,
       StatusCommand.command,
+      ExamineCommand.command,
       BenchCommand.command,
     ])
 

@@ -13,8 +13,10 @@ enum StatusCommand {
       "Shows state, cause and action first, then the device, its clients, and what was asked of "
         + "it. Without NAME it shows every device of the runtime directory. A server that does not "
         + "answer within 2 seconds is said not to.",
-      "With --check the exit code tells: 0 optimal, 1 impaired or stopping, 2 failed "
-        + "or not answering, 3 not running; of several devices the worst counts.",
+      "Of an array it shows the members with what is wrong with each, what can be lost now, how full "
+        + "the log is, and what happened last; with --json all of it.",
+      "With --check the exit code tells: 0 optimal, 1 impaired (an array: degraded, resyncing) or "
+        + "stopping, 2 failed or not answering, 3 not running; of several devices the worst counts.",
     ],
     operands: [Operand("NAME", isRequired: false, help: "only this device")],
     options: [
@@ -155,7 +157,7 @@ enum StatusCommand {
     case .answers(let report, _):
       let cause = report.cause.isEmpty ? "" : ": \(report.cause)"
       let stopping = report.isStopping ? ", stopping" : ""
-      return "\(sighting.name): \(report.state.rawValue)\(stopping)\(cause)\n"
+      return "\(sighting.name): \(report.stateWord)\(stopping)\(cause)\n"
     case .silent(let error): return "\(error.explained(sighting.name))\n"
     }
   }

@@ -66,6 +66,33 @@ serve() {
   start_server "$LOG" "$URI" "$@" --name "$name" || fail "the server did not start: $*"
 }
 
+# serve_array NAME ARGUMENT...: start "ashlar serve ARGUMENT...", by whose members or name the array is
+# called NAME, and wait until it answers. Leaves SERVER, SOCKET, URI and LOG.
+serve_array() {
+  local name=$1; shift
+  # shellcheck disable=SC2034  # for the tests
+  SOCKET=$ASHLAR_RUNTIME_DIR/$name.sock
+  URI=$(socket_uri "$name")
+  LOG=$WORK/$name.log
+  [[ " ${SERVER_LOGS[*]} " == *" $LOG "* ]] || SERVER_LOGS+=("$LOG")
+  start_server "$LOG" "$URI" "$@" || fail "the array did not start: $*"
+}
+
+# array_state NAME: its state in one word. array_is NAME WORD.
+array_state() { timeout 10 "$ASHLAR" status "$1" --json | jq -r '.devices[0].status.array.state'; }
+array_is() { [[ $(array_state "$1") == "$2" ]]; }
+
+# expect_refusal WORDS COMMAND...: it ends with status 1, in time, and says so in these words (a
+# pattern of grep -E).
+expect_refusal() {
+  local words=$1 status=0; shift
+  timeout 30 "$@" >"$WORK/refusal" 2>&1 || status=$?
+  if [[ $status -ne 1 ]] || ! grep -qE -- "$words" "$WORK/refusal"; then
+    cat "$WORK/refusal" >&2
+    fail "status $status, not a refusal with '$words', from: $*"
+  fi
+}
+
 # expect_exit PID STATUS SECONDS: a child ends by itself, in time, with that status.
 expect_exit() {
   local status=0

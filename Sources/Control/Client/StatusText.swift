@@ -21,10 +21,12 @@ package enum StatusText {
           "running",
           "\(TimeSpan.formatUptime(nanoseconds: report.upNanoseconds)), process \(processID)"))
       lines.append(row("device", device(report.device)))
+      if let array = report.array { lines += self.array(array) }
       lines += attachment(sighting.attachment)
       lines += list("listening", report.listeners)
       lines += connections(report)
       lines += requests(report, previous, elapsedNanoseconds)
+      if let array = report.array { lines += arrayTables(array) }
     case .silent(let error):
       lines.append(row("state", isNotRunning(error) ? "not running" : "unknown"))
       lines.append(row("cause", error.explained(sighting.name)))
@@ -40,7 +42,7 @@ package enum StatusText {
 
   private static func state(of report: StatusReport) -> [String] {
     let stopping = report.isStopping ? ", stopping" : ""
-    var lines = [row("state", "\(report.state.rawValue)\(stopping)")]
+    var lines = [row("state", "\(report.stateWord)\(stopping)")]
     if !report.cause.isEmpty { lines.append(row("cause", report.cause)) }
     if !report.action.isEmpty { lines.append(row("action", report.action)) }
     return lines
@@ -113,7 +115,7 @@ package enum StatusText {
     return elapsedNanoseconds.dividingFullWidth(product).quotient
   }
 
-  private static func aligned(_ table: [[String]]) -> [String] {
+  static func aligned(_ table: [[String]]) -> [String] {
     let columns = table.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in
       table.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
@@ -131,7 +133,7 @@ package enum StatusText {
     return [row(label, first)] + values.dropFirst().map { String(repeating: " ", count: 12) + $0 }
   }
 
-  private static func row(_ label: String, _ value: String) -> String {
+  static func row(_ label: String, _ value: String) -> String {
     String(repeating: " ", count: 10 - label.count) + label + ": " + value
   }
 }

@@ -43,12 +43,30 @@ package enum SmallFile {
 
   /// Replaces a file as a whole: a reader sees the old or the new content.
   package static func replace(_ path: String, with bytes: [UInt8]) throws(SystemError) {
+    try replace(path, with: bytes, isDurable: false)
+  }
+
+  /// The same; when it returns, the new content would survive power loss, and at every instant
+  /// before either the old or the new one would.
+  package static func replaceDurably(_ path: String, with bytes: [UInt8]) throws(SystemError) {
+    try replace(path, with: bytes, isDurable: true)
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw SystemError.last }
+    defer { close(descriptor) }
+    guard fsync(descriptor) == 0 else { throw SystemError.last }
+  }
+
+  private static func replace(
+    _ path: String, with bytes: [UInt8], isDurable: Bool
+  ) throws(SystemError) {
     let temporary = "\(path).new"
     let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw SystemError.last }
     do throws(SystemError) {
       defer { close(descriptor) }
       try writeAll(bytes, to: descriptor)
+      guard !isDurable || fsync(descriptor) == 0 else { throw SystemError.last }
     } catch {
       unsafe _ = unlink(temporary)
       throw error
@@ -66,6 +84,12 @@ package enum SmallFile {
     guard descriptor >= 0 else { throw SystemError.last }
     defer { close(descriptor) }
     try writeAll(Array(text.utf8), to: descriptor)
+  }
+
+  /// Removes a file; one that is not there is no error.
+  package static func remove(_ path: String) {
+    // Safe: the path lives until the call returns.
+    unsafe _ = unlink(path)
   }
 
   /// Whether anything has this path; a symbolic link counts.
@@ -94,6 +118,14 @@ package enum SmallFile {
       if name != ".", name != ".." { names.append(name) }
     }
     return names.sorted()
+  }
+
+  /// A path with the working directory in front, unless it has one; links stay.
+  package static func absolute(_ path: String) -> String {
+    // Safe: getcwd allocates the text, which is copied and freed.
+    guard !path.hasPrefix("/"), let folder = unsafe getcwd(nil, 0) else { return path }
+    defer { unsafe free(folder) }
+    return unsafe "\(String(cString: folder))/\(path)"
   }
 
   /// What a symbolic link says; nil when it is none.

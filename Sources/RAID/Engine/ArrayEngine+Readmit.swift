@@ -47,6 +47,7 @@ extension ArrayEngine {
       guard readmissionNanoseconds[slot] == nil else { continue }
       switch parts.members[slot].outReason {
       case .timedOut, .disconnected:
+        slotsToRetire.insert(slot)
         readmissionNanoseconds[slot] =
           machine.nowNanoseconds + options.readmissionDelayNanoseconds
       default: continue
@@ -57,12 +58,7 @@ extension ArrayEngine {
   /// Asks a member for its superblocks, in a task of its own: it may hang.
   private func probe(_ slot: Int) {
     let member = parts.members[slot]
-    guard let disk = member.disk ?? lateDisks[slot], member.isDrained || options.plants(.oldWritesNotDrained) else {
-      readmissionNanoseconds[slot] =
-        machine.nowNanoseconds + options.readmissionDelayNanoseconds
-      wakeJanitorLater(options.readmissionDelayNanoseconds)
-      return
-    }
+    guard let disk = member.disk ?? lateDisks[slot] else { return }
     probedSlots.insert(slot)
     let handle = MemberHandle(name: member.name, disk: disk, byteCount: 0)
     let machine = machine
@@ -70,9 +66,25 @@ extension ArrayEngine {
   }
 
   private func probe(_ slot: Int, _ handle: MemberHandle<D>) async {
-    let report = await MemberReport.read(handle)
+    if slotsToRetire.contains(slot) {
+      slotsToRetire.remove(slot)
+      // What hangs on it comes back, where that can be had.
+      await handle.disk.retire()
+    }
+    var report: MemberReport?
+    // Writes of before may still land: first they must be done (rule T7).
+    if parts.members[slot].isDrained || options.plants(.oldWritesNotDrained),
+      await handle.disk.revive()
+    {
+      report = await MemberReport.read(handle)
+    }
     probedSlots.remove(slot)
-    probeReports[slot] = report
+    if let report {
+      probeReports[slot] = report
+    } else {
+      readmissionNanoseconds[slot] =
+        machine.nowNanoseconds + options.readmissionDelayNanoseconds
+    }
     wakeJanitor()
   }
 

@@ -19,6 +19,9 @@ extension ArrayEngine {
     membership.writeInBackground = { [weak self] in
       Task(executorPreference: machine) { await self?.writeConfigurationInBackground() }
     }
+    membership.onExpulsion = { [weak self] in
+      self?.assumeIsolated { $0.wakeJanitor() }
+    }
     membership.onStop = { [weak self] reason in
       self?.assumeIsolated { $0.noteStop(reason) }
     }

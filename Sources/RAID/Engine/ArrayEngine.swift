@@ -41,6 +41,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var probeReports: [Int: MemberReport] = [:]
   /// Members to be looked at again, and when.
   var readmissionNanoseconds: [Int: UInt64] = [:]
+  /// Members that went out, and whose disks have not been told yet.
+  var slotsToRetire = SlotSet()
   var isEnding = false
   var runningTaskCount = 0
   var taskEnd: [WaitPoint] = []

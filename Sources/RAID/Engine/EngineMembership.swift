@@ -29,6 +29,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   private var changeWaiters: [WaitPoint] = []
   /// Told after each change, for the registry.
   var onChange: () -> Void = {}
+  /// Told when a member has just been put out.
+  var onExpulsion: () -> Void = {}
   /// Told when the array stops.
   var onStop: (String) -> Void = { _ in }
   /// Starts a task that writes the configuration; only a planted bug needs it.
@@ -55,7 +57,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   // MARK: Expulsion
 
-  func expel(_ slot: Int, _ reason: ExpulsionReason) async throws(ArrayError) {
+  func expel(_ slot: Int, _ given: ExpulsionReason) async throws(ArrayError) {
+    let reason = given.withLossNamed
     if let stopReason { throw .stopped(stopReason) }
     let state = members[slot].state
     guard state == .current || state == .syncing else { return try await waitForChanges() }
@@ -69,6 +72,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       throw .stopped(text)
     }
     members[slot].putOut(reason)
+    onExpulsion()
     events.note("member \(slot) (\(members[slot].name)) is out: it \(reason.words)")
     parts?.markTouchedChanged()
     try await change()
@@ -182,6 +186,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 }
 
 extension ExpulsionReason {
+  /// A write that failed because the way to the member is gone says nothing about the member: it
+  /// may come back.
+  var withLossNamed: ExpulsionReason {
+    switch self {
+    case .writeFailed(let error), .synchronizeFailed(let error):
+      error.isDisconnection ? .disconnected : self
+    case .timedOut, .disconnected, .commanded: self
+    }
+  }
+
   /// What the member did, as the end of a sentence that begins with it.
   var words: String {
     switch self {

@@ -1,8 +1,10 @@
 import CSystemd
 import Control
+import DiskFormat
 import Glibc
 import IO
 import NBDServer
+import RAID
 import Ring
 import Units
 import Volumes
@@ -12,7 +14,7 @@ actor Daemon {
   nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
 
   private nonisolated let machine: RingMachine
-  private let settings: ServeSettings
+  private var settings: ServeSettings
   private let signals: SignalStream
   private let logWriter: LogWriter
   private let log: ServerLog
@@ -37,13 +39,20 @@ actor Daemon {
   func run() async -> Int32 {
     defer { logWriter.drain(millisecondsMax: 1000) }
     do throws(StartError) {
+      var array: PreparedArray?
+      if case .array(let source) = settings.source, settings.server.name.isEmpty {
+        // Only the members know the name.
+        let prepared = try await prepare(source)
+        settings.server.name = prepared.name
+        array = prepared
+      }
       // The name first: a second server of it must neither create a file nor touch a socket.
-      let (directory, lock) = try claimName()
-      defer { lock.release() }
+      let claim = try claimName()
+      defer { claim.lock.release() }
       // Then the sockets: a start that fails must not have created a file.
-      let doors = try await openDoors(directory)
+      let doors = try await openDoors(claim.directory)
       do throws(StartError) {
-        return try await serveSource(doors)
+        return try await serveSource(doors, array)
       } catch {
         for listener in [doors.control] + doors.exports { await listener.close() }
         throw error
@@ -54,7 +63,9 @@ actor Daemon {
     }
   }
 
-  private func serveSource(_ doors: Doors) async throws(StartError) -> Int32 {
+  private func serveSource(
+    _ doors: Doors, _ array: PreparedArray?
+  ) async throws(StartError) -> Int32 {
     switch settings.source {
     case .memory(let byteCount):
       guard let volume = MemoryVolume(byteCount: byteCount) else {
@@ -63,7 +74,52 @@ actor Daemon {
       return await serve(volume, doors)
     case .file(let path, let options):
       return await serve(try await openFile(path, options), doors)
+    case .array(let source):
+      let prepared: PreparedArray
+      if let array { prepared = array } else { prepared = try await prepare(source) }
+      return try await serveArray(prepared, doors)
     }
+  }
+
+  // MARK: Arrays
+
+  private func prepare(_ source: ArraySource) async throws(StartError) -> PreparedArray {
+    do throws(MemberError) {
+      return try await PreparedArray(source, on: machine, log: log)
+    } catch {
+      throw StartError(error.message)
+    }
+  }
+
+  /// A start that fails leaves the members to the end of the process, which comes at once.
+  private func serveArray(
+    _ array: PreparedArray, _ doors: Doors
+  ) async throws(StartError) -> Int32 {
+    let log = log
+    let volume: ArrayVolume<RingMachine, MemberDisk>
+    do throws(ArrayStartError) {
+      volume = try await ArrayEngine.start(
+        members: array.members.handles, machine: machine, options: array.options
+      ) { log(.notice, $0) }
+    } catch {
+      throw StartError(error.explanation)
+    }
+    let engine = volume.engine
+    let recorder = ArrayRecorder(places: array.places, log: log)
+    if let recorder {
+      await engine.tellConfigurations { recorder.note($0) }
+    }
+    let places = array.places
+    let code = await serve(volume, doors) {
+      var status = await engine.status
+      for index in status.members.indices where status.members[index].place.isEmpty {
+        // Where it was last: there to look for it.
+        status.members[index].place = places[status.members[index].memberID.description] ?? ""
+      }
+      return status
+    }
+    recorder?.drain()
+    return code
   }
 
   private func openFile(
@@ -72,7 +128,7 @@ actor Daemon {
     do throws(FileOpeningError) {
       let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
       let kind =
-        (disk.properties.isBlockDevice ? "block device " : "file ") + Self.absolute(path)
+        (disk.properties.isBlockDevice ? "block device " : "file ") + SmallFile.absolute(path)
         + (disk.isDirect ? " (direct)" : " (buffered)")
       return FileVolume(
         disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
@@ -82,36 +138,12 @@ actor Daemon {
     }
   }
 
-  /// `path` with the working directory in front, since `status` is read in others; links stay.
-  private static func absolute(_ path: String) -> String {
-    // Safe: getcwd allocates the text, which is copied and freed.
-    guard !path.hasPrefix("/"), let folder = unsafe getcwd(nil, 0) else { return path }
-    defer { unsafe free(folder) }
-    return unsafe "\(String(cString: folder))/\(path)"
-  }
-
-  private func claimName() throws(StartError) -> (RuntimeDirectory, NameLock) {
-    let name = settings.server.name
-    let directory: RuntimeDirectory
-    let path: String
-    do throws(RuntimeDirectoryError) {
-      directory = try RuntimeDirectory.created()
-      path = try directory.lockPath(name)
+  private func claimName() throws(StartError) -> NameClaim {
+    do throws(NameClaim.Refusal) {
+      return try NameClaim(settings.server.name, alternative: "choose another --name")
     } catch {
-      throw StartError(error.description)
+      throw StartError(error.message)
     }
-    let lock: NameLock?
-    do throws(SystemError) {
-      lock = try NameLock.take(path)
-    } catch {
-      throw StartError("cannot lock \(path): \(error)")
-    }
-    guard let lock else {
-      throw StartError(
-        "a device called '\(name)' is already being served: see 'ashlar status \(name)', or choose "
-          + "another --name")
-    }
-    return (directory, lock)
   }
 
   /// The listening sockets of one server.
@@ -137,14 +169,17 @@ actor Daemon {
     }
   }
 
-  private func serve<Served: Volume>(_ volume: sending Served, _ doors: Doors) async -> Int32 {
+  private func serve<Served: Volume>(
+    _ volume: sending Served, _ doors: Doors,
+    arrayStatus: (@Sendable () async -> ArrayStatus)? = nil
+  ) async -> Int32 {
     let traits = volume.traits
     let server = NBDServer(
       volume: volume, options: limited(settings.server), machine: machine, log: log)
     for listener in doors.exports { await server.listen(at: listener) }
     let control = ControlServer(
       machine: machine, listener: doors.control,
-      target: DeviceControl(server: server, daemon: self))
+      target: DeviceControl(server: server, daemon: self, readArrayStatus: arrayStatus))
     let controlTask = Task(executorPreference: machine) { await control.run() }
     Task(executorPreference: machine) { await self.stopAtSignal() }
     announce(traits, doors.exports)
@@ -292,8 +327,10 @@ actor Daemon {
 private struct DeviceControl<Served: Volume>: ControlTarget {
   let server: NBDServer<RingMachine, Served>
   let daemon: Daemon
+  let readArrayStatus: (@Sendable () async -> ArrayStatus)?
 
   func status() async -> ServerStatus { await server.status() }
+  func arrayStatus() async -> ArrayStatus? { await readArrayStatus?() }
   func requestStop() async { await daemon.requestStop() }
 }
 

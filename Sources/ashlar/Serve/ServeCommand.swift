@@ -9,16 +9,41 @@ import Units
 /// `ashlar serve`: one device, in the foreground, until it is stopped.
 let serveCommand = Command(
   name: "serve",
-  summary: "serve a block device over NBD",
-  usage: ["--file PATH [--size SIZE] [options]", "--memory SIZE [options]"],
+  summary: "serve an array, or a plain device, over NBD",
+  usage: [
+    "NAME [options]", "MEMBER... [options]", "--file PATH [--size SIZE] [options]",
+    "--memory SIZE [options]",
+  ],
   discussion: [
-    "Serves one plain device without redundancy until 'ashlar stop NAME', SIGTERM, SIGINT or "
-      + "SIGHUP, then finishes what is in flight, flushes, and ends. Logs to standard error.",
+    "Serves an array, or one plain device without redundancy, until 'ashlar stop NAME', SIGTERM, "
+      + "SIGINT or SIGHUP, then finishes what is in flight, flushes, and ends. Logs to standard "
+      + "error.",
+    "NAME is an array that 'ashlar create' made or that was served here before. MEMBERs are files, "
+      + "block devices and NBD URIs, in any order; 'ashlar examine' tells what would be started "
+      + "of them. An array with missing members starts as long as their blocks can be computed, "
+      + "unless the missing could have gone on alone; --force starts it then, too.",
     "The control socket and, without --listen, the NBD socket are NAME.control and NAME.sock in "
       + "the runtime directory: $ASHLAR_RUNTIME_DIR, or /run/ashlar, or the user's own.",
     "A socket passed by systemd (LISTEN_FDS) is served as well.",
   ],
+  operands: [
+    Operand(
+      "NAME|MEMBER", isRequired: false, isRepeatable: true,
+      help: "the array, by its name or by its members")
+  ],
   options: [
+    .flag(
+      "force",
+      help: "start although members are missing that could have gone on alone: what they wrote "
+        + "then is not in the array, and they cannot come back as they are"),
+    .flag("no-resync", help: "do not bring members up to date that come back"),
+    Option(
+      "member-timeout", "DURATION", default: "10s",
+      help: "for a member to answer; then it is put out, if the array can do without it"),
+    Option("table-cache", "SIZE", default: "64M", help: "memory for checksums"),
+    Option(
+      "write-memory", "SIZE", default: "64M",
+      help: "memory for what is in the log and not yet home"),
     Option("file", "PATH", help: "serve a file or block device"),
     Option("size", "SIZE", help: "create the file with this size when it does not exist"),
     Option(
@@ -52,6 +77,9 @@ let serveCommand = Command(
       help: "for the disk to answer; then the device stops and says so"),
     Option("shutdown-timeout", "DURATION", default: "20s", help: "for an orderly end"),
   ],
+  headings: [
+    "force": "arrays", "file": "plain devices", "name": "every device",
+  ],
   run: { options throws(UsageError) in
     let settings = try ServeSettings(options)
     let machine: RingMachine
@@ -78,18 +106,21 @@ struct ServeSettings: Sendable {
   enum Source: Sendable {
     case file(path: String, options: FileOptions)
     case memory(byteCount: UInt64)
+    case array(ArraySource)
 
     /// What has become of the contents after an orderly end.
     var fateAtEnd: String {
       switch self {
       case .file: "everything is flushed"
       case .memory: "its contents are forgotten"
+      case .array: "everything is home"
       }
     }
   }
 
   let source: Source
-  let server: ServerOptions
+  /// Its name is empty while only the members know it.
+  var server: ServerOptions
   let listen: [ListenAddress]
   let socketMode: UInt32
   let allowsPlainTCP: Bool
@@ -112,8 +143,20 @@ struct ServeSettings: Sendable {
   private static func source(_ options: ParsedOptions) throws(UsageError) -> Source {
     let memory = try options.value("memory", as: .size(in: sizes))
     let path = try options.value("file", as: .path)
+    guard options.operands.isEmpty else {
+      for name in ["file", "memory", "size", "direct", "name"] where options.isGiven(name) {
+        throw UsageError("--\(name) is for plain devices, and '\(options.operands[0])' is an array")
+      }
+      if options.flag("read-only") { throw UsageError("--read-only goes with --file only") }
+      return .array(try ArraySource(options))
+    }
+    for name in ArraySource.optionNames where options.isGiven(name) {
+      throw UsageError("--\(name) is for arrays: give an array's name or its members")
+    }
     switch (path, memory) {
-    case (nil, nil): throw UsageError("say what to serve: --file PATH or --memory SIZE")
+    case (nil, nil):
+      throw UsageError(
+        "say what to serve: an array's NAME, its MEMBERs, --file PATH or --memory SIZE")
     case (.some, .some): throw UsageError("--file and --memory exclude each other")
     case (nil, .some(let byteCount)):
       for name in ["size", "direct"] where options.isGiven(name) {
@@ -144,7 +187,9 @@ struct ServeSettings: Sendable {
     _ options: ParsedOptions, _ source: Source
   ) throws(UsageError) -> ServerOptions {
     let name: String
-    if let given = try options.value("name", as: .deviceName) {
+    if case .array(let array) = source {
+      name = array.registeredName ?? ""
+    } else if let given = try options.value("name", as: .deviceName) {
       name = given
     } else {
       name = try defaultName(of: source)

@@ -31,7 +31,8 @@ package struct WholeArray: SystemUnderTest {
       }
     let settings = CreationSettings(
       name: "simulated", level: shape.level, chunkBytes: shape.chunkBytes,
-      logByteCount: shape.logBytes * UInt64(shape.memberCount) / copies, createdSeconds: 1)
+      logByteCount: (shape.logBytes * UInt64(shape.memberCount) + copies - 1) / copies,
+      createdSeconds: 1)
     let members = handles(disks)
     do throws(CreationRefusal) {
       let creation = try ArrayCreation(

@@ -1,0 +1,95 @@
+package import DiskFormat
+import Geometry
+import IO
+import Volumes
+
+extension ArrayEngine {
+  /// How the array is now; waits for nothing.
+  package var status: ArrayStatus {
+    let lost = membership.lostSlots
+    let left = geometry.redundancyLeft(without: lost)
+    var status = ArrayStatus(
+      arrayID: parts.arrayID, level: geometry.level,
+      chunkBytes: geometry.chunkBlockCount * StripeGeometry.blockBytes, state: state(left),
+      members: (0..<geometry.memberCount).map(memberStatus), redundancyLeft: left,
+      eventCount: membership.configuration.eventCount,
+      configurationID: membership.configuration.configurationID)
+    switch health {
+    case .optimal: break
+    case .impaired(cause: let cause, action: let action),
+      .failed(cause: let cause, action: let action):
+      (status.cause, status.action) = (cause, action)
+    }
+    status.logBytes = parts.layout.logByteCount
+    if let log = parts.openLog {
+      // A fraction of what the ring can take; nothing here is worth more digits.
+      status.logFillBytes = UInt64(
+        max(0, min(1, log.fillFraction)) * Double(parts.layout.logByteCount))
+      status.checkpointSequence = log.checkpointSequence
+      status.lastSequence = log.writtenSequence
+      status.horizon = log.horizon
+    }
+    status.dirtyBytes = UInt64(clamping: parts.payloads.byteCountInUse)
+    status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
+    status.healedBlockCount = parts.events.healedBlockCount
+    status.lostBlockCount = parts.events.lostBlockCount
+    status.events = parts.events.recent.map {
+      ArrayEvent(atNanoseconds: $0.atNanoseconds, text: $0.text)
+    }
+    return status
+  }
+
+  private func state(_ redundancyLeft: Int?) -> ArrayStatus.State {
+    if !isOpen { return .stopped }
+    if isStopped || redundancyLeft == nil { return .failed }
+    if keeper.resyncProgress != nil { return .resyncing }
+    return parts.hasIncompleteMembers ? .degraded : .optimal
+  }
+
+  private func memberStatus(_ slot: Int) -> MemberStatus {
+    let member = parts.members[slot]
+    let counters = member.counters
+    var status = MemberStatus(
+      slot: slot, memberID: member.memberID, place: member.disk == nil ? "" : member.name,
+      state: memberState(member))
+    if status.state != .current { status.cause = member.outReason.map { "it \($0.words)" } ?? "" }
+    status.readCount = counters.readCount
+    status.readBytes = counters.readBytes
+    status.writeCount = counters.writeCount
+    status.writeBytes = counters.writtenBytes
+    status.flushCount = counters.synchronizeCount
+    status.errorCount =
+      counters.readErrors + counters.writeErrors + counters.synchronizeErrors + counters.timeouts
+    status.checksumErrorCount = counters.checksumErrors
+    status.healedCount = counters.healedBlocks
+    if let progress = keeper.resyncProgress, progress.slot == slot {
+      status.resyncPages = UInt64(clamping: progress.pageCount)
+      status.resyncPagesLeft = UInt64(clamping: progress.pageCount - progress.donePageCount)
+    }
+    if let start = member.oldestStartNanoseconds {
+      status.oldestOperationNanoseconds =
+        machine.nowNanoseconds - min(machine.nowNanoseconds, start)
+    }
+    return status
+  }
+
+  private func memberState(_ member: Member<M, D>) -> MemberStatus.State {
+    guard member.disk != nil else { return .missing }
+    return switch member.state {
+    case .current: .current
+    case .syncing: .syncing
+    case .out: .out
+    case nil: .missing
+    }
+  }
+
+  /// Tells the configuration, now and whenever it has changed: for the registry.
+  ///
+  /// - Parameter handler: called on the engine's executor; must not wait.
+  package func tellConfigurations(to handler: @escaping @Sendable (Superblock) -> Void) {
+    membership.onChange = { [weak membership] in
+      if let membership { handler(membership.configuration) }
+    }
+    handler(membership.configuration)
+  }
+}

@@ -1,0 +1,49 @@
+import Control
+import IO
+import RAID
+
+/// An array that is to be served, as the command line names it.
+struct ArraySource: Sendable {
+  enum Choice: Equatable, Sendable {
+    /// The registry knows where its members are.
+    case registered(name: String)
+    case members([MemberPlace])
+  }
+
+  let choice: Choice
+  let options: ArrayOptions
+
+  /// The options of `serve` that are for arrays only.
+  static let optionNames = ["force", "no-resync", "member-timeout", "table-cache", "write-memory"]
+
+  var registeredName: String? {
+    if case .registered(let name) = choice { return name }
+    return nil
+  }
+
+  init(_ options: ParsedOptions) throws(UsageError) {
+    choice = try Self.choice(options.operands)
+    var array = ArrayOptions()
+    array.isForced = options.flag("force")
+    array.resyncsAutomatically = !options.flag("no-resync")
+    array.memberDeadlineNanoseconds = try options.required(
+      "member-timeout", as: .duration(in: 100_000_000...600_000_000_000))
+    array.tableCacheBytes = Int(
+      try options.required("table-cache", as: .size(in: 1 << 20...(1 << 40))))
+    array.dirtyBytesMax = Int(
+      try options.required("write-memory", as: .size(in: 1 << 20...(1 << 36))))
+    self.options = array
+  }
+
+  /// One word may be an array's name and a file's: the registry decides.
+  private static func choice(_ operands: [String]) throws(UsageError) -> Choice {
+    if operands.count == 1, isValidDeviceName(operands[0]) {
+      let name = operands[0]
+      let isKnown = Registry.ofUser.map { SmallFile.exists($0.path(of: name)) } ?? false
+      if isKnown || !SmallFile.exists(name) { return .registered(name: name) }
+    }
+    var places: [MemberPlace] = []
+    for text in operands { places.append(try MemberPlace(text)) }
+    return .members(places)
+  }
+}

@@ -1,0 +1,150 @@
+import Control
+import DiskFormat
+import IO
+import NBDServer
+import RAID
+import Ring
+
+/// An array whose members are open, and which may be started as far as they tell.
+struct PreparedArray: Sendable {
+  let name: String
+  let members: OpenMembers
+  let options: ArrayOptions
+  /// Where members are, or were when the registry saw them last, by the member's identity.
+  let places: [String: String]
+
+  /// Opens the members and looks what they make.
+  ///
+  /// Members that are missing are left out with a warning; the plan decides whether the array can
+  /// do without. One that somebody else uses is not missing: there would be two arrays.
+  ///
+  /// - Throws: `MemberError`; then everything is closed again.
+  init(
+    _ source: ArraySource, on machine: RingMachine, log: ServerLog
+  ) async throws(MemberError) {
+    let registry = Registry.ofUser
+    var record: RegistryRecord?
+    let places: [MemberPlace]
+    switch source.choice {
+    case .registered(let name):
+      let known = try Self.known(name, registry)
+      record = known
+      places = try Self.places(known)
+    case .members(let given): places = given
+    }
+    let members = try await Self.open(places, machine, log)
+    var known: [String: String] = [:]
+    do throws(MemberError) {
+      let reports = await MemberReport.readAll(members.handles)
+      let newest = reports.lazy.compactMap(\.newest).first
+      if record == nil, let newest { record = Self.remembered(newest, registry, log) }
+      let isOfRecord = record?.arrayID == newest?.arrayID.description
+      if let known = record, let newest, !isOfRecord {
+        throw MemberError(
+          "where the registry remembers '\(known.name)' (\(known.arrayID)) is now array "
+            + "'\(newest.name)' (\(newest.arrayID)): give the members of the one that is meant")
+      }
+      var options = source.options
+      options.knownConfiguration = record?.configurationID
+      options.watchesOwners = members.members.contains { $0.place.isShared }
+      self.options = options
+      let assembly = AssemblyOptions(
+        isForced: options.isForced, knownConfiguration: options.knownConfiguration)
+      switch AssemblyPlan.decide(reports: reports, options: assembly) {
+      case .success(let plan): name = plan.newest.name
+      case .failure(let refusal): throw MemberError(refusal.description)
+      }
+      guard isValidDeviceName(name) else {
+        throw MemberError("the array's name '\(name)' \(deviceNameRule)")
+      }
+      for member in record?.members ?? [] { known[member.memberID] = member.place }
+      for (member, report) in zip(members.members, reports) {
+        if let id = report.newest?.memberID { known[id.description] = member.place.text }
+      }
+    } catch {
+      await members.close()
+      throw error
+    }
+    self.members = members
+    self.places = known
+  }
+
+  // MARK: Where members are
+
+  private static func known(
+    _ name: String, _ registry: Registry?
+  ) throws(MemberError) -> RegistryRecord {
+    guard let registry else {
+      throw MemberError(
+        "there is no registry for a user without a home: give the array's members, or set "
+          + "ASHLAR_STATE_DIR")
+    }
+    do throws(RegistryError) {
+      if let record = try registry.load(name) { return record }
+    } catch {
+      throw MemberError(error.explanation)
+    }
+    throw MemberError(
+      "no array called '\(name)' is known in \(registry.folder): give its members, or make one with "
+        + "'ashlar create'")
+  }
+
+  private static func places(_ record: RegistryRecord) throws(MemberError) -> [MemberPlace] {
+    do throws(UsageError) {
+      var places: [MemberPlace] = []
+      for member in record.members { places.append(try MemberPlace(member.place)) }
+      return places
+    } catch {
+      throw MemberError(
+        "the registry's record of '\(record.name)' cannot be used (\(error.message)): give the "
+          + "array's members")
+    }
+  }
+
+  /// What the registry says of an array that was given by its members.
+  private static func remembered(
+    _ newest: Superblock, _ registry: Registry?, _ log: ServerLog
+  ) -> RegistryRecord? {
+    guard let registry else { return nil }
+    do throws(RegistryError) {
+      let record = try registry.load(newest.name)
+      return record?.arrayID == newest.arrayID.description ? record : nil
+    } catch {
+      log(.warning, error.explanation)
+      return nil
+    }
+  }
+
+  private static func open(
+    _ places: [MemberPlace], _ machine: RingMachine, _ log: ServerLog
+  ) async throws(MemberError) -> OpenMembers {
+    var members = OpenMembers()
+    var opener = MemberOpener(machine: machine)
+    var reasons: [String] = []
+    do throws(MemberError) {
+      for place in places {
+        try members.checkIsNew(place)
+        let begin = machine.readClock()
+        do throws(MemberError) {
+          let member = try await opener.open(place, for: .use)
+          members.append(member)
+          if let note = member.note { log(.warning, note) }
+        } catch {
+          if error.isInUse { throw error }
+          reasons.append(error.message)
+          log(.warning, "left out: \(error.message)")
+        }
+        // One patience for all of them.
+        let spent = machine.readClock() - begin
+        opener.lockTimeoutNanoseconds -= min(opener.lockTimeoutNanoseconds, spent)
+      }
+      guard !members.members.isEmpty else {
+        throw MemberError("no member can be opened: \(reasons.joined(separator: "; "))")
+      }
+    } catch {
+      await members.close()
+      throw error
+    }
+    return members
+  }
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# create refuses members that hold anything, repeat, are too small or in use, names what it found, and
+# leaves everything as it was; --force destroys what they hold and says what that is.
+. "$(dirname "$0")/lib.sh"
+
+create() { timeout 60 "$ASHLAR" create "$@"; }
+cd "$DATA"
+
+# What others made.
+for file in ext4 xfs swap table data tail zeros; do truncate -s 320M "$file"; done
+mkfs.ext4 -q -L precious ext4
+mkfs.xfs -q xfs
+mkswap swap >/dev/null
+printf '%s' data-of-somebody | dd of=data bs=1 seek=4711 conv=notrunc status=none
+printf 'x' | dd of=tail bs=1 seek=$((320 * 1024 * 1024 - 1)) conv=notrunc status=none
+# A partition table of a PC with one entry.
+printf '\x00\x00\x02\x00\x83\x00\x02\x00\x00\x08\x00\x00\x00\x08\x00\x00' | dd of=table bs=1 seek=446 conv=notrunc status=none
+printf '\x55\xaa' | dd of=table bs=1 seek=510 conv=notrunc status=none
+sha256sum ext4 xfs swap table data tail >"$WORK/sums"
+
+refuses() { # refuses WORDS MEMBER
+  expect_refusal "$1" "$ASHLAR" create a --level raid1 --log-size 4m zeros "$2"
+  grep -q -- '--force' "$WORK/refusal" || fail "the refusal of $2 does not say what to do"
+}
+refuses "ext4 holds a file system \(ext4\) labelled 'precious'" ext4
+refuses 'xfs holds a file system \(xfs\)' xfs
+refuses 'swap holds swap space' swap
+refuses 'table holds a partition table \(dos\)' table
+refuses 'data holds data of an unknown kind \(at byte 4711\)' data
+refuses 'tail holds data of an unknown kind \(at byte 335544319\)' tail
+sha256sum -c --quiet "$WORK/sums" || fail "a refused member was changed"
+
+# The same by two names; too small; too few; a folder; nothing there; neither file nor device.
+expect_refusal 'zeros is given twice' "$ASHLAR" create a --level raid1 zeros zeros
+ln zeros link
+expect_refusal 'link is the same as .*zeros' "$ASHLAR" create a --level raid1 zeros link
+truncate -s 1M small
+expect_refusal 'small has 1M' "$ASHLAR" create a --level raid1 zeros small
+expect_refusal 'missing does not exist: give --size' "$ASHLAR" create a --level raid1 zeros missing
+expect_refusal 'neither a regular file nor a block device' "$ASHLAR" create a --level raid1 zeros /dev/null
+expect_status 64 create a --level raid5 zeros new --size 64M 2>/dev/null
+expect_status 64 create a --level raid7 zeros new --size 64M 2>/dev/null
+expect_status 64 create a --level raid1 --log-policy auto zeros new --size 64M 2>"$WORK/auto"
+grep -q "'auto'" "$WORK/auto" || fail "--log-policy auto is not explained"
+# A creation that fails takes the files with it that it made.
+expect_refusal 'ext4 holds' "$ASHLAR" create a --level raid1 --size 64M new ext4
+[[ ! -e new ]] || fail "a failed creation left a file behind"
+
+# Members of another array.
+create a --level raid1 --size 64M --log-size 4m one two >"$WORK/out"
+grep -q 'any one member' "$WORK/out" || fail "create does not say what the array survives"
+expect_refusal "one holds an ashlar member of array 'a'" "$ASHLAR" create b --level raid1 --log-size 4m one zeros
+# The same name again.
+expect_refusal "an array called 'a' .* is known here" "$ASHLAR" create a --level raid1 --size 64M x y
+# In use.
+serve_array a a
+expect_refusal 'one is in use: process [0-9]+' "$ASHLAR" create b --level raid1 --log-size 4m --force one zeros
+expect_refusal "called 'a' is already being served" "$ASHLAR" create a --level raid1 --force --size 64M x y
+stop_server
+
+# By force, and said.
+create b --level raid1 --log-size 4m --force --json zeros ext4 >"$WORK/json" 2>"$WORK/told" || { cat "$WORK/told"; fail "create --force"; }
+grep -q "destroying what is there: .*ext4 holds a file system" "$WORK/told" || fail "--force does not say what it destroys"
+jq -e '.level == "raid1" and (.members | length) == 2 and (.destroyed | length) == 1 and .redundancy == 1' "$WORK/json" >/dev/null ||
+  { cat "$WORK/json"; fail "the JSON of create"; }
+[[ $(blkid -p -o value -s TYPE ext4 || true) == "" ]] || fail "the file system is still there"
+serve_array b ext4 zeros
+stop_server

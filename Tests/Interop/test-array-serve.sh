@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# An array is served by its name, wherever its members were, and by its members in any order without
+# a registry; degraded when that is safe; not when a member is in use, or could have gone on alone.
+. "$(dirname "$0")/lib.sh"
+
+cd "$DATA"
+pattern() { # pattern COMMAND: of qemu-io, which tells of some failures by words only
+  timeout 60 qemu-io -f raw -c "$1" "$URI" >"$WORK/io" 2>&1 || { cat "$WORK/io"; fail "qemu-io: $1"; }
+  if grep -q failed "$WORK/io"; then cat "$WORK/io"; fail "qemu-io: $1"; fi
+}
+create() { timeout 60 "$ASHLAR" create "$@" >/dev/null; }
+
+create a --level raid5 --size 64M --log-size 4m a0 a1 a2
+serve_array a a
+pattern 'write -P 1 0 4M'
+expect_status 0 "$ASHLAR" status a --check >/dev/null
+expect_refusal 'already being served' "$ASHLAR" serve a
+expect_refusal 'a0 is in use: process' "$ASHLAR" serve a0 a1
+stop_server
+
+# Without the registry, shuffled, through links.
+rm -r "$ASHLAR_STATE_DIR"
+expect_refusal "no array called 'a' is known" "$ASHLAR" serve a
+ln -s "$DATA/a1" "$WORK/link"
+serve_array a a2 "$WORK/link" a0
+pattern 'read -P 1 0 4M'
+stop_server
+# That has written the registry anew, with the places of then.
+jq -e '[.members[].place] | any(endswith("/link"))' "$ASHLAR_STATE_DIR/a.json" >/dev/null || fail "the registry has not learned the places"
+
+# A registry that was cut short is a warning for those who name members, and refused for a name.
+truncate -s 20 "$ASHLAR_STATE_DIR/a.json"
+expect_refusal 'cannot be understood' "$ASHLAR" serve a
+serve_array a a0 a1 a2
+grep -q 'warning: the registry' "$LOG" || fail "no warning about the damaged registry"
+stop_server
+
+# Degraded: one is missing, and two remain.
+mv a2 away
+serve_array a a
+array_is a degraded || fail "the array is $(array_state a), not degraded"
+expect_status 1 "$ASHLAR" status a --check >"$WORK/out"
+grep -q '^a: degraded' "$WORK/out" || { cat "$WORK/out"; fail "status --check"; }
+pattern 'read -P 1 0 4M'
+pattern 'write -P 2 1M 1M'
+stop_server
+# The one that was away comes back and is brought up to date.
+mv away a2
+serve_array a a
+wait_until 30 array_is a optimal || fail "the array stays $(array_state a)"
+pattern 'read -P 2 1M 1M'
+stop_server
+# Two are missing: too few.
+mv a1 away1; mv a2 away2
+expect_refusal 'raid5 needs 2' "$ASHLAR" serve a
+mv away1 a1; mv away2 a2
+
+# A mirror whose other half could have gone on alone; the registry proves that it did not.
+create m --level raid1 --size 64M --log-size 4m m0 m1
+serve_array m m
+pattern 'write -P 3 0 1M'
+stop_server
+mv m1 away
+cp -a "$ASHLAR_STATE_DIR" "$WORK/state.kept"
+serve_array m m
+stop_server
+rm -r "$ASHLAR_STATE_DIR"; cp -a "$WORK/state.kept" "$ASHLAR_STATE_DIR"
+create f --level raid1 --size 64M --log-size 4m f0 f1
+rm "$ASHLAR_STATE_DIR/f.json"
+expect_refusal 'could have gone on' "$ASHLAR" serve f0
+serve_array f f0 --force
+stop_server
