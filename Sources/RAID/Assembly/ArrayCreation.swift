@@ -148,7 +148,10 @@ package struct ArrayCreation: Equatable, Sendable {
     let copies = copyCount(settings.level, candidates.count)
     let members = UInt64(candidates.count)
     let needed = CreationSettings.logShareBytesMin * members
-    guard min(settings.logByteCount, 1 << 56) * copies >= needed else {
+    guard
+      logShareBytes(settings.logByteCount, copies: copies, members: members)
+        >= CreationSettings.logShareBytesMin
+    else {
       let minimum = ((needed + copies - 1) / copies + 4095) & ~4095
       throw .logTooSmall(byteCount: settings.logByteCount, minimum: minimum)
     }

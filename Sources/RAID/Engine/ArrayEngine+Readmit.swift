@@ -88,7 +88,7 @@ extension ArrayEngine {
     wakeJanitor()
   }
 
-  /// Goes on asking members that did not answer at the start.
+  /// Goes on asking members that did not answer at the start, or had no superblock to be read.
   func watchForLate(_ members: [MemberHandle<D>]) {
     lateMembers = members
     let machine = machine
@@ -98,7 +98,12 @@ extension ArrayEngine {
   }
 
   private func waitForLate(_ handle: MemberHandle<D>) async {
-    let report = await MemberReport.read(handle)
+    var report = await MemberReport.read(handle)
+    while report.newest == nil, !isEnding {
+      await machine.sleep(nanoseconds: options.readmissionDelayNanoseconds)
+      if isEnding { return }
+      report = await MemberReport.read(handle)
+    }
     guard !isEnding, let superblock = report.newest, superblock.arrayID == parts.arrayID,
       superblock.slot < geometry.memberCount, membership.configuration.lists(superblock)
     else { return }

@@ -62,7 +62,7 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
-    let late = zip(all, answers).filter { $0.1 == nil }.map(\.0)
+    let late = zip(all, answers).filter { $0.1?.newest == nil }.map(\.0)
     do throws(ArrayStartError) {
       try await engine.open(members)
       await engine.watchForLate(late)

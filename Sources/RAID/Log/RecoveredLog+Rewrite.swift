@@ -91,12 +91,19 @@ extension RecoveredLog {
   private func load(_ chunk: Chunk, _ memory: OwnedBuffer) async throws(ArrayError) {
     var missing = chunk.batches
     var triedSlots = [UInt64: SlotSet]()
+    // A read that fails once may succeed the next time: it did before.
+    var triesLeft = 8
     while !missing.isEmpty {
       let group = members.makeGroup()
       for (index, entry) in missing.enumerated() {
         guard let found = batch(entry.sequence) else { continue }
-        let tried = triedSlots[entry.sequence] ?? SlotSet()
-        let left = found.goodSlots.intersection(members.currentSlots).subtracting(tried)
+        let good = found.goodSlots.intersection(members.currentSlots)
+        var left = good.subtracting(triedSlots[entry.sequence] ?? SlotSet())
+        if left.isEmpty, triesLeft > 0 {
+          triesLeft -= 1
+          triedSlots[entry.sequence] = nil
+          left = good
+        }
         guard let slot = left.first(where: { _ in true }), let offset = found.offset(slot) else {
           await group.wait()
           members.release(group)

@@ -31,7 +31,8 @@ package struct WholeArray: SystemUnderTest {
       }
     let settings = CreationSettings(
       name: "simulated", level: shape.level, chunkBytes: shape.chunkBytes,
-      logByteCount: (shape.logBytes * UInt64(shape.memberCount) + copies - 1) / copies,
+      // The largest that gives each member this share.
+      logByteCount: shape.logBytes * UInt64(shape.memberCount) / copies,
       createdSeconds: 1)
     let members = handles(disks)
     do throws(CreationRefusal) {
