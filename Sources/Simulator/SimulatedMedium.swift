@@ -87,6 +87,17 @@ package final class SimulatedMedium: @unchecked Sendable {
     injected.flippedBits += mask.nonzeroBitCount
   }
 
+  /// Copies what is read at a range, as another program would.
+  package func copyBytes(_ range: ByteRange, into buffer: IOBuffer) {
+    let bytes = live.bytes(range)
+    // Safe: the pointer is used inside the closure and only read.
+    unsafe bytes.withUnsafeBytes { raw in
+      guard let base = raw.baseAddress else { return }
+      buffer.copy(
+        from: unsafe IOBuffer(UnsafeMutableRawPointer(mutating: base), byteCount: raw.count))
+    }
+  }
+
   /// Replaces bytes, in what is read and in what is durable, as another program would.
   package func overwrite(at offsetBytes: UInt64, with bytes: [UInt8]) {
     let range = ByteRange(from: offsetBytes, to: offsetBytes + UInt64(bytes.count))

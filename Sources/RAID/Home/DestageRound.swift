@@ -256,8 +256,9 @@ final class DestageRound<M: Machine, D: Disk> {
         target.fill(with: 0)
       }
     }
-    rows[index].healed.removeAll { position in
-      position >= geometry.dataCount || rows[index].change(at: position) != nil
+    let work = rows[index]
+    rows[index].healed = work.healed.filter { position in
+      position < geometry.dataCount && work.change(at: position) == nil
     }
   }
 

@@ -34,12 +34,18 @@ package protocol SystemUnderTest: Sendable {
   /// log, whose last batches cannot be told from ones that were never written.
   func damageableRanges(of shape: ArrayShape) -> [ByteRange]
 
+  /// Whether a member still says who it is. One that lies may have lost both superblocks: then it
+  /// is missing until an operator replaces it.
+  func isRecognizable(_ medium: SimulatedMedium) -> Bool
+
   /// What is wrong between the members of an array that was stopped in order with all of them up
   /// to date: copies that differ, parity that does not fit. Nil when all agree.
   func disagreement(between media: [SimulatedMedium], _ shape: ArrayShape) -> String?
 }
 
 extension SystemUnderTest {
+  package func isRecognizable(_ medium: SimulatedMedium) -> Bool { true }
+
   package func mediumBytes(of shape: ArrayShape) -> UInt64 { shape.memberBytes }
 
   package func disagreement(between media: [SimulatedMedium], _ shape: ArrayShape) -> String? {

@@ -67,6 +67,17 @@ package struct WholeArray: SystemUnderTest {
     [ByteRange(from: shape.layout.dataOffset, to: shape.memberBytes)]
   }
 
+  package func isRecognizable(_ medium: SimulatedMedium) -> Bool {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return true }
+    defer { withExtendedLifetime(memory) {} }
+    let buffer = memory.buffer
+    for copy in 0..<UInt64(2) {
+      medium.copyBytes(ByteRange(from: copy * 4096, to: (copy + 1) * 4096), into: buffer)
+      if (try? Superblock.decode(buffer)) != nil { return true }
+    }
+    return false
+  }
+
   private func handles(_ disks: [SimulatedDisk?]) -> [MemberHandle<SimulatedDisk>] {
     disks.enumerated().compactMap { slot, disk in
       disk.map {
