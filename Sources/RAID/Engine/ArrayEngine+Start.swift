@@ -79,10 +79,9 @@ extension ArrayEngine {
     let begin = machine.readClock()
     attach(members)
     startTasks()
-    let recovered = try await readLog()
+    let recovered = try await readDurably()
     parts.recovered = recovered
     do throws(ArrayError) {
-      if !options.plants(.recoveryServesBeforeDurable) { try await recovered.rewrite() }
       try await beginEpoch(recovered)
       try await loadTable()
       try await replay(recovered)
@@ -113,6 +112,24 @@ extension ArrayEngine {
         member.putOut(nil)
       case .missing:
         member.identify(plan.newest.memberIDs[slot], name: "missing")
+      }
+    }
+  }
+
+  /// Reads the log and makes what it holds durable (rule L3).
+  ///
+  /// A batch that goes bad in between is judged like any other that cannot be read.
+  private func readDurably() async throws(ArrayStartError) -> RecoveredLog<M, D> {
+    var triesLeft = 3
+    while true {
+      let recovered = try await readLog()
+      if options.plants(.recoveryServesBeforeDurable) { return recovered }
+      do throws(ArrayError) {
+        try await recovered.rewrite()
+        return recovered
+      } catch {
+        triesLeft -= 1
+        guard recovered.hasLostBatch, triesLeft > 0 else { throw .array(error) }
       }
     }
   }

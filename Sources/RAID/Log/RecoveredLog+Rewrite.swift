@@ -107,6 +107,7 @@ extension RecoveredLog {
         guard let slot = left.first(where: { _ in true }), let offset = found.offset(slot) else {
           await group.wait()
           members.release(group)
+          hasLostBatch = true
           throw .stopped("log batch \(entry.sequence) was readable before, and is not any more")
         }
         triedSlots[entry.sequence, default: SlotSet()].insert(slot)

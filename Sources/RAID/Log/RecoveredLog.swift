@@ -37,6 +37,8 @@ package final class RecoveredLog<M: Machine, D: Disk> {
   private(set) var lastRuns: [BlockRun] = []
   /// Where each member's next batch goes, if it fits there.
   var heads: [(slot: Int, offset: UInt64)] = []
+  /// A batch that was read cannot be read again: the log has to be read anew, and may end earlier.
+  var hasLostBatch = false
   /// A header behind the end whose payload is not there.
   var unreadable: LogBatch?
   private let payloadBuffers = OwnedBufferPool(byteCount: 4096, idleCountMax: 64)
