@@ -96,6 +96,7 @@ struct Main {
     var campaign = options.makeCampaign()
     let plan = campaign.plan(seed: options.seed, crash: options.crash)
     say("seed \(hex(options.seed)): \(plan.shape)")
+    for (number, life) in plan.lives.enumerated() { say("life \(number + 1): \(life)") }
     let result = campaign.run(plan, recordsTrace: options.recordsTrace)
     for line in result.trace.dropFirst() { print(line) }
     say("lives: \(result.operations.count), operations of each: \(result.operations)")
