@@ -7,14 +7,14 @@ import RAID
 /// each on a line.
 ///
 /// Its lines, for the script above it: `@ SEED [CASE]` before each history, `V SEED CASE TEXT` for a
-/// violation, `N SEED` where two runs of a seed differ, `C SEED CASE` where it stopped amid the
-/// crashes of a workload because tasks of crashed machines are never freed, and last `S NAME=NUMBER ...`.
+/// violation, `N SEED` where two runs of a seed differ, `C SEED CASE` where it stopped before
+/// the end because tasks of crashed machines are never freed, and last `S NAME=NUMBER ...`.
 @main
 struct Main {
   static let usage = """
     usage: simulate histories|replay|bugs [--system NAME] [--mode budget|beyond|exhaustive]
              [--level LEVEL] [--planted-bug NAME] [--seed N] [--count N] [--seconds N]
-             [--case CASE] [--case-share N] [--first-case N] [--histories-max N] [--trace]
+             [--case CASE] [--case-share N] [--first-case N] [--memory-mib N] [--trace]
     """
 
   static func main() {
@@ -52,10 +52,9 @@ struct Main {
     while seed < options.seed &+ options.count, !isLate() {
       var found: Campaign.Finding?
       if options.mode == .exhaustive {
-        let most = options.historyCountMax
         let (first, next) = campaign.runCrashes(
           seed: seed, from: seed == options.seed ? options.firstCase : 0,
-          until: { $0 >= most || isLate() })
+          until: { _ in isLate() || memoryBytes() >= options.memoryBytesMax })
         found = first
         if let next, !isLate() {
           say("C \(hex(seed)) \(next)")
@@ -69,8 +68,20 @@ struct Main {
         say("V \(hex(found.seed)) \(crash) \(found.violation)")
       }
       seed &+= 1
+      if seed < options.seed &+ options.count, memoryBytes() >= options.memoryBytesMax {
+        say("C \(hex(seed)) 0")
+        break
+      }
     }
     say("S " + campaign.totals.words.joined(separator: " "))
+  }
+
+  /// The most that this process has used so far.
+  private static func memoryBytes() -> Int {
+    var usage = rusage()
+    // Safe: fills the structure it is given.
+    guard unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return 0 }
+    return usage.ru_maxrss << 10
   }
 
   /// The same seed twice has to be the same run.
@@ -87,6 +98,7 @@ struct Main {
     unsafe WholeArray.tell = { say("  " + $0) }
     let plan = campaign.plan(seed: options.seed, crash: options.crash)
     say("seed \(hex(options.seed)): \(plan.shape)")
+    for (number, life) in plan.lives.enumerated() { say("life \(number + 1): \(life)") }
     let result = campaign.run(plan, recordsTrace: options.recordsTrace)
     for line in result.trace.dropFirst() { print(line) }
     say("lives: \(result.operations.count), operations of each: \(result.operations)")
@@ -112,8 +124,8 @@ struct Options {
   var caseShare: UInt64 = 1
   /// Where to go on amid the crashes of the first workload.
   var firstCase = 0
-  /// Stop after so many, for the sake of memory.
-  var historyCountMax = 2000
+  /// Stop when the process has grown so large.
+  var memoryBytesMax = 512 << 20
   var recordsTrace = false
 
   /// - Returns: nil when a word is unknown or a value is none.
@@ -144,7 +156,7 @@ struct Options {
     case "--seconds": return set(&seconds, Int(value).map(Optional.some))
     case "--case": return value == "-" || set(&crash, CrashCase(value).map(Optional.some))
     case "--first-case": return set(&firstCase, Int(value))
-    case "--histories-max": return set(&historyCountMax, Int(value))
+    case "--memory-mib": return set(&memoryBytesMax, Int(value).map { $0 << 20 })
     case "--case-share": return set(&caseShare, Self.number(value))
     default: return false
     }

@@ -78,7 +78,9 @@ package final class DeviceModel: @unchecked Sendable {
 
   /// A request to zero begins.
   package func beginZeroes(_ range: Range<Int>) -> Change {
-    begin(range, cutAtAtomicBytes(range), isZero: true, isOptional: false)
+    let parts =
+      promises.zeroingIsAtomic ? cutAtAtomicBytes(range) : range.map { $0..<$0 + 1 }
+    return begin(range, parts, isZero: true, isOptional: false)
   }
 
   /// A trim begins: its whole blocks, or each sector, by what is promised.

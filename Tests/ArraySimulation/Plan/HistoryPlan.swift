@@ -103,6 +103,38 @@ package struct LifePlan: Sendable {
   }
 }
 
+extension LifePlan: CustomStringConvertible {
+  /// In a line, for whoever looks into a failure.
+  package var description: String {
+    let clients =
+      switch workload {
+      case .random(let clientCount, let requestCount, _):
+        "\(clientCount) clients with \(requestCount) requests each"
+      case .script(let requests): "\(requests.count) requests in order"
+      }
+    let faults = rates.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.nonzero)" }
+    return "\(clients), ends by \(ending)"
+      + (absent.isEmpty ? "" : ", absent: \(absent.sorted())")
+      + (faults.isEmpty ? "" : ", faults per million of " + faults.joined(separator: ", "))
+      + (latencies.isEmpty ? "" : ", slow: \(latencies.keys.sorted())")
+      + (incidents.isEmpty ? "" : ", incidents: \(incidents.map(\.incident))")
+  }
+}
+
+extension DiskFaultRates {
+  /// The kinds that happen.
+  fileprivate var nonzero: String {
+    let kinds = [
+      ("read error", readError), ("write error", writeError), ("flush error", synchronizeError),
+      ("lost write", lostWrite), ("misdirected write", misdirectedWrite),
+      ("misdirected read", misdirectedRead), ("bit rot", bitRot), ("stuck", stuck),
+      ("damaged sector at power loss", damagedSectorAtPowerLoss),
+    ]
+    let named = kinds.filter { $0.1 > 0 }.map { "\($0.0) \($0.1)" }
+    return named.isEmpty ? "none" : named.joined(separator: " + ")
+  }
+}
+
 /// What a power loss leaves of a member's unflushed writes, as a value.
 package enum FateChoice: Equatable, Hashable, Sendable {
   case keepAll

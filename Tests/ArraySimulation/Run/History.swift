@@ -71,7 +71,7 @@ package final class History: @unchecked Sendable {
     let machine = SimulatedMachine(simulation, name: "maker")
     let disks = media.map { SimulatedDisk(machine, $0) }
     let (system, shape, model) = (system, plan.shape, model)
-    judge("the creation") { () throws(SimulationFailure) in
+    judge({ "the creation" }) { () throws(SimulationFailure) in
       try simulation.run(on: machine, within: Self.limits) {
         do throws(StartRefusal) {
           try await system.create(shape, on: disks, of: machine)
@@ -95,7 +95,7 @@ package final class History: @unchecked Sendable {
     prepare(plan, disks)
     if case .crash(let kind, let instant) = plan.ending { arm(machine, kind, instant) }
     let life = Life(plan, of: self, on: machine, disks)
-    judge("life \(tally.lifeCount)") { () throws(SimulationFailure) in
+    judge({ "life \(self.tally.lifeCount), \(life.stage)" }) { () throws(SimulationFailure) in
       try simulation.run(on: machine, within: Self.limits) { await life.run() }
     }
     operationsToServe.append(life.operationsToServe ?? machine.faultPlan.operationCount)
@@ -138,7 +138,9 @@ package final class History: @unchecked Sendable {
     }
   }
 
-  private func judge(_ what: String, _ body: () throws(SimulationFailure) -> Void) {
+  private func judge(
+    _ what: () -> String, _ body: () throws(SimulationFailure) -> Void
+  ) {
     do throws(SimulationFailure) { try body() } catch {
       guard !plan.allowsErrors || error.reason == .tooManySteps else {
         tally.unansweredCount += 1
@@ -147,7 +149,7 @@ package final class History: @unchecked Sendable {
       model.report(
         Violation(
           .answersInTime,
-          "\(what): \(error); \(model.openRequestCount) requests have no answer"))
+          "\(what()): \(error); \(model.openRequestCount) requests have no answer"))
     }
   }
 }

@@ -17,6 +17,8 @@ final class Life: @unchecked Sendable {
   private let media: [SimulatedMedium]
   private let machine: SimulatedMachine
   private let disks: [SimulatedDisk]
+  /// What it is at, for the report of a hang.
+  private(set) var stage = "starting"
   private(set) var operationsToServe: Int?
   private(set) var isClosed = false
   private(set) var closedWhole = false
@@ -46,15 +48,22 @@ final class Life: @unchecked Sendable {
     }
     for timed in plan.incidents { schedule(timed) }
     let reader = client(of: device)
+    stage = "reading everything, first"
     if plan.verifiesFirst { guard await reader.readAll() else { return } }
+    stage = "serving clients"
     await runClients(of: device)
     guard model.violation == nil else { return }
+    stage = "being idle"
     if plan.idleNanoseconds > 0 { await machine.sleep(nanoseconds: plan.idleNanoseconds) }
+    stage = "bringing members up to date"
     if plan.waitsUntilOptimal, system.promises.becomesOptimal {
       guard await waitUntilOptimal(device) else { return }
     }
+    stage = "reading everything, last"
     if plan.verifiesLast { guard await reader.readAll() else { return } }
+    stage = "stopping"
     if plan.ending == .close { await close(device) }
+    stage = "done"
   }
 
   // MARK: Starting and stopping

@@ -57,6 +57,8 @@ extension SystemUnderTest {
 package struct Promises: Equatable, Sendable {
   /// Requests up to so many bytes are whole or absent after a crash (P6); 512 asks nothing.
   package var atomicBytes: UInt64
+  /// Requests to zero are such requests, too; otherwise each of their sectors is for itself.
+  package var zeroingIsAtomic = true
   /// Whole blocks of 4 KiB of a trim read as zeros; otherwise as zeros or as before, sector by
   /// sector.
   package var trimZeroesBlocks: Bool
