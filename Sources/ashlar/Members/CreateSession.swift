@@ -158,7 +158,7 @@ actor CreateSession {
   // MARK: Telling
 
   private func report(_ creation: ArrayCreation, _ members: OpenMembers) -> Int32 {
-    let superblock = creation.finished(slot: 0)
+    let superblock = creation.finished(slot: 0, superblockSequence: 2)
     let record = RegistryRecord(superblock, places: members.members.map(\.place.text))
     if let registry = Registry.ofUser {
       do throws(RegistryError) {
