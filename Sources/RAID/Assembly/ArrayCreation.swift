@@ -147,12 +147,13 @@ package struct ArrayCreation: Equatable, Sendable {
     }
     let copies = copyCount(settings.level, candidates.count)
     let members = UInt64(candidates.count)
-    let needed = CreationSettings.logShareBytesMin * members
     guard
       logShareBytes(settings.logByteCount, copies: copies, members: members)
         >= CreationSettings.logShareBytesMin
     else {
-      let minimum = ((needed + copies - 1) / copies + 4095) & ~4095
+      // The least whole number of pages whose share is rounded up to enough.
+      let tooLittle = (CreationSettings.logShareBytesMin - 4096) * members / copies
+      let minimum = (tooLittle / 4096 + 1) * 4096
       throw .logTooSmall(byteCount: settings.logByteCount, minimum: minimum)
     }
   }
