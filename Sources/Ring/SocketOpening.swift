@@ -48,12 +48,11 @@ enum SocketOpening {
     guard unsafe lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notSocket }
     // The sockets of a killed server go on listening until the kernel has torn down its ring, some
-    // milliseconds after the process itself is gone.
-    var roundsLeft = 100
-    while try isListenedAt(&address) {
+    // milliseconds after the process itself is gone; then it hangs up on whoever waits.
+    var roundsLeft = 10
+    while try isListenedAt(&address, hangUpMilliseconds: 1000) {
       roundsLeft -= 1
       guard roundsLeft > 0 else { throw .inUse }
-      usleep(10_000)
     }
     guard unsafe unlink(path) == 0 else {
       throw .refused(operation: "remove the old socket", .last)
@@ -61,7 +60,15 @@ enum SocketOpening {
   }
 
   /// Whether a socket listens there; one with a full backlog does.
-  private static func isListenedAt(_ address: inout sockaddr_un) throws(ListenError) -> Bool {
+  ///
+  /// - Parameters:
+  ///   - address: where.
+  ///   - hangUpMilliseconds: how long to wait for the end of a server that is dying.
+  /// - Throws: `inUse` when somebody answers, or does not hang up in this time.
+  /// - Returns: false when nobody listens; true when somebody has hung up: ask again.
+  private static func isListenedAt(
+    _ address: inout sockaddr_un, hangUpMilliseconds: Int32
+  ) throws(ListenError) -> Bool {
     let probe = try makeSocket(AF_UNIX)
     defer { close(probe) }
     // A hung server's full backlog must not hang us, too.
@@ -70,7 +77,16 @@ enum SocketOpening {
     // Safe: the address lives until the call returns.
     let result = unsafe withSocketAddress(&address) { unsafe connect(probe, $0, length) }
     // Only a socket that nobody listens on refuses.
-    return result == 0 || (errno != ECONNREFUSED && errno != ENOENT)
+    guard result == 0 else {
+      guard errno == ECONNREFUSED || errno == ENOENT else { throw .inUse }
+      return false
+    }
+    var waiting = pollfd(fd: probe, events: Int16(POLLIN), revents: 0)
+    // Safe: `waiting` lives until the call returns.
+    guard unsafe poll(&waiting, 1, hangUpMilliseconds) == 1,
+      waiting.revents & Int16(POLLHUP | POLLERR) != 0
+    else { throw .inUse }
+    return true
   }
 
   static func listenTCP(

@@ -15,7 +15,8 @@ struct EngineTests {
     (.raid6, 5), (.raid10, 2), (.raid10, 3), (.raid10, 4),
   ]
 
-  @Test("what was written is read, now, after a proper end, and without any one set of members",
+  @Test(
+    "what was written is read, now, after a proper end, and without any one set of members",
     arguments: shapes)
   func roundTrip(level: RAIDLevel, memberCount: Int) throws {
     let lab = ArrayLab(level, memberCount: memberCount)

@@ -120,7 +120,8 @@ extension ArrayEngine {
   package func takeBackMembers() {
     for slot in 0..<geometry.memberCount
     where parts.members[slot].state == .out && parts.members[slot].disk != nil
-      && readmissionNanoseconds[slot] == nil {
+      && readmissionNanoseconds[slot] == nil
+    {
       readmissionNanoseconds[slot] = 0
     }
     wakeJanitor()

@@ -22,9 +22,7 @@ package enum ArrayStartError: Error, Sendable {
 extension ArrayEngine {
   /// Assembles members, recovers, and serves.
   ///
-  /// - Parameters:
-  ///   - all: the members, in any order; stale ones too.
-  ///   - log: told what happens, a line each.
+  /// The members come in any order, stale ones too; `log` is told what happens, a line each.
   package static func start(
     members all: [MemberHandle<D>], machine: M, options: ArrayOptions,
     log: @escaping @Sendable (String) -> Void

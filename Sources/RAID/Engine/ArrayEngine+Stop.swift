@@ -46,7 +46,8 @@ extension ArrayEngine {
       let member = parts.members[slot]
       // What is with the kernel still needs the descriptor.
       guard member.isDrained, member.pendingCount == 0, !probedSlots.contains(slot),
-        let disk = member.detach() else { continue }
+        let disk = member.detach()
+      else { continue }
       await disk.close()
     }
   }

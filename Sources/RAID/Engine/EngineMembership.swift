@@ -66,8 +66,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     for other in 0..<geometry.memberCount
     where other != slot && members[other].state == .current { lost.remove(other) }
     guard state == .syncing || geometry.canServe(without: lost) else {
-      let text = "member \(slot) (\(members[slot].name)) \(reason.words), and without it too few are "
-        + "left"
+      let text =
+        "member \(slot) (\(members[slot].name)) \(reason.words), and without it too few are left"
       stop(text)
       throw .stopped(text)
     }

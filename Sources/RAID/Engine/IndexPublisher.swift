@@ -30,7 +30,9 @@ final class IndexPublisher<M: Machine, D: Disk>: LogPublisher {
   }
 
   /// The same for what recovery found: the payload stays in the log.
-  func publishRecovered(_ run: BlockRun, batchSequence: UInt64, payloadIndex: Int, checksums: [UInt32]) {
+  func publishRecovered(
+    _ run: BlockRun, batchSequence: UInt64, payloadIndex: Int, checksums: [UInt32]
+  ) {
     for offset in 0..<Int(run.blockCount) {
       parts.index.publish(
         run.firstBlock + UInt64(offset),

@@ -107,7 +107,7 @@ final class BlockIndex {
 
   /// Drops what a page has pending, because a trim covers all its rows.
   ///
-  /// - Parameter isPresent: whether the table has the page.
+  /// `isPresent` says whether the table has the page.
   func publishTrim(
     page: UInt64, isPresent: Bool, batchSequence: UInt64, ledger: some BatchLedger
   ) {

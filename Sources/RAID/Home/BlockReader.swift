@@ -14,7 +14,7 @@ final class BlockReader<M: Machine, D: Disk> {
   private let waitForHome: (UInt64) async -> Bool
   private var jobs: [ReadJob] = []
 
-  /// - Parameter waitForHome: returns false at once when nobody is writing the row.
+  /// `waitForHome` returns false at once when nobody is writing the row.
   init(_ parts: ArrayParts<M, D>, waitForHome: @escaping (UInt64) async -> Bool) {
     self.parts = parts
     self.waitForHome = waitForHome
@@ -34,8 +34,8 @@ final class BlockReader<M: Machine, D: Disk> {
 
   /// Fills `buffer` with blocks as they are now.
   ///
-  /// - Parameter buffer: memory of the engine's own, aligned to 4096, that `owner` keeps; at most
-  ///   64 blocks.
+  /// The buffer is memory of the engine's own, aligned to 4096, that `owner` keeps; at most 64
+  /// blocks.
   func read(
     _ firstBlock: UInt64, into buffer: IOBuffer, keeping owner: OwnedBuffer
   ) async throws(ArrayError) {
@@ -268,7 +268,8 @@ final class BlockReader<M: Machine, D: Disk> {
     defer { parts.rowImages.giveBack(image) }
     let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
     if hasBad { parts.requestHeal(row) }
-    let source = parts.geometry.isMirrored
+    let source =
+      parts.geometry.isMirrored
       ? image.parts.firstIndex(of: .good) ?? position : position
     guard image.parts[source] == .good, image.entries[source].state == .written else {
       return false

@@ -31,10 +31,9 @@ final class DestageRound<M: Machine, D: Disk> {
     var abandonedRows: [UInt64] = []
   }
 
-  /// Takes the rows home.
+  /// Takes rows home, given in rising order.
   ///
-  /// - Parameter rows: in rising order.
-  /// - Throws: `stopped`; then the log still has everything.
+  /// When it throws, the log still has everything.
   func run(_ rowNumbers: [UInt64]) async throws(ArrayError) -> Outcome {
     rows = []
     for row in rowNumbers { rows.append(try await begin(row)) }
@@ -371,7 +370,7 @@ final class DestageRound<M: Machine, D: Disk> {
 
   /// Writes to all members that are not out, neighbours together, and makes that durable.
   ///
-  /// - Parameter source: the position whose new content goes to a position; nil to leave it.
+  /// `source` tells the position whose new content goes to a position; nil to leave it.
   private func write(
     _ source: (RoundRow, Int) -> Int?
   ) async throws(ArrayError) {
@@ -447,8 +446,8 @@ final class DestageRound<M: Machine, D: Disk> {
         ? BlockEntry.lost
         : work.method == .noParity
           ? BlockEntry.neverWritten
-        : .written(
-          CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
+          : .written(
+            CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
       parts.table.setEntry(entry, row: work.row, position: parity)
     }
   }

@@ -19,6 +19,7 @@ package final class EventLog {
     self.write = write
   }
 
+  /// Adds an event.
   package func note(_ text: String) {
     if recent.count == Self.countMax { recent.removeFirst() }
     recent.append(Event(atNanoseconds: clock(), text: text))

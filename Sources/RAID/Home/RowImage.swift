@@ -46,9 +46,8 @@ final class RowImage {
   ///
   /// Mirrors: any good copy. RAID-5: P. RAID-6: P, Q or both, for any one or two.
   ///
-  /// - Parameter checksum: what a block at a position must have, without the mask; nil when that is
-  ///   not known.
-  /// - Returns: whether everything is known now.
+  /// `checksum` tells what a block at a position must have, without the mask; nil when that is not
+  /// known. Returns whether everything is known now.
   func solve(_ geometry: StripeGeometry, checksum: (Int) -> UInt32?) -> Bool {
     let unknown = unknownPositions
     guard !unknown.isEmpty else { return true }

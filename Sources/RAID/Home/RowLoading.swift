@@ -10,10 +10,7 @@ extension ArrayParts {
   /// Nothing holds the row: what comes of it is right because it verifies against entries that were
   /// read before, or it is reported as unknown.
   ///
-  /// - Parameters:
-  ///   - excluded: members not to be asked.
-  ///   - wanted: where only this position matters, reading stops short of what it does not need.
-  /// - Returns: an image to be given back to `rowImages`.
+  /// Members that are `excluded` are not asked. The image is to be given back to `rowImages`.
   func loadRow(
     _ row: UInt64, excluding excluded: SlotSet = SlotSet()
   ) async throws(ArrayError) -> RowImage {
@@ -168,9 +165,11 @@ extension ArrayParts {
     events.healedBlockCount += 1
     if position < geometry.dataCount {
       let block = geometry.block(ofRow: row, position: position)
-      events.note("healed block \(block) on member \(place.slot) (member block \(place.memberBlock))")
+      events.note(
+        "healed block \(block) on member \(place.slot) (member block \(place.memberBlock))")
     } else {
-      events.note("healed a parity or copy on member \(place.slot), member block \(place.memberBlock)")
+      events.note(
+        "healed a parity or copy on member \(place.slot), member block \(place.memberBlock)")
     }
   }
 }

@@ -3,12 +3,12 @@ import Parity
 
 /// The parity of blocks in memory, as the rows of an array need it; see `ParityMath`.
 enum RowMath {
-  /// target += source
+  /// Adds: `target += source`.
   static func xor(_ source: IOBuffer, into target: IOBuffer) {
     ParityMath.xor(source.parity, into: target.parity)
   }
 
-  /// target += g^index source
+  /// Adds a scaled block: `target += g^index source`.
   static func addScaled(_ source: IOBuffer, index: Int, into target: IOBuffer) {
     ParityMath.addScaled(source.parity, index: index, into: target.parity)
   }

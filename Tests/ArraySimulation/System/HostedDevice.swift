@@ -10,7 +10,7 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   private let volume: HostedVolume
   private let takesBack: (@Sendable () async -> Void)?
 
-  /// - Parameter takesBack: takes members back that are out.
+  /// Hosts a volume; `takesBack` takes members back that are out.
   package init(
     _ machine: SimulatedMachine, _ volume: sending HostedVolume,
     takesBack: (@Sendable () async -> Void)? = nil
