@@ -141,7 +141,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     }
     for failure in failures {
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
-      guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
+      guard members[failure.slot].state != .out, let reason = failure.reasonToExpel else {
+        continue
+      }
       try await expel(failure.slot, reason)
     }
   }
