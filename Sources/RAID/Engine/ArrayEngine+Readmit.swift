@@ -89,16 +89,16 @@ extension ArrayEngine {
   }
 
   /// Goes on asking members that did not answer at the start, or had no superblock to be read.
-  func watchForLate(_ members: [MemberHandle<D>]) {
-    lateMembers = members
+  func watchForLate(_ member: MemberHandle<D>, _ index: Int, _ probe: MemberProbe<M, D>) {
     let machine = machine
-    for member in members {
-      Task(executorPreference: machine) { await self.waitForLate(member) }
-    }
+    Task(executorPreference: machine) { await self.waitForLate(member, index, probe) }
   }
 
-  private func waitForLate(_ handle: MemberHandle<D>) async {
-    var report = await MemberReport.read(handle)
+  private func waitForLate(
+    _ handle: MemberHandle<D>, _ index: Int, _ probe: MemberProbe<M, D>
+  ) async {
+    // What was asked at the start is still on its way: nothing else is asked before.
+    var report = await probe.answer(index)
     while report.newest == nil, !isEnding {
       await machine.sleep(nanoseconds: options.readmissionDelayNanoseconds)
       if isEnding { return }

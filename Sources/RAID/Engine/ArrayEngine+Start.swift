@@ -60,10 +60,10 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
-    let late = zip(all, answers).filter { $0.1?.newest == nil }.map(\.0)
+    let late = all.indices.filter { answers[$0]?.newest == nil }
     do throws(ArrayStartError) {
       try await engine.open(members)
-      await engine.watchForLate(late)
+      for index in late { await engine.watchForLate(all[index], index, probe) }
     } catch {
       await engine.end()
       throw error

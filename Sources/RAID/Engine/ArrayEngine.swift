@@ -33,8 +33,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
   var stalledSlots = SlotSet()
-  /// Members that did not answer when the array was started: whoever they are, they may yet.
-  var lateMembers: [MemberHandle<D>] = []
+  /// Disks of members that answered only after the start.
   var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.
   var probedSlots = SlotSet()

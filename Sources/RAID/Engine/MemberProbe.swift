@@ -15,6 +15,7 @@ actor MemberProbe<M: Machine, D: Disk> {
   private var pendingCount = 0
   private var isLate = false
   private var rest = WaitPoint()
+  private var lateWaiters: [WaitPoint] = []
 
   init(_ machine: M) {
     self.machine = machine
@@ -49,6 +50,23 @@ actor MemberProbe<M: Machine, D: Disk> {
     reports[index] = report
     pendingCount -= 1
     if pendingCount == 0 { rest.signal() }
+    let waiting = lateWaiters
+    lateWaiters = []
+    for var point in waiting { point.signal() }
+  }
+
+  /// Waits for the answer of one that did not answer in time.
+  func answer(_ index: Int) async -> MemberReport {
+    while true {
+      if let report = reports[index] { return report }
+      // Safe: resumed once, by the next answer, or here.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if reports[index] != nil { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        lateWaiters.append(point)
+      }
+    }
   }
 
   private func limit(_ nanoseconds: UInt64) async {
