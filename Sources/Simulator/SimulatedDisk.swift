@@ -99,7 +99,9 @@ package final class SimulatedDisk: Disk, MachinePart, @unchecked Sendable {
 
   package func close() async {
     precondition(!isClosed, "a disk is closed once")
-    precondition(inFlight.isEmpty, "a disk is closed with operations in flight")
+    precondition(
+      inFlight.isEmpty,
+      "disk \(number) is closed with \(inFlight.map { "\($0.kind) \($0.offsetBytes)" }) in flight")
     isClosed = true
     await machine.pause(nanoseconds: random.next(below: 10_000))
   }

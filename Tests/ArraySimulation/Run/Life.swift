@@ -16,7 +16,7 @@ final class Life: @unchecked Sendable {
   private let tally: Tally
   private let media: [SimulatedMedium]
   private let machine: SimulatedMachine
-  private let disks: [SimulatedDisk]
+  private var disks: [SimulatedDisk]
   /// What it is at, for the report of a hang.
   private(set) var stage = "starting"
   private(set) var operationsToServe: Int?
@@ -84,6 +84,13 @@ final class Life: @unchecked Sendable {
     }
     setup.options.isForced = true
     tally.forcedCount += 1
+    // Another process: what hangs in the first one is not its own.
+    disks = disks.map { disk in
+      let fresh = SimulatedDisk(machine, disk.medium)
+      fresh.latency = disk.latency
+      return fresh
+    }
+    setup.disks = disks.indices.map { plan.absent.contains($0) ? nil : disks[$0] }
     do throws(StartRefusal) { return try await system.start(setup) } catch {
       return refuse(error)
     }
