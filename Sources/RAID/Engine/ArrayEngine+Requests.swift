@@ -41,15 +41,49 @@ extension ArrayEngine {
     if range.byteCount <= Self.atomicBytes {
       try await writeAtomically(range, from: buffer)
     } else {
-      var start = range.offsetBytes
-      while start < range.endBytes {
-        let end = min(range.endBytes, (start / Self.atomicBytes + 1) * Self.atomicBytes)
-        let piece = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
-        try await writeAtomically(ByteRange(from: start, to: end), from: piece)
-        start = end
-      }
+      try await writeInPieces(range, from: buffer)
     }
     if durably { try await parts.log.flush() }
+  }
+
+  /// A long request: cut at multiples of 64 KiB, each piece atomic, as many at once as may be.
+  private func writeInPieces(
+    _ range: ByteRange, from buffer: IOBuffer
+  ) async throws(ArrayError) {
+    // A last piece that ends inside a block is one record as well, so it goes by itself.
+    let wholeEnd =
+      range.endBytes % 4096 == 0
+      ? range.endBytes : range.endBytes / Self.atomicBytes * Self.atomicBytes
+    var start = range.offsetBytes
+    while start < range.endBytes {
+      var end = min(range.endBytes, (start / Self.atomicBytes + 1) * Self.atomicBytes)
+      let groupEnd = min(
+        wholeEnd, (start + longWriteBytesMax) / Self.atomicBytes * Self.atomicBytes)
+      let isGroup = start % 4096 == 0 && groupEnd > end && buffer.isAligned(to: 16)
+      if isGroup { end = groupEnd }
+      let piece = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
+      if isGroup {
+        try await writeGroup(ByteRange(from: start, to: end), from: piece)
+      } else {
+        try await writeAtomically(ByteRange(from: start, to: end), from: piece)
+      }
+      start = end
+    }
+  }
+
+  /// Bytes that one request has on their way at most.
+  private var longWriteBytesMax: UInt64 {
+    max(Self.atomicBytes, min(1 << 20, UInt64(options.dirtyBytesMax) / 4))
+  }
+
+  private func writeGroup(_ range: ByteRange, from buffer: IOBuffer) async throws(ArrayError) {
+    let run = BlockRun(firstBlock: range.offsetBytes / 4096, blockCount: range.byteCount / 4096)
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    let hold = await reservations.reserve(range, isExclusive: false)
+    defer { reservations.release(hold) }
+    // When it fails, the array has stopped, and so has the budget.
+    try await parts.log.append(
+      longWrite: run, pieceBlockCount: Self.atomicBytes / 4096, payload: buffer)
   }
 
   /// One record, whole or not at all after a crash.

@@ -169,6 +169,34 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
         token: token))
   }
 
+  /// Logs a long write as records of `pieceBlockCount` blocks, each whole or not at all, cut at
+  /// multiples of it, one right behind the other.
+  ///
+  /// Returns when all are written and published: that of the last says so for those before it.
+  package func append(
+    longWrite run: BlockRun, pieceBlockCount: UInt64, payload: IOBuffer
+  ) async throws(ArrayError) {
+    precondition(pieceBlockCount > 0 && pieceBlockCount <= UInt64(Self.writeBlockCountMax))
+    precondition(payload.byteCount == Int(run.blockCount) * 4096)
+    let end = run.firstBlock + run.blockCount
+    var first = run.firstBlock
+    var pieceEnd = min(end, (first / pieceBlockCount + 1) * pieceBlockCount)
+    func record() -> PendingBatch.Record {
+      let count = Int(pieceEnd - first)
+      return PendingBatch.Record(
+        write: BlockRun(firstBlock: first, blockCount: pieceEnd - first),
+        payload: payload.slice(Int(first - run.firstBlock) * 4096, count * 4096),
+        unsettledBlockCount: count, token: 0)
+    }
+    try checkRunning()
+    while pieceEnd < end {
+      enqueue(record())
+      first = pieceEnd
+      pieceEnd = min(end, first + pieceBlockCount)
+    }
+    try await append(record())
+  }
+
   private func append(_ record: PendingBatch.Record) async throws(ArrayError) {
     try checkRunning()
     // Safe: resumed once: by `enqueue`, with its batch, or by `stop`.
