@@ -13,7 +13,7 @@ extension ArrayEngine {
       try await parts.log.flush()
       await keeper.drain()
       // What the seals and the destage logged last.
-      try await parts.log.waitUntilDurable(parts.log.writtenSequence)
+      try await parts.log.endSealing()
       await keeper.drain()
       isOpen = false
       if membership.stopReason == nil, keeper.isIdle || parts.index.isEmpty,

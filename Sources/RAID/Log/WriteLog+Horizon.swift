@@ -97,8 +97,17 @@ extension WriteLog {
 
   /// Whether no header tells the horizon, and no batch is about to.
   private var wantsSeal: Bool {
-    stopReason == nil && horizon > toldHorizon && !sealIsDue && waitingIntents.isEmpty
+    stopReason == nil && !hasEndedSealing && horizon > toldHorizon && !sealIsDue && waitingIntents.isEmpty
       && open.map(\.isEmpty) ?? true && !options.plants(.noSeal)
+  }
+
+  /// No further seals: the superblocks will tell the horizon.
+  ///
+  /// Returns when what has a number is durable.
+  package func endSealing() async throws(ArrayError) {
+    hasEndedSealing = true
+    sealIsDue = false
+    try await waitUntilDurable(lastSequence)
   }
 
   /// Writes seals until `stop`.

@@ -68,6 +68,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var newestBatchSlots = SlotSet()
   var roundIsUnderWay = false
   var sealIsDue = false
+  var hasEndedSealing = false
 
   // Space.
   var ledger: LogLedger
