@@ -267,7 +267,10 @@ final class BlockReader<M: Machine, D: Disk> {
     let image = try await parts.loadRow(row, excluding: avoided)
     defer { parts.rowImages.giveBack(image) }
     let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
-    if hasBad { parts.requestHeal(row) }
+    if hasBad {
+      if parts.options.plants(.healWithoutRecheck) { await writeBack(image, row) }
+      parts.requestHeal(row)
+    }
     let source = parts.geometry.isMirrored
       ? image.parts.firstIndex(of: .good) ?? position : position
     guard image.parts[source] == .good, image.entries[source].state == .written else {
@@ -275,6 +278,21 @@ final class BlockReader<M: Machine, D: Disk> {
     }
     target.copy(from: image.buffer(source))
     return true
+  }
+}
+
+extension BlockReader {
+  /// A planted bug: the reader heals by itself what it has just seen.
+  private func writeBack(_ image: RowImage, _ row: UInt64) async {
+    let group = parts.members.makeGroup()
+    for position in image.solvedBad {
+      let place = parts.geometry.place(ofRow: row, position: position)
+      guard parts.members.writableSlots.contains(place.slot) else { continue }
+      parts.members.writeData(
+        place, from: image.buffer(position), keeping: image.memory, group, tag: position)
+    }
+    await group.wait()
+    parts.members.release(group)
   }
 }
 

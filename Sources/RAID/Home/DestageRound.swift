@@ -449,6 +449,10 @@ final class DestageRound<M: Machine, D: Disk> {
           ? BlockEntry.neverWritten
         : .written(
           CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
+      if parts.options.plants(.tableSplitByMember) {
+        parts.lateEntries.append((work.row, parity, entry))
+        continue
+      }
       parts.table.setEntry(entry, row: work.row, position: parity)
     }
   }
