@@ -67,7 +67,6 @@ final class ArrayParts<M: Machine, D: Disk> {
 
   /// What the checksum of a block at a place is XORed with.
   func mask(_ place: BlockPlace) -> UInt32 {
-    if options.plants(.checksumWithoutPlace) { return 0 }
     return BlockChecksum.mask(arrayID: arrayID, place: place)
   }
 

@@ -256,7 +256,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     let pages = trimmedPages
     settlingPins = []
     trimmedPages = []
-    parts.table.forEachDirtyPage { parts.touch($0) }
+    if !parts.options.plants(.mapMissesUnsynced) {
+      parts.table.forEachDirtyPage { parts.touch($0) }
+    }
     try await parts.table.writeDirty()
     // A member that leaves meanwhile marks pages: that is durable before the checkpoint (rule T5).
     repeat { try await parts.table.writeMap() } while parts.table.mapIsDirty
