@@ -31,6 +31,23 @@ struct AssemblyHistoryTests {
     #expect(array.decide([1]).kind == "plan")
   }
 
+  @Test("T6: by event counts alone the two halves of a mirror would be merged")
+  func eventCountsAlone() throws {
+    var array = try SampleArray(.raid1, 2)
+    array.configure(2, current: [0], on: [0])
+    array.configure(3, current: [1], on: [1])
+    let planted = AssemblyOptions(plantedBug: .listIgnored)
+    let merged = try AssemblyPlan.decide(reports: array.reports, options: planted).get()
+    #expect(merged.currentSlots == SlotSet([0, 1]))
+    #expect(array.decide([0, 1]).refusal?.kind == "fork")
+    // And a crash between two survivors' updates would leave one of them aside.
+    var survivors = try SampleArray(.raid5, 3)
+    survivors.configure(2, current: [0, 1], on: [0])
+    let few = AssemblyPlan.decide(reports: survivors.reports([0, 1]), options: planted)
+    #expect(few.refusal?.kind == "tooFew")
+    #expect(survivors.decide([0, 1]).kind == "plan")
+  }
+
   @Test("a side that went on for longer does not win: the other is a fork, not stale")
   func longerSide() throws {
     var array = try SampleArray(.raid1, 2)

@@ -12,7 +12,7 @@ import RAID
 @main
 struct Main {
   static let usage = """
-    usage: simulate histories|replay|bugs [--system NAME] [--mode budget|beyond|exhaustive]
+    usage: simulate histories|replay|bugs [--system NAME] [--mode budget|beyond|exhaustive|directed]
              [--level LEVEL] [--planted-bug NAME] [--seed N] [--count N] [--seconds N]
              [--case CASE] [--case-share N] [--first-case N] [--memory-mib N] [--trace]
     """

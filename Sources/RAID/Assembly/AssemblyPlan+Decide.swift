@@ -151,6 +151,7 @@ struct Decision {
   /// is here, and does not carry it, acknowledged nothing. If two are left, two parts of the array
   /// went on without each other.
   private func newestConfiguration() throws(AssemblyRefusal) -> Claim {
+    if ignoresList, let highest = claims.max(by: { weight($0) < weight($1) }) { return highest }
     var heads: [Claim] = []
     for claim in claims where !heads.contains(where: { isSame($0, claim) }) {
       let isCarried = claims.contains {
@@ -169,6 +170,9 @@ struct Decision {
     }
     return newest
   }
+
+  /// A planted bug: whoever has the highest event count is believed, and nobody else.
+  private var ignoresList: Bool { options.plantedBug == .listIgnored }
 
   private func isSame(_ one: Claim, _ other: Claim) -> Bool {
     one.identity.configurationID == other.identity.configurationID
@@ -230,6 +234,9 @@ struct Decision {
 
   private func content(_ claim: Claim, _ list: Superblock) -> SlotContent {
     let report = claim.report
+    if ignoresList, claim.superblock.eventCount == list.eventCount {
+      return .current(report: report)
+    }
     guard list.carries(claim.superblock) else {
       return .stale(report: report, .unfinishedConfiguration)
     }
@@ -269,7 +276,7 @@ struct Decision {
     let couldServeAlone = geometry.canServe(
       without: geometry.allSlots.subtracting(SlotSet(absent.map(\.slot))))
     let isProven = options.knownConfiguration == list.configurationID.description
-    let mayHaveDiverged = !absent.isEmpty && couldServeAlone && !isProven
+    let mayHaveDiverged = !absent.isEmpty && couldServeAlone && !isProven && !ignoresList
     guard !mayHaveDiverged || options.isForced else {
       throw .mayHaveDiverged(
         Absence(

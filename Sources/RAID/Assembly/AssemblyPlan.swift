@@ -10,10 +10,15 @@ package struct AssemblyOptions: Equatable, Sendable {
   /// It proves something only if the registry learns of a configuration before the first superblock
   /// carries it: then members without it may lack what others did, and members with it do not.
   package var knownConfiguration: String?
+  /// For tests.
+  package var plantedBug: PlantedBug?
 
-  package init(isForced: Bool = false, knownConfiguration: String? = nil) {
+  package init(
+    isForced: Bool = false, knownConfiguration: String? = nil, plantedBug: PlantedBug? = nil
+  ) {
     self.isForced = isForced
     self.knownConfiguration = knownConfiguration
+    self.plantedBug = plantedBug
   }
 }
 

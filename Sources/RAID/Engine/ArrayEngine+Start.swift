@@ -47,7 +47,8 @@ extension ArrayEngine {
     }
     let plan: AssemblyPlan
     let assembly = AssemblyOptions(
-      isForced: options.isForced, knownConfiguration: options.knownConfiguration)
+      isForced: options.isForced, knownConfiguration: options.knownConfiguration,
+      plantedBug: options.plantedBug)
     switch AssemblyPlan.decide(reports: reports, options: assembly) {
     case .success(let decided): plan = decided
     case .failure(let refusal): throw .assembly(refusal)

@@ -65,8 +65,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case unverifiedReadModifyWrite
   /// A batch whose payload does not verify is taken.
   case tornBatchAccepted
-  /// Checksums do not depend on the block's place.
-  case checksumWithoutPlace
+  /// A block that a member answers with is taken as it is.
+  case unverifiedRead
   /// A failed fdatasync is tried again (P8).
   case failedFlushRetried
 }

@@ -28,6 +28,8 @@ final class ArrayParts<M: Machine, D: Disk> {
   var wakeKeeper: () -> Void = {}
   /// The same, so many nanoseconds later.
   var wakeLater: (UInt64) -> Void = { _ in }
+  /// Entries of parity that a planted bug leaves for the next checkpoint.
+  var lateEntries: [(row: UInt64, position: Int, entry: BlockEntry)] = []
   /// Pages whose blocks or entries were written since the last fdatasync of all members.
   private(set) var touchedPages: Set<UInt64> = []
 
@@ -65,7 +67,6 @@ final class ArrayParts<M: Machine, D: Disk> {
 
   /// What the checksum of a block at a place is XORed with.
   func mask(_ place: BlockPlace) -> UInt32 {
-    if options.plants(.checksumWithoutPlace) { return 0 }
     return BlockChecksum.mask(arrayID: arrayID, place: place)
   }
 

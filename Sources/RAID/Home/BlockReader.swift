@@ -136,6 +136,7 @@ final class BlockReader<M: Machine, D: Disk> {
         let place = parts.geometry.place(ofRow: home.row, position: home.copy)
         let expected = home.copyEntry.checksum
         if CRC32C.checksum(target.bytes) ^ parts.mask(place) == expected { continue }
+        if parts.options.plants(.unverifiedRead) { continue }
       }
       try await readCarefully(home, into: target)
     }
@@ -267,15 +268,38 @@ final class BlockReader<M: Machine, D: Disk> {
     let image = try await parts.loadRow(row, excluding: avoided)
     defer { parts.rowImages.giveBack(image) }
     let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
+<<<<<<< HEAD
     if hasBad { parts.requestHeal(row) }
     let source =
       parts.geometry.isMirrored
+=======
+    if hasBad {
+      if parts.options.plants(.healWithoutRecheck) { await writeBack(image, row) }
+      parts.requestHeal(row)
+    }
+    let source = parts.geometry.isMirrored
+>>>>>>> h-plant
       ? image.parts.firstIndex(of: .good) ?? position : position
     guard image.parts[source] == .good, image.entries[source].state == .written else {
       return false
     }
     target.copy(from: image.buffer(source))
     return true
+  }
+}
+
+extension BlockReader {
+  /// A planted bug: the reader heals by itself what it has just seen.
+  private func writeBack(_ image: RowImage, _ row: UInt64) async {
+    let group = parts.members.makeGroup()
+    for position in image.solvedBad {
+      let place = parts.geometry.place(ofRow: row, position: position)
+      guard parts.members.writableSlots.contains(place.slot) else { continue }
+      parts.members.writeData(
+        place, from: image.buffer(position), keeping: image.memory, group, tag: position)
+    }
+    await group.wait()
+    parts.members.release(group)
   }
 }
 

@@ -256,7 +256,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     let pages = trimmedPages
     settlingPins = []
     trimmedPages = []
-    parts.table.forEachDirtyPage { parts.touch($0) }
+    if !parts.options.plants(.mapMissesUnsynced) {
+      parts.table.forEachDirtyPage { parts.touch($0) }
+    }
     try await parts.table.writeDirty()
     // A member that leaves meanwhile marks pages: that is durable before the checkpoint (rule T5).
     repeat { try await parts.table.writeMap() } while parts.table.mapIsDirty
@@ -269,7 +271,18 @@ final class HomeKeeper<M: Machine, D: Disk> {
       parts.log.checkpointWritten(candidate)
       parts.recovered?.forget(through: candidate)
     }
+    if parts.options.plants(.tableSplitByMember) { try await setLateEntries() }
     await punch(pages)
+  }
+
+  /// A planted bug: data and parity of a row have their entries in different pages (rule T2).
+  private func setLateEntries() async throws(ArrayError) {
+    let late = parts.lateEntries
+    parts.lateEntries = []
+    for (row, position, entry) in late {
+      try await parts.preparePage(parts.placement.page(ofRow: row))
+      parts.table.setEntry(entry, row: row, position: position)
+    }
   }
 
   /// Gives the space of trimmed pages back to the members' file systems.

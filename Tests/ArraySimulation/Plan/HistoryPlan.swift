@@ -9,6 +9,8 @@ package enum SimulationMode: String, CaseIterable, Sendable {
   case beyond
   /// Short workloads, a crash at each operation.
   case exhaustive
+  /// Scenarios, each aimed at a rule.
+  case directed
 }
 
 /// One history, decided before it begins: the same plan gives the same run, byte for byte.
@@ -52,6 +54,8 @@ package struct LifePlan: Sendable {
     /// It stops answering; at its next start it answers again.
     case stick(slot: Int)
     case release(slot: Int)
+    /// New operations are answered; what hangs goes on hanging until `release`.
+    case answerAgain(slot: Int)
     /// A sector cannot be read until it is written.
     case makeUnreadable(slot: Int, sector: UInt64)
     /// A bit turns over.

@@ -56,6 +56,7 @@ package struct Campaign {
       RandomPlan(of: system, level: level, plantedBug: plantedBug)
         .make(seed: seed, isBeyond: mode == .beyond)
     case .exhaustive: workload(seed).plan(crash)
+    case .directed: DirectedPlan(of: system, plantedBug: plantedBug).make(seed: seed)
     }
   }
 

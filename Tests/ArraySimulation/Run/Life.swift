@@ -175,6 +175,7 @@ final class Life: @unchecked Sendable {
       switch timed.incident {
       case .stick(let slot): disks[slot].isStuck = true
       case .release(let slot): disks[slot].release()
+      case .answerAgain(let slot): disks[slot].isStuck = false
       case .makeUnreadable(let slot, let sector):
         media[slot].makeUnreadable(ByteRange(from: sector * 512, to: sector * 512 + 512))
       case .flip(let slot, let offset): media[slot].flipBits(at: offset)
