@@ -268,17 +268,12 @@ final class BlockReader<M: Machine, D: Disk> {
     let image = try await parts.loadRow(row, excluding: avoided)
     defer { parts.rowImages.giveBack(image) }
     let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
-<<<<<<< HEAD
-    if hasBad { parts.requestHeal(row) }
-    let source =
-      parts.geometry.isMirrored
-=======
     if hasBad {
       if parts.options.plants(.healWithoutRecheck) { await writeBack(image, row) }
       parts.requestHeal(row)
     }
-    let source = parts.geometry.isMirrored
->>>>>>> h-plant
+    let source =
+      parts.geometry.isMirrored
       ? image.parts.firstIndex(of: .good) ?? position : position
     guard image.parts[source] == .good, image.entries[source].state == .written else {
       return false

@@ -446,17 +446,12 @@ final class DestageRound<M: Machine, D: Disk> {
         ? BlockEntry.lost
         : work.method == .noParity
           ? BlockEntry.neverWritten
-<<<<<<< HEAD
           : .written(
             CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
-=======
-        : .written(
-          CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
       if parts.options.plants(.tableSplitByMember) {
         parts.lateEntries.append((work.row, parity, entry))
         continue
       }
->>>>>>> h-plant
       parts.table.setEntry(entry, row: work.row, position: parity)
     }
   }

@@ -97,7 +97,8 @@ extension WriteLog {
 
   /// Whether no header tells the horizon, and no batch is about to.
   private var wantsSeal: Bool {
-    stopReason == nil && !hasEndedSealing && horizon > toldHorizon && !sealIsDue && waitingIntents.isEmpty
+    stopReason == nil && !hasEndedSealing && horizon > toldHorizon && !sealIsDue
+      && waitingIntents.isEmpty
       && open.map(\.isEmpty) ?? true && !options.plants(.noSeal)
   }
 
