@@ -23,9 +23,14 @@ pause_up_to() { sleep "$(awk -v r=$RANDOM -v max="$1" 'BEGIN { printf "%.3f", r 
 
 # kill_under_load NAME: load it, kill the server within a second, wait for the load to notice.
 kill_under_load() {
-  local status=0 name=$1; shift
+  local name=$1; shift
   start_load "$name" 30 "$@"
   pause_up_to 1000
+  end_load_by_kill
+}
+# end_load_by_kill: the second half of it, of a load that was started before.
+end_load_by_kill() {
+  local status=0
   is_running "$SERVER" || fail "the server ended before it was killed"
   is_running "$LOAD" || { cat "$WORK/load.json"; fail "the load ended before the server was killed"; }
   kill_server
