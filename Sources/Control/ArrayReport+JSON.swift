@@ -20,6 +20,7 @@ extension ArrayReport {
         "last": .count(lastSequence),
         "durable": .count(horizon),
       ],
+      "recovery": recovery.json,
       "healed_blocks": .count(healedBlockCount),
       "lost_blocks": .count(lostBlockCount),
       "events": .array(events.map(\.json)),
@@ -47,11 +48,40 @@ extension ArrayReport {
     checkpointSequence = try log.count("checkpoint")
     lastSequence = try log.count("last")
     horizon = try log.count("durable")
+    recovery = try ArrayRecoveryReport(try reader.object("recovery"))
     healedBlockCount = try reader.count("healed_blocks")
     lostBlockCount = try reader.count("lost_blocks")
     events = try reader.objects("events") { element throws(ControlError) in
       try ArrayEventReport(element)
     }
+  }
+}
+
+extension ArrayRecoveryReport {
+  fileprivate var json: JSONValue {
+    [
+      "was_clean": .bool(wasClean),
+      "batches": .count(batchCount),
+      "records": .count(recordCount),
+      "settled_rows": .count(settledRowCount),
+      "log_bytes": .count(logBytes),
+      "nanoseconds": .count(nanoseconds),
+      "read_nanoseconds": .count(readNanoseconds),
+      "rewrite_nanoseconds": .count(rewriteNanoseconds),
+      "settle_nanoseconds": .count(settleNanoseconds),
+    ]
+  }
+
+  fileprivate init(_ reader: JSONReader) throws(ControlError) {
+    wasClean = try reader.bool("was_clean")
+    batchCount = try reader.count("batches")
+    recordCount = try reader.count("records")
+    settledRowCount = try reader.count("settled_rows")
+    logBytes = try reader.count("log_bytes")
+    nanoseconds = try reader.count("nanoseconds")
+    readNanoseconds = try reader.count("read_nanoseconds")
+    rewriteNanoseconds = try reader.count("rewrite_nanoseconds")
+    settleNanoseconds = try reader.count("settle_nanoseconds")
   }
 }
 

@@ -23,10 +23,25 @@ package struct ArrayReport: Equatable, Sendable {
   package var checkpointSequence: UInt64
   package var lastSequence: UInt64
   package var horizon: UInt64
+  package var recovery: ArrayRecoveryReport
   package var healedBlockCount: UInt64
   package var lostBlockCount: UInt64
   /// Oldest first.
   package var events: [ArrayEventReport]
+}
+
+/// What an array's start found in the log, and how long it took.
+package struct ArrayRecoveryReport: Equatable, Sendable {
+  /// The array was stopped in good order before.
+  package var wasClean: Bool
+  package var batchCount: UInt64
+  package var recordCount: UInt64
+  package var settledRowCount: UInt64
+  package var logBytes: UInt64
+  package var nanoseconds: UInt64
+  package var readNanoseconds: UInt64
+  package var rewriteNanoseconds: UInt64
+  package var settleNanoseconds: UInt64
 }
 
 /// One slot of an array, and the member in it.
@@ -83,6 +98,7 @@ extension ArrayReport {
     checkpointSequence = status.checkpointSequence
     lastSequence = status.lastSequence
     horizon = status.horizon
+    recovery = ArrayRecoveryReport(status.recovery)
     healedBlockCount = status.healedBlockCount
     lostBlockCount = status.lostBlockCount
     events = status.events.suffix(ArrayStatus.eventCountMax).map { event in
@@ -92,6 +108,20 @@ extension ArrayReport {
         unixSeconds: nowUnixSeconds - min(nowUnixSeconds, age / 1_000_000_000), text: event.text,
         offsetBytes: event.offsetBytes, byteCount: event.byteCount)
     }
+  }
+}
+
+extension ArrayRecoveryReport {
+  init(_ recovery: RecoveryReport) {
+    wasClean = recovery.wasClean
+    batchCount = UInt64(clamping: recovery.batchCount)
+    recordCount = UInt64(clamping: recovery.recordCount)
+    settledRowCount = UInt64(clamping: recovery.settledRowCount)
+    logBytes = recovery.logBytes
+    nanoseconds = recovery.nanoseconds
+    readNanoseconds = recovery.readNanoseconds
+    rewriteNanoseconds = recovery.rewriteNanoseconds
+    settleNanoseconds = recovery.settleNanoseconds
   }
 }
 

@@ -33,6 +33,40 @@ def parser_for(text, has_rounds=True):
     return parser
 
 
+ARRAYS = {"raid1": 2, "raid5": 4, "raid6": 4, "raid10": 4}
+"""The levels that are measured, with so many members."""
+
+
+def array_parser(text):
+    """A parser with the options that the measurements of arrays share."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument(
+        "--levels", default=",".join(ARRAYS), help=f"default: {','.join(ARRAYS)}")
+    parser.add_argument(
+        "--binary", metavar="PATH", help="the ashlar program; default: $ASHLAR or the release build")
+    parser.add_argument(
+        "--dir", metavar="DIR", help="where the members go, on a disk; default: .build")
+    for name in ("json", "markdown"):
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"write the results as {name}")
+    parser.set_defaults(svg=None)
+    return parser
+
+
+def parsed_for_arrays(parser, arguments):
+    """The options, checked; `levels` as a list."""
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds: at least 1")
+    options.levels = options.levels.split(",")
+    for level in options.levels:
+        if level not in ARRAYS:
+            parser.error(f"--levels: {level} is not one of {', '.join(ARRAYS)}")
+    _check_folders(parser, options, ("json", "markdown"))
+    return options
+
+
 def parsed(parser, arguments):
     """The options, checked."""
     options = parser.parse_args(arguments)
@@ -41,11 +75,15 @@ def parsed(parser, arguments):
     if not 0.1 <= options.seconds <= 3600:
         parser.error("--seconds: from 0.1 to 3600")
     byte_size(options.size)
-    for name in ("json", "svg", "markdown"):
+    _check_folders(parser, options, ("json", "svg", "markdown"))
+    return options
+
+
+def _check_folders(parser, options, names):
+    for name in names:
         path = getattr(options, name)
         if path and not pathlib.Path(path).absolute().parent.is_dir():
             parser.error(f"--{name}: {path}: its folder does not exist")
-    return options
 
 
 def data_folder(options):

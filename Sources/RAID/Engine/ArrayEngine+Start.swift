@@ -92,6 +92,7 @@ extension ArrayEngine {
     startWriting()
     isOpen = true
     recovery.nanoseconds = machine.readClock() - begin
+    if !recovery.wasClean { parts.events.note(recovery.words) }
     if options.resyncsAutomatically { await resyncStale() }
   }
 
@@ -121,10 +122,14 @@ extension ArrayEngine {
   private func readDurably() async throws(ArrayStartError) -> RecoveredLog<M, D> {
     var triesLeft = 3
     while true {
+      let begin = machine.readClock()
       let recovered = try await readLog()
+      let end = machine.readClock()
+      recovery.readNanoseconds += end - begin
       if options.plants(.recoveryServesBeforeDurable) { return recovered }
       do throws(ArrayError) {
         try await recovered.rewrite()
+        recovery.rewriteNanoseconds += machine.readClock() - end
         return recovered
       } catch {
         triesLeft -= 1
@@ -184,6 +189,7 @@ extension ArrayEngine {
     var intents: [UInt64: OpenIntent] = [:]
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
+      recovery.logBytes += UInt64(entry.batch.byteCount)
       for record in entry.batch.records {
         recovery.recordCount += 1
         switch record {
@@ -205,8 +211,10 @@ extension ArrayEngine {
     guard !open.isEmpty else { return }
     open.sort { $0.intent.row < $1.intent.row }
     recovery.settledRowCount = open.count
+    let begin = machine.readClock()
     try await Settler(parts).settle(open)
     try await keeper.checkpoint()
+    recovery.settleNanoseconds = machine.readClock() - begin
   }
 }
 

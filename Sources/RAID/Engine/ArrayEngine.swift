@@ -103,7 +103,20 @@ package struct RecoveryReport: Equatable, Sendable {
   package var batchCount = 0
   package var recordCount = 0
   package var settledRowCount = 0
+  /// What these batches take in the log, counted once, however many copies they have.
+  package var logBytes: UInt64 = 0
+  /// From the opened members to the array that serves, and what of it is spent on reading and
+  /// verifying the log, on making it durable, and on settling rows.
   package var nanoseconds: UInt64 = 0
+  package var readNanoseconds: UInt64 = 0
+  package var rewriteNanoseconds: UInt64 = 0
+  package var settleNanoseconds: UInt64 = 0
 
   package init() {}
+
+  /// For people: one line.
+  var words: String {
+    "recovered \(recordCount) records of \(batchCount) batches (\(logBytes >> 20) MiB of log), "
+      + "settled \(settledRowCount) rows, in \(nanoseconds / 1_000_000) ms"
+  }
 }

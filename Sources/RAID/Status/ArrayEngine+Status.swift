@@ -31,6 +31,7 @@ extension ArrayEngine {
     }
     status.dirtyBytes = UInt64(clamping: parts.payloads.byteCountInUse)
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
+    status.recovery = recovery
     status.healedBlockCount = parts.events.healedBlockCount
     status.lostBlockCount = parts.events.lostBlockCount
     status.events = parts.events.recent.map {

@@ -49,6 +49,9 @@ package struct ArrayStatus: Equatable, Sendable {
   package var lastSequence: UInt64
   package var horizon: UInt64
 
+  /// What the start found in the log.
+  package var recovery = RecoveryReport()
+
   // What was found and repaired since the start.
   package var healedBlockCount: UInt64
   /// Blocks that were found beyond redundancy: they read as EIO until they are written again.
