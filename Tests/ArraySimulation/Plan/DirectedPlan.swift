@@ -1,4 +1,5 @@
-package import Geometry
+import DiskFormat
+import Geometry
 import RAID
 import Simulator
 
