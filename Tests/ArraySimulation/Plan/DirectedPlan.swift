@@ -1,5 +1,4 @@
-import DiskFormat
-import Geometry
+package import Geometry
 import RAID
 import Simulator
 
