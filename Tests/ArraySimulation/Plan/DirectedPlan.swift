@@ -1,5 +1,6 @@
-package import Geometry
-import RAID
+import DiskFormat
+import Geometry
+package import RAID
 import Simulator
 
 /// Histories that go straight for one rule each, where chance would take long to get there.
