@@ -48,8 +48,10 @@ class ArrayBench:
     def create(self, level, member_count, size, *options):
         """Makes array `a` of new sparse files; returns the seconds that took."""
         self.kill()
-        for path in self.data.iterdir():
-            path.unlink()
+        # The files of the one before, and what is remembered of it.
+        for folder in (self.data, self.run):
+            for path in folder.iterdir():
+                path.unlink()
         self.members = [self.data / f"m{index}" for index in range(member_count)]
         start = time.monotonic()
         result = subprocess.run(
