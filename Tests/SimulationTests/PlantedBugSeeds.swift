@@ -34,6 +34,10 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     PlantedBugSeed(.tableSplitByMember, .budget, 0x5),
     PlantedBugSeed(.acknowledgesEarly, .budget, 0x0),
     PlantedBugSeed(.tornBatchAccepted, .budget, 0xd),
+    PlantedBugSeed(.resyncForgetsTable, .directed, 0x8),
+    PlantedBugSeed(.resyncForgetsLog, .directed, 0x4),
+    PlantedBugSeed(.unverifiedReadModifyWrite, .directed, 0xd),
+    PlantedBugSeed(.unverifiedRead, .directed, 0x3),
   ]
 
   /// Bugs that a test of one component tells from the array, by its suite and what it is called.
@@ -41,6 +45,7 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     .holeBelowHorizonIsEnd: "Log: damage, without a seal the last flushed batch passes for ...",
     .recoveryKeepsEpoch: "Log: damage, a batch that recovery discarded never comes back ... (L3)",
     .intentsUnreserved: "Log: writing, without a reserve for intents a full log stays full (L5)",
+    .reuseBeforeCheckpoint: "Log: writing, space is free when the checkpoint is written, not before (L6)",
     .noSeal: "Log: damage, without a seal the last flushed batch passes for a torn one ...",
     .intentsCountAsClientRecords: "Log: writing, intents are behind the horizon, ... (L8)",
     .lostBlocksRow: "RAID: histories of the rules, D4",
