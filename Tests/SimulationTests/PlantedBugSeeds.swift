@@ -38,6 +38,8 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     PlantedBugSeed(.resyncForgetsLog, .directed, 0x4),
     PlantedBugSeed(.unverifiedReadModifyWrite, .directed, 0xd),
     PlantedBugSeed(.unverifiedRead, .directed, 0x3),
+    PlantedBugSeed(.acknowledgesBeforeConfiguration, .directed, 0x7),
+    PlantedBugSeed(.mapMissesUnsynced, .directed, 0x26),
   ]
 
   /// Bugs that a test of one component tells from the array, by its suite and what it is called.
