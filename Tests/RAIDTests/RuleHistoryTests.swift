@@ -11,7 +11,7 @@ import Volumes
 /// Histories of the rules that no crash is needed for; each tells its planted bug from the array.
 @Suite("RAID: histories of the rules")
 struct RuleHistoryTests {
-  @Test("D4: two bad blocks of a RAID-5 row are lost, and a write to a third goes home all the same")
+  @Test("D4: two bad blocks of a RAID-5 row are lost, and a write to a third goes home")
   func lostBlocks() throws {
     for bug in [nil, PlantedBug.lostBlocksRow] {
       let lab = ArrayLab(.raid5, memberCount: 4)

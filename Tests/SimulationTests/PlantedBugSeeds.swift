@@ -34,6 +34,13 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     PlantedBugSeed(.tableSplitByMember, .budget, 0x5),
     PlantedBugSeed(.acknowledgesEarly, .budget, 0x0),
     PlantedBugSeed(.tornBatchAccepted, .budget, 0xd),
+    PlantedBugSeed(.resyncForgetsTable, .directed, 0x8),
+    PlantedBugSeed(.resyncForgetsLog, .directed, 0x4),
+    PlantedBugSeed(.unverifiedReadModifyWrite, .directed, 0xd),
+    PlantedBugSeed(.unverifiedRead, .directed, 0x3),
+    PlantedBugSeed(.acknowledgesBeforeConfiguration, .directed, 0x7),
+    PlantedBugSeed(.mapMissesUnsynced, .directed, 0x26),
+    PlantedBugSeed(.oldWritesNotDrained, .directed, 0x1c0),
   ]
 
   /// Bugs that a test of one component tells from the array, by its suite and what it is called.
@@ -41,12 +48,13 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     .holeBelowHorizonIsEnd: "Log: damage, without a seal the last flushed batch passes for ...",
     .recoveryKeepsEpoch: "Log: damage, a batch that recovery discarded never comes back ... (L3)",
     .intentsUnreserved: "Log: writing, without a reserve for intents a full log stays full (L5)",
+    .reuseBeforeCheckpoint: "Log: writing, space is free when the checkpoint is written ... (L6)",
     .noSeal: "Log: damage, without a seal the last flushed batch passes for a torn one ...",
     .intentsCountAsClientRecords: "Log: writing, intents are behind the horizon, ... (L8)",
     .lostBlocksRow: "RAID: histories of the rules, D4",
     .trimPinsForever: "RAID: histories of the rules, D7",
     .tableSlotOverwritten: "RAID: the checksum table and crashes, always the same slot ... (T1)",
-    .zeroPageIsNeverWritten: "RAID: the checksum table, a page without a valid copy is lost ... (T3)",
+    .zeroPageIsNeverWritten: "RAID: the checksum table, a page without a valid copy ... (T3)",
     .syncingMemberIsRead: "RAID: the checksum table and its members, a member that comes back (T4)",
     .listIgnored: "Assembly: configurations, T6: by event counts alone ...",
     .visibleBeforeAcknowledged: "Log: crashes, a planted bug is found by the same histories",
@@ -71,7 +79,8 @@ struct PlantedBugTests {
     }
   }
 
-  @Test("no planted bug is without a history or a test that shows it", arguments: PlantedBug.allCases)
+  @Test(
+    "no planted bug is without a history or a test that shows it", arguments: PlantedBug.allCases)
   func isCovered(bug: PlantedBug) {
     let hasSeed = PlantedBugSeed.all.contains { $0.bug == bug }
     #expect(hasSeed || PlantedBugSeed.shownByComponents[bug] != nil)
