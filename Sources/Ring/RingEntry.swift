@@ -82,6 +82,13 @@ struct RingEntry {
     unsafe io_uring_prep_connect(pointer, descriptor, address, length)
   }
 
+  /// Path and result are kept by the caller until the operation has completed.
+  @unsafe
+  func prepareLook(_ path: UnsafePointer<CChar>, _ result: UnsafeMutablePointer<statx>) {
+    unsafe io_uring_prep_statx(
+      pointer, AT_FDCWD, path, 0, STATX_BASIC_STATS, result)
+  }
+
   func cancel(identifier: UInt64) {
     unsafe io_uring_prep_cancel64(pointer, identifier, 0)
   }

@@ -85,21 +85,31 @@ struct AssemblyRefusalTests {
     expectRefused(array.reports, "mixedUp", ["comes from"])
   }
 
-  @Test("a member that was cut short is refused by name, with both sizes")
+  @Test("members that were cut short count as missing; without others they are refused by name")
   func truncated() throws {
-    let array = try SampleArray(.raid5, 3)
-    var reports = array.reports
-    reports[1] = MemberReport(
-      name: reports[1].name, byteCount: array.byteCount - 1, copyA: reports[1].copyA,
-      copyB: reports[1].copyB)
+    var array = try SampleArray(.raid5, 3)
+    func short(_ slot: Int, _ byteCount: UInt64) -> MemberReport {
+      let report = array.report(slot)
+      return MemberReport(
+        name: report.name, byteCount: byteCount, copyA: report.copyA, copyB: report.copyB)
+    }
+    let cut = array.byteCount - 1
     expectRefused(
-      reports, "truncated",
-      identity(array, 1) + ["\(array.byteCount - 1)", "it was cut short"])
+      [short(1, cut)], "truncated", identity(array, 1) + ["\(cut)", "it was cut short"])
+    var reports = array.reports
+    reports[1] = short(1, cut)
+    let plan = try AssemblyPlan.decide(reports: reports).get()
+    #expect(plan.missingSlots == SlotSet([1]))
+    #expect(plan.warnings.contains { $0.contains("it was cut short") })
+    reports[2] = short(2, cut)
+    #expect(AssemblyPlan.decide(reports: reports).kind == "tooFew")
     // One that grew is none the worse.
-    reports[1] = MemberReport(
-      name: reports[1].name, byteCount: array.byteCount + 4096, copyA: reports[1].copyA,
-      copyB: reports[1].copyB)
+    reports = array.reports
+    reports[1] = short(1, array.byteCount + 4096)
     #expect(AssemblyPlan.decide(reports: reports).kind == "plan")
+    // What one that was cut short knows of configurations counts: the others are out of date.
+    array.configure(2, current: [1], on: [1])
+    expectRefused([array.report(0), short(1, cut), array.report(2)], "truncated", ["cut short"])
   }
 
   @Test("a member that a newer version wrote is refused by name, in either copy")

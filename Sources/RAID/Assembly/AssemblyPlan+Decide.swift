@@ -29,24 +29,36 @@ struct Decision {
   private let options: AssemblyOptions
   /// By slot, member and name, so that no answer depends on the order of the reports.
   private let claims: [Claim]
+  /// Members that were cut short: they count as missing, but what they say of configurations counts.
+  private let shortClaims: [Claim]
   private let unreadable: [UnreadableMember]
 
   init(_ reports: [MemberReport], _ options: AssemblyOptions) throws(AssemblyRefusal) {
     self.reports = reports
     self.options = options
     var claims: [Claim] = []
+    var shortClaims: [Claim] = []
     var unreadable: [UnreadableMember] = []
     for (index, report) in reports.enumerated() {
       try Self.requireReadableFormat(report)
       if let superblock = report.newest {
         let identity = MemberIdentity(path: report.name, superblock)
-        claims.append(Claim(report: index, superblock: superblock, identity: identity))
+        let claim = Claim(report: index, superblock: superblock, identity: identity)
+        guard let needed = report.neededByteCount, report.byteCount < needed else {
+          claims.append(claim)
+          continue
+        }
+        shortClaims.append(claim)
+        let refusal = AssemblyRefusal.truncated(
+          identity, byteCount: report.byteCount, neededByteCount: needed)
+        unreadable.append(UnreadableMember(path: report.name, trouble: refusal.description))
       } else {
         let trouble = report.trouble ?? "no superblock"
         unreadable.append(UnreadableMember(path: report.name, trouble: trouble))
       }
     }
     self.claims = claims.sorted { Self.sortKey($0) < Self.sortKey($1) }
+    self.shortClaims = shortClaims.sorted { Self.sortKey($0) < Self.sortKey($1) }
     self.unreadable = unreadable.sorted { $0.path < $1.path }
   }
 
@@ -68,17 +80,24 @@ struct Decision {
   }
 
   func plan() throws(AssemblyRefusal) -> AssemblyPlan {
-    guard let first = claims.first else { throw .noSuperblock(unreadable) }
-    guard claims.allSatisfy({ $0.identity.arrayID == first.identity.arrayID }) else {
-      throw .foreign(claims.map(\.identity))
+    guard let first = claims.first else {
+      if let short = shortClaims.first { throw truncated(short) }
+      throw .noSuperblock(unreadable)
+    }
+    let everybody = claims + shortClaims
+    guard everybody.allSatisfy({ $0.identity.arrayID == first.identity.arrayID }) else {
+      throw .foreign(everybody.map(\.identity))
     }
     try requireDistinct()
     let geometry = try requireSense()
     try requireAgreement(with: first)
-    try requireSize(geometry)
     let newest = try newestConfiguration()
     guard newest.superblock.eventCount > 0 else {
       throw .creationUnfinished(claims.map(\.identity))
+    }
+    // One that was cut short may know of something newer than all who are whole.
+    for short in shortClaims where !newest.superblock.carries(short.superblock) {
+      throw truncated(short)
     }
     let slots = try slotContents(newest)
     return try plan(geometry, newest, slots)
@@ -131,14 +150,11 @@ struct Decision {
     }
   }
 
-  private func requireSize(_ geometry: StripeGeometry) throws(AssemblyRefusal) {
-    for claim in claims {
-      let needed = claim.superblock.layout.endBytes(geometry: geometry)
-      let byteCount = reports[claim.report].byteCount
-      guard byteCount >= needed else {
-        throw .truncated(claim.identity, byteCount: byteCount, neededByteCount: needed)
-      }
-    }
+  private func truncated(_ short: Claim) -> AssemblyRefusal {
+    let report = reports[short.report]
+    return .truncated(
+      short.identity, byteCount: report.byteCount,
+      neededByteCount: report.neededByteCount ?? report.byteCount)
   }
 
   // MARK: The newest configuration

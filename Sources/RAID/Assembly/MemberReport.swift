@@ -63,6 +63,15 @@ package struct MemberReport: Equatable, Sendable {
 
   package var copies: [SuperblockReading] { [copyA, copyB] }
 
+  /// Where its layout ends; nil without a superblock that makes sense.
+  package var neededByteCount: UInt64? {
+    guard let newest, let geometry = newest.geometry else { return nil }
+    return newest.layout.endBytes(geometry: geometry)
+  }
+
+  /// Whether it is smaller than its layout: somebody has truncated it.
+  package var isCutShort: Bool { neededByteCount.map { byteCount < $0 } ?? false }
+
   /// The version of the newer Ashlar that wrote to it, if one did.
   ///
   /// A copy of a later version may be the newest, so an older one beside it does not count. But a

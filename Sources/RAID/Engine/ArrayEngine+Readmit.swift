@@ -104,16 +104,10 @@ extension ArrayEngine {
       if isEnding { return }
       report = await MemberReport.read(handle)
     }
-    guard !isEnding, let superblock = report.newest, superblock.arrayID == parts.arrayID,
-      superblock.slot < geometry.memberCount, membership.configuration.lists(superblock)
-    else { return }
-    let slot = superblock.slot
-    guard parts.members[slot].disk == nil, lateDisks[slot] == nil else { return }
-    parts.members[slot].identify(superblock.memberID, name: handle.name)
-    lateDisks[slot] = handle.disk
-    probeReports[slot] = report
-    readmissionNanoseconds[slot] = 0
-    wakeJanitor()
+    guard !isEnding else { return }
+    if case .refused(let reason) = take(handle, report) {
+      parts.events.note("\(handle.name) is not taken back: \(reason)")
+    }
   }
 
   /// An operator wants members that failed to be taken back.

@@ -75,6 +75,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     onExpulsion()
     events.note("member \(slot) (\(members[slot].name)) is out: it \(reason.words)")
     parts?.markTouchedChanged()
+    // What was behind its end is gone, whenever it was written.
+    if case .lost(.cutShort) = reason { parts?.markAllChanged() }
     try await change()
   }
 
@@ -194,7 +196,7 @@ extension ExpulsionReason {
     switch self {
     case .writeFailed(let error), .synchronizeFailed(let error):
       error.isDisconnection ? .disconnected : self
-    case .timedOut, .disconnected, .commanded: self
+    case .timedOut, .disconnected, .lost, .commanded: self
     }
   }
 
@@ -205,6 +207,9 @@ extension ExpulsionReason {
     case .synchronizeFailed(let error): "failed to make its writes durable (\(error.words))"
     case .timedOut: "did not answer in time"
     case .disconnected: "is disconnected"
+    case .lost(.removed): "is no longer at its place: it was removed or renamed"
+    case .lost(.replaced): "is no longer at its place: something else is there"
+    case .lost(.cutShort(let end)): "was cut short: it ends at byte \(end)"
     case .commanded: "was taken out by command"
     }
   }

@@ -110,6 +110,15 @@ final class ArrayParts<M: Machine, D: Disk> {
     for page in touchedPages { table.markChanged(page) }
   }
 
+  /// A member lacks more than what was written since it left.
+  func markAllChanged() {
+    var next = table.nextPresent(from: 0)
+    while let page = next {
+      table.markChanged(page)
+      next = table.nextPresent(from: page + 1)
+    }
+  }
+
   /// Loads the page of a row's entries, if need be.
   ///
   /// - Throws: `unreadable` when no copy of the page is left.
@@ -165,6 +174,8 @@ extension OperationFailure {
     case .disk(let cause):
       if cause.isDisconnection {
         .disconnected
+      } else if case .endedEarly(let end) = cause {
+        .lost(.cutShort(atBytes: end))
       } else {
         switch kind {
         case .write: .writeFailed(cause)

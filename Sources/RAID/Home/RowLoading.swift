@@ -65,12 +65,17 @@ extension ArrayParts {
     return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))
   }
 
-  /// A member that did not answer in time is put out; one that failed a read is not.
+  /// A member that did not answer in time, or was cut short, is put out; one that failed a read is
+  /// not.
   func noteReadFailure(_ slot: Int, _ error: MemberError) async {
     switch error {
     case .timedOut: try? await keeper.expel(slot, .timedOut)
     case .disk(let cause):
       if cause.isDisconnection { try? await keeper.expel(slot, .disconnected) }
+      // Not a sector that cannot be read: what lay there is gone, and a write would hide it.
+      if case .endedEarly(let end) = cause {
+        try? await keeper.expel(slot, .lost(.cutShort(atBytes: end)))
+      }
     case .absent: break
     }
   }

@@ -15,8 +15,20 @@ package enum ExpulsionReason: Equatable, Sendable {
   case synchronizeFailed(DiskError)
   case timedOut
   case disconnected
+  /// Its file is not what it was.
+  case lost(MemberLoss)
   /// An operator's wish.
   case commanded
+}
+
+/// What became of a member's file while it was in use.
+package enum MemberLoss: Equatable, Sendable {
+  /// Nothing is at its place any more.
+  case removed
+  /// Something else is at its place.
+  case replaced
+  /// It ends before its layout does.
+  case cutShort(atBytes: UInt64)
 }
 
 /// Who decides about members; the engine.

@@ -28,6 +28,21 @@ struct OpenMembers: Sendable {
     if let identity = member.place.identity { identities.append((identity, member.place.text)) }
   }
 
+  /// Closes the members that were cut short: nothing will be asked of them.
+  ///
+  /// - Parameter reports: one for each member, in order.
+  mutating func removeShort(_ reports: [MemberReport]) async {
+    var kept: [OpenMember] = []
+    for (member, report) in zip(members, reports) {
+      guard report.isCutShort else {
+        kept.append(member)
+        continue
+      }
+      await member.handle.disk.close()
+    }
+    members = kept
+  }
+
   /// Closes all disks.
   ///
   /// - Parameter removesCreated: remove the files that were made, as if nothing had happened.

@@ -110,6 +110,8 @@ actor Daemon {
       await engine.tellConfigurations { recorder.note($0) }
     }
     let places = array.places
+    let watch = MemberWatch(engine, machine: machine, log: log)
+    await watch.start(array.watchedPlaces)
     let code = await serve(volume, doors) {
       var status = await engine.status
       for index in status.members.indices where status.members[index].place.isEmpty {
@@ -118,6 +120,7 @@ actor Daemon {
       }
       return status
     }
+    await watch.stop()
     recorder?.drain()
     return code
   }

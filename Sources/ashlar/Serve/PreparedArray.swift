@@ -10,6 +10,8 @@ struct PreparedArray: Sendable {
   let name: String
   let members: OpenMembers
   let options: ArrayOptions
+  /// Where to look for members while it is served.
+  let watchedPlaces: [WatchedPlace]
   /// Where members are, or were when the registry saw them last, by the member's identity.
   let places: [String: String]
 
@@ -32,10 +34,10 @@ struct PreparedArray: Sendable {
       places = try Self.places(known)
     case .members(let given): places = given
     }
-    let members = try await Self.open(places, machine, log)
+    var members = try await Self.open(places, machine, log)
     var known: [String: String] = [:]
+    let reports = await MemberReport.readAll(members.handles)
     do throws(MemberError) {
-      let reports = await MemberReport.readAll(members.handles)
       let newest = reports.lazy.compactMap(\.newest).first
       if record == nil, let newest { record = Self.remembered(newest, registry, log) }
       let isOfRecord = record?.arrayID == newest?.arrayID.description
@@ -65,8 +67,31 @@ struct PreparedArray: Sendable {
       await members.close()
       throw error
     }
+    await members.removeShort(reports)
     self.members = members
     self.places = known
+    watchedPlaces = Self.watched(members, reports, places, record)
+  }
+
+  /// The places of members that are open, and those where members may turn up.
+  private static func watched(
+    _ members: OpenMembers, _ reports: [MemberReport], _ given: [MemberPlace],
+    _ record: RegistryRecord?
+  ) -> [WatchedPlace] {
+    var watched: [WatchedPlace] = []
+    for member in members.members {
+      let report = reports.first { $0.name == member.handle.name }
+      watched.append(
+        WatchedPlace(
+          place: member.place, memberID: report?.newest?.memberID,
+          neededByteCount: report?.neededByteCount ?? 0, isOpen: true))
+    }
+    let remembered = (try? record.map { try places($0) }) ?? []
+    for place in given + remembered where !watched.contains(where: { $0.place == place }) {
+      watched.append(
+        WatchedPlace(place: place, memberID: nil, neededByteCount: 0, isOpen: false))
+    }
+    return watched
   }
 
   // MARK: Where members are

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Bytes of one member (two of RAID-6) are overwritten while it is served: every read is right, every
+# damaged block that reads meet is healed and counted, to the block, and what was healed is right on the
+# member. Damage beyond redundancy is EIO for exactly the blocks that are lost.
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+. "$HERE/array.sh"
+
+# check_blocks ACTION ARGUMENT...: the device's contents, known to array-blocks.py.
+check_blocks() { python3 "$HERE/array-blocks.py" "$1" --socket "$SOCKET" --name a "${@:2}" || fail "$level: $1"; }
+# settled: everything is home, and the log is empty.
+settled() { [[ $(array_fact a '.log.dirty_bytes == 0 and .log.checkpoint >= .log.last - 8') == true ]]; }
+
+heal() { # heal LEVEL MEMBER-COUNT VICTIM...
+  level=$1
+  local n members=() layout expected healed victim hits=() before
+  note "$level"
+  for ((n = 0; n < $2; n++)); do members+=("$DATA/$level-$n"); done
+  create_array a "$level" 32M "${members[@]}"
+  serve_array a "${members[@]}"
+  check_blocks fill
+  wait_until 30 settled || fail "$level: the log does not empty itself"
+  for victim in "${@:3}"; do
+    damage "${members[victim]}" data --written --count 150
+    cp "$WORK/damage" "$WORK/hit-$victim"
+    hits+=(--hit "$victim:$WORK/hit-$victim")
+  done
+  # Every read is right, and after it all that reads can meet is healed.
+  layout=(--level "$level" --members "$2" "${hits[@]}")
+  expected=$(python3 "$HERE/array-blocks.py" expect "${layout[@]}")
+  check_blocks verify
+  wait_until 60 heals_to "$expected" ||
+    fail "$level: $(array_fact a .healed_blocks) blocks were healed, not $expected of those that were damaged"
+  before=$(array_fact a '[.members[].healed_blocks] | add')
+  [[ $before -eq $expected ]] || fail "$level: the members' counters say $before, not $expected"
+  for ((n = 0; n < $2; n++)); do
+    healed=$(array_fact a ".members[$n].healed_blocks")
+    if [[ " ${*:3} " == *" $n "* ]]; then
+      [[ $healed -gt 0 ]] || fail "$level: nothing was healed on member $n"
+    else
+      [[ $healed -eq 0 ]] || fail "$level: $healed blocks were healed on member $n, which had no damage"
+    fi
+  done
+  array_is a optimal || fail "$level: healing left the array $(array_state a)"
+  check_blocks verify
+  [[ $(array_fact a .healed_blocks) -eq $expected ]] || fail "$level: blocks were healed twice"
+  [[ $(array_fact a .lost_blocks) -eq 0 ]] || fail "$level: blocks are lost"
+
+  # Beyond redundancy: the same rows on one member more than the level can spare.
+  python3 "$HERE/array-blocks.py" ruin --level "$level" --members "$2" "${members[@]/#/--member=}" >"$WORK/ruined"
+  check_blocks verify --lost "$WORK/ruined"
+  array_is a optimal || fail "$level: lost blocks took the array down: $(array_state a)"
+  # A write makes a lost block good.
+  check_blocks rewrite --lost "$WORK/ruined"
+  check_blocks verify
+  stop_server
+  expect_clean a "${members[@]}"
+  rm -f "${members[@]}"
+}
+heals_to() { check_blocks meet "${layout[@]}"; [[ $(array_fact a .healed_blocks) -ge $1 ]]; }
+
+heal raid1 2 1
+heal raid5 4 2
+heal raid6 5 0 3
+heal raid10 4 1
