@@ -66,7 +66,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     for other in 0..<geometry.memberCount
     where other != slot && members[other].state == .current { lost.remove(other) }
     guard state == .syncing || geometry.canServe(without: lost) else {
-      let text = "member \(slot) (\(members[slot].name)) \(reason.words), and without it too few are "
+      let text =
+        "member \(slot) (\(members[slot].name)) \(reason.words), and without it too few are "
         + "left"
       stop(text)
       throw .stopped(text)
@@ -109,7 +110,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     configuration = configuration.reconfigured(
       memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
     // Both copies: a single damaged one must not bring the older list back.
-    for _ in 0..<2 { try await writeAll() }
+    for _ in 0..<2 { try await writeAll(isChange: true) }
     onChange()
   }
 
@@ -135,13 +136,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   /// Writes the superblocks of all members that are not out as things are now.
   ///
   /// Returns when each of them has its own durably; those that fail are put out first.
-  func writeAll() async throws(ArrayError) {
+  ///
+  /// - Parameter isChange: a change of membership, which must not wait for changes: it is one.
+  func writeAll(isChange: Bool = false) async throws(ArrayError) {
     let failures = await superblocks.writeAll(slots: members.writableSlots) { superblock, slot in
       update(&superblock, slot)
     }
     for failure in failures {
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
       guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
+      if isChange, members[failure.slot].state == .out { continue }
       try await expel(failure.slot, reason)
     }
   }
