@@ -32,12 +32,16 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var timerNanoseconds: UInt64?
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
+  /// When it is woken next.
+  var janitorNanoseconds = UInt64.max
   var stalledSlots = SlotSet()
   /// Members that did not answer when the array was started: whoever they are, they may yet.
   var lateMembers: [MemberHandle<D>] = []
   var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.
   var probedSlots = SlotSet()
+  /// Members that have what the array does not have: they are left alone.
+  var divergedSlots = SlotSet()
   var probeReports: [Int: MemberReport] = [:]
   /// Members to be looked at again, and when.
   var readmissionNanoseconds: [Int: UInt64] = [:]
