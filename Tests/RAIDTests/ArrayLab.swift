@@ -71,11 +71,15 @@ final class ArrayLab: @unchecked Sendable {
   func start(
     _ machine: SimulatedMachine, without lost: SlotSet = SlotSet()
   ) async throws -> ArrayClient {
+    try await start(machine, handles(machine, without: lost))
+  }
+
+  /// Starts it with members that were opened before.
+  func start(_ machine: SimulatedMachine, _ members: [Handle]) async throws -> ArrayClient {
     ArrayClient(
       machine,
       try await ArrayEngine.start(
-        members: handles(machine, without: lost), machine: machine, options: options,
-        log: { _ in }))
+        members: members, machine: machine, options: options, log: { _ in }))
   }
 }
 
@@ -120,4 +124,6 @@ actor ArrayClient {
   func trim(_ range: ByteRange) async throws { try await volume.trim(range, durably: false) }
   func close() async throws { try await volume.close() }
   func health() -> VolumeHealth { volume.health }
+  func status() -> ArrayStatus { volume.engine.assumeIsolated { $0.status } }
+  func settledRowCount() -> Int { volume.engine.assumeIsolated { $0.recovery.settledRowCount } }
 }

@@ -20,6 +20,18 @@ extension Superblock {
     other <= eventCount && eventCount - other <= UInt64(configurationHistory.count)
   }
 
+  /// Whether nothing is lost when a member with `other` is brought up to date from here.
+  ///
+  /// This configuration comes from `other`; or `other` never took effect: some member that it lists
+  /// as current is current here, and does not carry it.
+  package func isHeir(of other: Superblock) -> Bool {
+    if carries(other) { return true }
+    return other.currentSlots.contains { slot in
+      memberIDs.indices.contains(slot) && memberStates[slot] == .current
+        && memberIDs[slot] == other.memberIDs[slot]
+    }
+  }
+
   /// The same array with a new configuration.
   ///
   /// For every change of membership, a forced start included. It counts only when both copies of

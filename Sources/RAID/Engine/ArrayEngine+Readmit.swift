@@ -44,7 +44,7 @@ extension ArrayEngine {
   /// Members that hung or were cut off are tried again; those that failed a write are not.
   private func noteNewlyOut() {
     for slot in 0..<geometry.memberCount where parts.members[slot].state == .out {
-      guard readmissionNanoseconds[slot] == nil else { continue }
+      guard readmissionNanoseconds[slot] == nil, !divergedSlots.contains(slot) else { continue }
       switch parts.members[slot].outReason {
       case .timedOut, .disconnected:
         slotsToRetire.insert(slot)
@@ -132,6 +132,14 @@ extension ArrayEngine {
     guard let superblock = report.newest, superblock.arrayID == parts.arrayID,
       superblock.slot == slot, membership.configuration.lists(superblock)
     else { return false }
+    guard membership.configuration.isHeir(of: superblock) else {
+      // What it has is nowhere else: that is the operator's to throw away (promise P7).
+      divergedSlots.insert(slot)
+      parts.events.note(
+        "member \(slot) (\(member.name)) has been used without the others and is left alone: "
+          + "'ashlar examine' tells what it has")
+      return true
+    }
     lateDisks[slot] = nil
     superblocks.adopt(superblock, slot: slot)
     member.attach(disk, state: .syncing)
@@ -157,13 +165,20 @@ extension ArrayEngine {
     wakeJanitor()
   }
 
+  /// Unless it is going to be woken earlier anyway: these tasks must not become more and more.
   private func wakeJanitorLater(_ nanoseconds: UInt64) {
+    let time = machine.nowNanoseconds &+ nanoseconds
+    guard time < janitorNanoseconds else { return }
+    janitorNanoseconds = time
     let machine = machine
-    Task(executorPreference: machine) { await self.wakeJanitor(afterNanoseconds: nanoseconds) }
+    Task(executorPreference: machine) {
+      await self.wakeJanitor(at: time, afterNanoseconds: nanoseconds)
+    }
   }
 
-  private func wakeJanitor(afterNanoseconds nanoseconds: UInt64) async {
+  private func wakeJanitor(at time: UInt64, afterNanoseconds nanoseconds: UInt64) async {
     await machine.sleep(nanoseconds: nanoseconds)
+    if janitorNanoseconds == time { janitorNanoseconds = .max }
     wakeJanitor()
   }
 }

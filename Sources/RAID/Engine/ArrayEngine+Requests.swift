@@ -29,8 +29,9 @@ extension ArrayEngine {
     defer { buffers.give(memory) }
     let first = range.offsetBytes / 4096
     let count = Int((range.endBytes + 4095) / 4096 - first)
-    let all = memory.buffer
-    try await reader.read(first, into: all.prefix(count * 4096), keeping: memory)
+    let found = try await reader.read(first, count: count, into: memory)
+    defer { withExtendedLifetime(found) {} }
+    let all = found.buffer
     target.copy(from: all.slice(Int(range.offsetBytes - first * 4096), target.byteCount))
   }
 
@@ -122,15 +123,22 @@ extension ArrayEngine {
     let last = Int(run.blockCount) - 1
     let startsInside = range.offsetBytes % 4096 != 0
     let endsInside = range.endBytes % 4096 != 0
-    if startsInside {
-      try await reader.read(run.firstBlock, into: content.prefix(4096), keeping: memory)
-    }
+    if startsInside { try await readEdge(run.firstBlock, into: content.prefix(4096)) }
     if endsInside, !(startsInside && last == 0) {
-      try await reader.read(
-        run.firstBlock + UInt64(last), into: content.slice(last * 4096, 4096), keeping: memory)
+      try await readEdge(run.firstBlock + UInt64(last), into: content.slice(last * 4096, 4096))
     }
     content.slice(Int(range.offsetBytes % 4096), buffer.byteCount).copy(from: buffer)
     try await parts.log.append(write: run, payload: content)
+  }
+
+  /// Reads a block through memory of its own: what a member was asked for in vain may still land.
+  private func readEdge(_ block: UInt64, into target: IOBuffer) async throws(ArrayError) {
+    guard let memory = buffers.take() else { throw .outOfMemory }
+    defer { buffers.give(memory) }
+    let found = try await reader.read(block, count: 1, into: memory)
+    defer { withExtendedLifetime(found) {} }
+    let all = found.buffer
+    target.copy(from: all.prefix(4096))
   }
 
   func flush() async throws(ArrayError) {
@@ -154,7 +162,10 @@ extension ArrayEngine {
     let countMax: UInt64 = 1 << 16
     var start = blocks.lowerBound
     while start < blocks.upperBound {
-      let end = min(blocks.upperBound, (start / countMax + 1) * countMax)
+      // What is atomic is one record.
+      let isSmall = UInt64(blocks.count) <= Self.atomicBytes / 4096
+      let end =
+        isSmall ? blocks.upperBound : min(blocks.upperBound, (start / countMax + 1) * countMax)
       let run = BlockRun(firstBlock: start, blockCount: end - start)
       start = end
       guard mayHaveContent(run) else { continue }

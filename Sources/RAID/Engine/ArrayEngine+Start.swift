@@ -33,11 +33,19 @@ extension ArrayEngine {
     for (member, answer) in zip(all, answers) where answer == nil {
       log("\(member.name) does not answer: the array is started without it")
     }
-    let members = zip(all, answers).filter { $0.1 != nil }.map(\.0)
+    var members = zip(all, answers).filter { $0.1 != nil }.map(\.0)
     var reports = answers.compactMap { $0 }
     if options.watchesOwners, Ownership.mustWatch(reports) {
       await machine.sleep(nanoseconds: Ownership.watchNanoseconds)
-      let later = await MemberReport.readAll(members)
+      // Another probe: the first may still be waiting for somebody.
+      let again = await MemberProbe<M, D>(machine).ask(
+        members, withinNanoseconds: options.memberDeadlineNanoseconds)
+      for (member, answer) in zip(members, again) where answer == nil {
+        log("\(member.name) does not answer any more: the array is started without it")
+      }
+      reports = zip(reports, again).filter { $0.1 != nil }.map(\.0)
+      members = zip(members, again).filter { $0.1 != nil }.map(\.0)
+      let later = again.compactMap { $0 }
       switch Ownership.judge(before: reports, after: later) {
       case .free: break
       case .abandoned(let warnings): for warning in warnings { log(warning) }
@@ -54,6 +62,7 @@ extension ArrayEngine {
     case .failure(let refusal): throw .assembly(refusal)
     }
     for warning in plan.warnings { log(warning) }
+    if let text = impossibility(plan) { throw .array(.stopped(text)) }
     let engine: ArrayEngine
     do throws(ArrayError) {
       engine = try ArrayEngine(
@@ -70,6 +79,27 @@ extension ArrayEngine {
       throw error
     }
     return ArrayVolume(engine)
+  }
+
+  /// Why superblocks that are whole can still not be served; nil where they can.
+  ///
+  /// Counters that no array reaches were not written by one: adding to them would overflow.
+  private static func impossibility(_ plan: AssemblyPlan) -> String? {
+    guard plan.layout.logByteCount >= LogLimits.regionBytesMin else {
+      return "the log of \(plan.layout.logByteCount) bytes is too small"
+    }
+    for superblock in plan.superblocks.compactMap({ $0 }) + [plan.newest] {
+      let counters = [
+        superblock.superblockSequence, superblock.eventCount, superblock.epochFirstSequence,
+        superblock.checkpointSequence, superblock.checkpointClientSequence, superblock.horizon,
+        superblock.heartbeat, superblock.pageSequence,
+      ]
+      // The epoch is the upper part of the pages' sequence numbers.
+      guard superblock.logEpoch < 1 << 23, counters.allSatisfy({ $0 < 1 << 63 }) else {
+        return "the superblock of member \(superblock.slot) has numbers that no array reaches"
+      }
+    }
+    return nil
   }
 
   // MARK: Opening
@@ -144,7 +174,7 @@ extension ArrayEngine {
     }
     let reader = LogReader<M, D>(
       members: parts.members, membership: membership, arrayID: parts.arrayID,
-      layout: parts.layout, options: options)
+      layout: parts.layout, options: options, geometry: geometry)
     do throws(LogReadError) {
       return try await reader.read(start)
     } catch {
@@ -180,6 +210,8 @@ extension ArrayEngine {
 
   private func loadTable() async throws(ArrayError) {
     try await parts.table.loadMap()
+    // Where nobody answered, what the map says is a guess, never to be written.
+    try parts.checkServing()
   }
 
   // MARK: Replay

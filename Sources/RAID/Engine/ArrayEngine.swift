@@ -32,11 +32,15 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var timerNanoseconds: UInt64?
   var janitorRest = WaitPoint()
   var isJanitorWoken = false
+  /// When it is woken next.
+  var janitorNanoseconds = UInt64.max
   var stalledSlots = SlotSet()
   /// Disks of members that answered only after the start.
   var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.
   var probedSlots = SlotSet()
+  /// Members that have what the array does not have: they are left alone.
+  var divergedSlots = SlotSet()
   var probeReports: [Int: MemberReport] = [:]
   /// Members to be looked at again, and when.
   var readmissionNanoseconds: [Int: UInt64] = [:]

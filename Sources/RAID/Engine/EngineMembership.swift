@@ -111,7 +111,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     configuration = configuration.reconfigured(
       memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
     // Both copies: a single damaged one must not bring the older list back.
-    for _ in 0..<2 { try await writeAll() }
+    for _ in 0..<2 { try await writeAll(isChange: true) }
     onChange()
   }
 
@@ -137,15 +137,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   /// Writes the superblocks of all members that are not out as things are now.
   ///
   /// Returns when each of them has its own durably; those that fail are put out first.
-  func writeAll() async throws(ArrayError) {
+  ///
+  /// - Parameter isChange: a change of membership, which must not wait for changes: it is one.
+  func writeAll(isChange: Bool = false) async throws(ArrayError) {
     let failures = await superblocks.writeAll(slots: members.writableSlots) { superblock, slot in
       update(&superblock, slot)
     }
     for failure in failures {
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
-      guard members[failure.slot].state != .out, let reason = failure.reasonToExpel else {
-        continue
-      }
+      guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
+      if isChange, members[failure.slot].state == .out { continue }
       try await expel(failure.slot, reason)
     }
   }

@@ -76,6 +76,16 @@ final class ArrayParts<M: Machine, D: Disk> {
     return members.currentSlots
   }
 
+  /// Throws when the array has stopped, or is about to because too few members answer.
+  ///
+  /// Asked before something is given up for lost: what is absent may come back (rule D4).
+  func checkServing() throws(ArrayError) {
+    try openLog?.checkRunning()
+    guard geometry.canServe(without: geometry.allSlots.subtracting(members.currentSlots)) else {
+      throw .stopped("too few members answer")
+    }
+  }
+
   // MARK: What a member that leaves may lack (rule T5)
 
   /// Whether some member does not get, or may not have kept, what is written now.

@@ -32,34 +32,53 @@ final class BlockReader<M: Machine, D: Disk> {
     case pageNeeded(UInt64)
   }
 
-  /// Fills `buffer` with blocks as they are now.
+  /// Reads blocks as they are now.
   ///
-  /// The buffer is memory of the engine's own, aligned to 4096, that `owner` keeps; at most 64
-  /// blocks.
+  /// - Parameters:
+  ///   - count: at most 64.
+  ///   - memory: the engine's own, for as many blocks.
+  /// - Returns: who has the blocks, from its start on: `memory`, or another one where a member that
+  ///   was not waited for may still put something into it.
   func read(
-    _ firstBlock: UInt64, into buffer: IOBuffer, keeping owner: OwnedBuffer
-  ) async throws(ArrayError) {
-    let count = buffer.byteCount / 4096
+    _ firstBlock: UInt64, count: Int, into memory: OwnedBuffer
+  ) async throws(ArrayError) -> OwnedBuffer {
     precondition(count <= Self.blockCountMax)
+    let all = memory.buffer
+    let buffer = all.prefix(count * 4096)
     let job = jobs.popLast() ?? ReadJob()
     defer { jobs.append(job) }
     job.removeAll()
     for index in 0..<count {
       let block = firstBlock + UInt64(index)
-      let target = buffer.slice(index * 4096, 4096)
-      switch try await find(block) {
+      if let home = try await fill(block, index, into: buffer.slice(index * 4096, 4096)) {
+        job.blocks.append(home)
+      }
+    }
+    guard !job.blocks.isEmpty else { return memory }
+    return try await readHome(job, into: buffer, keeping: memory)
+  }
+
+  /// Fills in a block that is not to be read from home.
+  ///
+  /// - Returns: where it is to be read, if it is.
+  private func fill(
+    _ block: UInt64, _ index: Int, into target: IOBuffer
+  ) async throws(ArrayError) -> HomeBlock? {
+    while true {
+      let found = try await find(block)
+      switch found {
       case .pending(let content, let checksum):
-        try await copy(content, checksum: checksum, block: block, into: target)
+        guard try await copy(content, checksum: checksum, found, block, into: target) else {
+          continue
+        }
       case .zeros: target.fill(with: 0)
       case .lost: throw .unreadable(block: block)
       case .home(let row, let position, let entry):
-        job.blocks.append(
-          HomeBlock(index: index, block: block, row: row, position: position, entry: entry))
+        return HomeBlock(index: index, block: block, row: row, position: position, entry: entry)
       case .pageNeeded: preconditionFailure("the page was loaded")
       }
+      return nil
     }
-    guard !job.blocks.isEmpty else { return }
-    try await readHome(job, into: buffer, keeping: owner)
   }
 
   // MARK: Looking
@@ -97,25 +116,34 @@ final class BlockReader<M: Machine, D: Disk> {
     }
   }
 
+  /// - Returns: false when the block is somewhere else by now.
   private func copy(
-    _ content: PendingContent, checksum: UInt32, block: UInt64, into target: IOBuffer
-  ) async throws(ArrayError) {
+    _ content: PendingContent, checksum: UInt32, _ found: Found, _ block: UInt64,
+    into target: IOBuffer
+  ) async throws(ArrayError) -> Bool {
     switch content {
     case .zeros: target.fill(with: 0)
     case .memory(let slot): target.copy(from: parts.payloads.buffer(slot))
     case .log(let batchSequence, let payloadIndex):
-      try await parts.readLogged(
-        batchSequence, payloadIndex, checksum: checksum, block: block, into: target)
+      do throws(ArrayError) {
+        try await parts.readLogged(
+          batchSequence, payloadIndex, checksum: checksum, block: block, into: target)
+      } catch {
+        // It may have gone home meanwhile, and its place in the log to others.
+        if case .unreadable = error, look(block) != found { return false }
+        throw error
+      }
     }
+    return true
   }
 
   // MARK: Home
 
   private func readHome(
-    _ job: ReadJob, into buffer: IOBuffer, keeping owner: OwnedBuffer
-  ) async throws(ArrayError) {
+    _ job: ReadJob, into given: IOBuffer, keeping owner: OwnedBuffer
+  ) async throws(ArrayError) -> OwnedBuffer {
     let group = parts.members.makeGroup()
-    submit(job, into: buffer, keeping: owner, group)
+    submit(job, into: given, keeping: owner, group)
     let isComplete = await group.wait(forNanoseconds: hedgeNanoseconds(job))
     for index in job.blocks.indices where !job.blocks[index].isUnread {
       if !isComplete && !group.hasSucceeded(job.blocks[index].tag) {
@@ -129,6 +157,15 @@ final class BlockReader<M: Machine, D: Disk> {
       await parts.noteReadFailure(failure.slot, failure.error)
     }
     parts.members.release(group)
+    // What was given up may yet land, whatever it brings, and over what was verified.
+    var result = owner
+    if !owner.isIdle {
+      guard let spare = OwnedBuffer(byteCount: given.byteCount) else { throw .outOfMemory }
+      spare.buffer.copy(from: given)
+      result = spare
+    }
+    let all = result.buffer
+    let buffer = all.prefix(given.byteCount)
     for index in job.blocks.indices {
       let home = job.blocks[index]
       let target = buffer.slice(home.index * 4096, 4096)
@@ -140,6 +177,7 @@ final class BlockReader<M: Machine, D: Disk> {
       }
       try await readCarefully(home, into: target)
     }
+    return result
   }
 
   /// Submits reads, one for each run of blocks that lie together on one member.
@@ -241,7 +279,8 @@ final class BlockReader<M: Machine, D: Disk> {
       case .zeros: return target.fill(with: 0)
       case .lost: throw .unreadable(block: home.block)
       case .pending(let content, let checksum):
-        return try await copy(content, checksum: checksum, block: home.block, into: target)
+        if try await copy(content, checksum: checksum, found, home.block, into: target) { return }
+        continue
       case .pageNeeded: preconditionFailure("the page was loaded")
       case .home(let row, let position, _):
         if try await reconstruct(row, position, avoiding: avoided, into: target) { return }

@@ -8,6 +8,9 @@ final class DestageRound<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private let memory: RoundMemory
   private(set) var rows: [RoundRow] = []
+  /// How often the log's copies of a block could not be read.
+  private var unreadableTries: [UInt64: Int] = [:]
+  private static var unreadableTriesMax: Int { 4 }
   private var geometry: StripeGeometry { parts.geometry }
 
   init?(_ parts: ArrayParts<M, D>) {
@@ -105,12 +108,32 @@ final class DestageRound<M: Machine, D: Disk> {
           into: memory.new(position, work.index))
       } catch {
         guard case .unreadable = error else { throw error }
-        // All copies of the batch have gone bad since recovery read it.
-        parts.events.note("block \(change.block): its logged content cannot be read any more")
-        work.isAbandoned = true
+        try parts.checkServing()
+        giveUp(change, &work)
       }
     }
     return work
+  }
+
+  /// All copies of a block's batch have gone bad since recovery read it.
+  ///
+  /// A few rounds later the block becomes lost: else it would hold the log's space for ever (D4).
+  private func giveUp(_ change: RoundRow.Change, _ work: inout RoundRow) {
+    let tries = unreadableTries[change.block, default: 0] + 1
+    guard tries >= Self.unreadableTriesMax else {
+      unreadableTries[change.block] = tries
+      work.isAbandoned = true
+      return
+    }
+    unreadableTries[change.block] = nil
+    guard let index = work.changes.firstIndex(of: change) else { return }
+    work.changes[index].isTrim = true
+    work.changes[index].isLost = true
+    memory.new(change.position, work.index).fill(with: 0)
+    parts.events.lostBlockCount += 1
+    parts.events.note(
+      "block \(change.block): its logged content cannot be read any more: reads fail until it is "
+        + "written")
   }
 
   // MARK: Reading
@@ -235,6 +258,7 @@ final class DestageRound<M: Machine, D: Disk> {
         rows[index].isAbandoned = true
         return
       }
+      if !unknown.isEmpty { try parts.checkServing() }
       rows[index].method =
         rows[index].becomesUnwritten(geometry) ? .noParity : .reconstructWrite
       rows[index].lost = unknown
@@ -329,8 +353,10 @@ final class DestageRound<M: Machine, D: Disk> {
     var blocks = [IntentBlock](repeating: .unchanged, count: geometry.dataCount)
     for change in work.changes {
       blocks[change.position] =
-        change.isTrim
-        ? .trimmed : .written(batchSequence: change.batchSequence, checksum: change.checksum)
+        change.isLost
+        ? .lost
+        : change.isTrim
+          ? .trimmed : .written(batchSequence: change.batchSequence, checksum: change.checksum)
     }
     for position in work.lost { blocks[position] = .lost }
     var sectors: [UInt32] = []
@@ -431,7 +457,9 @@ final class DestageRound<M: Machine, D: Disk> {
       for position in copies {
         let place = geometry.place(ofRow: work.row, position: position)
         parts.table.setEntry(
-          change.isTrim ? .neverWritten : .written(change.checksum ^ parts.mask(place)),
+          change.isLost
+            ? .lost
+            : change.isTrim ? .neverWritten : .written(change.checksum ^ parts.mask(place)),
           row: work.row, position: position)
       }
     }

@@ -138,6 +138,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
     if parts.index.pendingBlockCount > 0, wantsDestage {
       if try await destage() { hasWorked = true }
     }
+    // Batches that pin nothing, as of trims of what was trimmed before, may be all that is there:
+    // nobody else makes these durable.
+    if parts.log.needsSpace, parts.log.horizon < parts.log.writtenSequence {
+      try await parts.log.waitUntilDurable(parts.log.writtenSequence)
+      hasWorked = true
+    }
     if wantsCheckpoint {
       try await checkpoint()
       hasWorked = true
@@ -225,7 +231,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private func applyTrims() async throws(ArrayError) {
     let newest = parts.index.trimmedPages.values.reduce(0) { max($0, $1.batchSequence) }
     try await parts.log.waitUntilDurable(newest)
-    for (page, trim) in parts.index.trimmedPages {
+    // Those that came meanwhile are not durable yet.
+    for (page, trim) in parts.index.trimmedPages where trim.batchSequence <= newest {
       guard let pin = parts.index.endTrim(page: page, batchSequence: trim.batchSequence) else {
         continue
       }

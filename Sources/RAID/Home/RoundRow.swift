@@ -13,6 +13,8 @@ struct RoundRow {
     var checksum: UInt32
     /// It becomes never-written.
     var isTrim: Bool
+    /// Its content is beyond repair: it becomes lost, and counts as a trim for the rest.
+    var isLost = false
   }
 
   /// How the new parity is found.
@@ -49,7 +51,7 @@ struct RoundRow {
   /// Whether all data of the row is never-written afterwards.
   func becomesUnwritten(_ geometry: StripeGeometry) -> Bool {
     (0..<geometry.dataCount).allSatisfy { position in
-      if let change = change(at: position) { return change.isTrim }
+      if let change = change(at: position) { return change.isTrim && !change.isLost }
       return !lost.contains(position) && entries[position].state == .neverWritten
     }
   }

@@ -32,6 +32,15 @@ final class RowImage {
     entries = Array(repeating: .neverWritten, count: width)
   }
 
+  /// The same in other memory.
+  convenience init?(copying other: RowImage) {
+    self.init(width: other.width)
+    memory.buffer.copy(from: other.memory.buffer)
+    parts = other.parts
+    entries = other.entries
+    solvedBad = other.solvedBad
+  }
+
   func buffer(_ position: Int) -> IOBuffer {
     let buffer = memory.buffer
     return buffer.slice(position * 4096, 4096)

@@ -15,33 +15,39 @@ extension ArrayParts {
     _ row: UInt64, excluding excluded: SlotSet = SlotSet()
   ) async throws(ArrayError) -> RowImage {
     try await loadPage(ofRow: row)
-    let image = try rowImages.take()
+    var taken = try rowImages.take()
     let readable = readableSlots.subtracting(excluded)
     let group = members.makeGroup()
     for position in 0..<geometry.width {
       let entry = table.entry(row: row, position: position) ?? .neverWritten
-      image.entries[position] = entry
+      taken.entries[position] = entry
       guard entry.state == .written else {
         // A parity whose content is not known is not zeros.
         let isLostParity = entry.state == .lost && position >= geometry.dataCount
-        image.parts[position] = isLostParity && geometry.parityCount > 0 ? .bad : .zeros
+        taken.parts[position] = isLostParity && geometry.parityCount > 0 ? .bad : .zeros
         continue
       }
       let place = geometry.place(ofRow: row, position: position)
       guard readable.contains(place.slot) else {
-        image.parts[position] = .absent
+        taken.parts[position] = .absent
         continue
       }
-      image.parts[position] = .good
+      taken.parts[position] = .good
       members.readData(
-        place, into: image.buffer(position), keeping: image.memory, group, tag: position)
+        place, into: taken.buffer(position), keeping: taken.memory, group, tag: position)
     }
     await group.wait()
     for failure in group.failures {
-      image.parts[failure.tag] = failure.error == .absent ? .absent : .bad
+      taken.parts[failure.tag] = failure.error == .absent ? .absent : .bad
       await noteReadFailure(failure.slot, failure.error)
     }
     members.release(group)
+    if !taken.memory.isIdle {
+      // What was given up may yet land there.
+      guard let copy = RowImage(copying: taken) else { throw .outOfMemory }
+      taken = copy
+    }
+    let image = taken
     verify(image, row: row)
     _ = image.solve(geometry) { position in self.plainChecksum(image, row: row, position) }
     return image
@@ -136,6 +142,7 @@ extension ArrayParts {
       try await load(page: page)
     } catch {
       guard case .unreadable = error else { throw error }
+      try checkServing()
       try replaceLostPage(page)
     }
   }

@@ -36,7 +36,12 @@ final class Settler<M: Machine, D: Disk> {
 
   private func settleGroup(_ open: ArraySlice<OpenIntent>) async throws(ArrayError) {
     var rows: [SettledRow] = []
-    defer { for row in rows { parts.rowImages.giveBack(row.image) } }
+    defer {
+      for row in rows {
+        parts.rowImages.giveBack(row.image)
+        parts.table.unpin(row.page)
+      }
+    }
     for entry in open {
       parts.touch(parts.placement.page(ofRow: entry.intent.row))
       if let row = try await prepare(entry) { rows.append(row) }
@@ -80,11 +85,21 @@ final class Settler<M: Machine, D: Disk> {
   /// - Returns: nil when there is nothing to do.
   private func prepare(_ open: OpenIntent) async throws(ArrayError) -> SettledRow? {
     let intent = open.intent
-    try await parts.preparePage(parts.placement.page(ofRow: intent.row))
+    let page = parts.placement.page(ofRow: intent.row)
+    try await parts.preparePage(page)
     if isComplete(intent) || hasBeenSettled(intent) { return nil }
-    var row = SettledRow(intent: intent, image: try parts.rowImages.take())
-    try await read(&row)
-    try await loadNewContent(&row)
+    var row = SettledRow(intent: intent, image: try parts.rowImages.take(), page: page)
+    // Its entries are set when the whole group is home.
+    parts.table.pin(page)
+    do throws(ArrayError) {
+      try await read(&row)
+      // What did not answer may only be absent: nothing is given up for lost because of it.
+      try parts.checkServing()
+      try await loadNewContent(&row)
+    } catch {
+      parts.table.unpin(page)
+      throw error
+    }
     guard !intent.paritySectorChecksums.isEmpty else { return row }
     solve(&row)
     return row
@@ -409,6 +424,8 @@ struct SettledRow {
   let intent: RowIntent
   /// The new content.
   let image: RowImage
+  /// Of the table; pinned.
+  let page: UInt64
   /// What is at home: old, new or in between.
   var raw: OwnedBuffer?
   var scratch: OwnedBuffer?
@@ -422,9 +439,10 @@ struct SettledRow {
   var lost: [Int] = []
   var healed: [Int] = []
 
-  init(intent: RowIntent, image: RowImage) {
+  init(intent: RowIntent, image: RowImage, page: UInt64) {
     self.intent = intent
     self.image = image
+    self.page = page
   }
 
   func home(_ position: Int) -> IOBuffer {

@@ -1,5 +1,5 @@
 package import DiskFormat
-import Geometry
+package import Geometry
 package import IO
 
 /// Reads the log of an array that is being opened (docs/array.md section 5, rule L2).
@@ -9,6 +9,8 @@ package final class LogReader<M: Machine, D: Disk> {
   let arrayID: Identifier
   let layout: MemberLayout
   let options: ArrayOptions
+  /// What batches must fit, where it is known.
+  let geometry: StripeGeometry?
   var start = LogStart.empty(slots: SlotSet())
   var windows: [LogWindow] = []
   /// Windows are filled beyond what is asked for: no longer when the end is looked for.
@@ -17,8 +19,9 @@ package final class LogReader<M: Machine, D: Disk> {
 
   package init(
     members: MemberSet<M, D>, membership: any MembershipKeeper, arrayID: Identifier,
-    layout: MemberLayout, options: ArrayOptions
+    layout: MemberLayout, options: ArrayOptions, geometry: StripeGeometry? = nil
   ) {
+    self.geometry = geometry
     self.members = members
     self.membership = membership
     self.arrayID = arrayID
@@ -188,9 +191,34 @@ package final class LogReader<M: Machine, D: Disk> {
       window.contains(offset, sizes.headerByteCount)
     else { return nil }
     do throws(FormatError) {
-      return try LogBatch.decode(window.view(offset, sizes.headerByteCount), arrayID: arrayID)
+      let batch = try LogBatch.decode(
+        window.view(offset, sizes.headerByteCount), arrayID: arrayID)
+      return isPossible(batch) ? batch : nil
     } catch {
       return nil
+    }
+  }
+
+  /// Whether a batch can be one of this array: none of its numbers leads outside.
+  private func isPossible(_ batch: LogBatch) -> Bool {
+    let size = UInt64(batch.byteCount)
+    let region = layout.logByteCount
+    guard batch.header.sequence < 1 << 63, batch.header.clientSequence < 1 << 63,
+      batch.header.copies.allSatisfy({
+        $0.slot < members.count && size <= region && $0.offsetBytes <= region - size
+      })
+    else { return false }
+    guard let geometry else { return true }
+    return batch.records.allSatisfy { record in
+      switch record {
+      case .write(let run, _, _, _), .trim(let run, _):
+        run.blockCount <= geometry.blockCount
+          && run.firstBlock <= geometry.blockCount - run.blockCount
+      case .intent(let intent):
+        intent.row < geometry.rowCount && intent.blocks.count == geometry.dataCount
+          && (intent.paritySectorChecksums.isEmpty
+            || intent.paritySectorChecksums.count == 8 * geometry.parityCount)
+      }
     }
   }
 

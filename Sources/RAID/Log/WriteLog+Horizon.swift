@@ -59,6 +59,7 @@ extension WriteLog {
     }
     do throws(ArrayError) {
       try await synchronize(slots)
+      await settleMembership()
       if stopReason == nil { horizon = max(horizon, covered) }
     } catch {
       stop(error)

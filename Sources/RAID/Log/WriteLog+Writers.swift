@@ -183,6 +183,19 @@ extension WriteLog {
       }
     }
     members.release(group)
+    await settleMembership()
+  }
+
+  /// Waits until the survivors say that the members who got nothing are out, and puts out those who
+  /// hang: before that, nothing is acknowledged without them (rule T6).
+  func settleMembership() async {
+    for slot in members.unusableSlots {
+      do throws(ArrayError) {
+        try await membership.expel(slot, .timedOut)
+      } catch {
+        stop(error)
+      }
+    }
   }
 
   /// Acknowledges, in order, what is written now.

@@ -55,6 +55,9 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// Members with writes that no fdatasync has covered.
   package var unsyncedSlots: SlotSet { slots { $0.isUsable && $0.hasUnsynced } }
 
+  /// Members that get nothing of what is written: they hang, or are out.
+  package var unusableSlots: SlotSet { slots { $0.state != nil && !$0.isUsable } }
+
   private func slots(_ isMeant: (Member<M, D>) -> Bool) -> SlotSet {
     var found = SlotSet()
     for member in members where isMeant(member) { found.insert(member.slot) }

@@ -52,7 +52,8 @@ package final class OperationGroup {
   package func wait(forNanoseconds nanoseconds: UInt64) async -> Bool {
     guard pendingCount > 0 else { return true }
     guard let timers else { preconditionFailure("a group without operations has no clock") }
-    let deadline = timers.now &+ nanoseconds
+    let (end, overflow) = timers.now.addingReportingOverflow(nanoseconds)
+    let deadline = overflow ? UInt64.max : end
     while pendingCount > 0 {
       await rest(until: submittedCount, deadlineNanoseconds: deadline)
       if hasExpired { return pendingCount == 0 }
