@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -35,9 +36,13 @@ class ArrayBench:
             "ASHLAR_RUNTIME_DIR": str(self.run), "ASHLAR_STATE_DIR": str(self.run)}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         handlers = processes.ignore_signals()
         self.kill()
+        # Why a run failed is in the server's words, which go with the folder.
+        path = self.data / "log"
+        if kind and path.exists():
+            print(path.read_text(errors="replace")[-2000:], file=sys.stderr, flush=True)
         for folder in (self.scratch, self.run):
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
