@@ -50,7 +50,7 @@ package enum NBDDiskError: Error, Equatable, Sendable {
     case .unsuitable(let words): words
     case .shrunk(let before, let now):
       "the export had \(before) bytes and now has \(now): what lay behind is gone. Restore it to "
-        + "its size, or replace the member"
+        + "its size, or go on without the member"
     case .draining(let nanoseconds):
       "writes of the last connection may still be under way at the server; it is tried again in "
         + "\((nanoseconds + 999_999_999) / 1_000_000_000) s"

@@ -11,9 +11,9 @@ enum AttachCommand {
       "Uses the kernel's NBD client where /dev/nbd0 exists, else libnbd's nbdfuse with a loop "
         + "device, waits until the device is there with its right size, and prints its path. "
         + "Whatever was begun is undone when a step fails. 'ashlar detach' undoes it all.",
-      "Requests are limited to --max-request: 64 KiB is what an array will keep whole across a "
-        + "crash. On the plain devices of this version a crash may tear any request above a sector, "
-        + "and a higher limit is faster for large transfers.",
+      "Requests are limited to --max-request: 64 KiB is what an array keeps whole across a crash. "
+        + "On a plain device a crash may tear any request above a sector, and a higher limit is "
+        + "faster for large transfers.",
       "NBD-URI attaches another server's export: nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH.",
     ],
     operands: [Operand("NAME", help: "the device, or an NBD URI")],

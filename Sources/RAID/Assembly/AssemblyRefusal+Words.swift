@@ -14,10 +14,11 @@ extension AssemblyRefusal: CustomStringConvertible {
       "the two superblocks of \(a.path) contradict each other: A is of member \(a.memberID), slot "
         + "\(a.slot) of array '\(a.arrayName)' \(a.arrayID); B is of member \(b.memberID), slot "
         + "\(b.slot) of array '\(b.arrayName)' \(b.arrayID). Something else has written to it: "
-        + "leave it out, and replace it"
+        + "leave it out; the array starts without it when the others suffice"
     case .foreign(let members): Self.foreignWords(members)
     case .impossible(let member, let field):
-      "the superblock of \(member) contradicts itself: \(field). Leave it out, and replace it"
+      "the superblock of \(member) contradicts itself: \(field). Leave it out; the array "
+        + "starts without it when the others suffice"
     case .duplicate(let first, let second):
       "the same member twice: \(first) and \(second). One is a copy of the other, or both names "
         + "lead to one device: give only the one that was in use last"
@@ -27,14 +28,14 @@ extension AssemblyRefusal: CustomStringConvertible {
     case .truncated(let member, let byteCount, let needed):
       "\(member) has \(ByteSize.formatExactly(byteCount)), and its layout ends at "
         + "\(ByteSize.formatExactly(needed)): it was cut short. Restore its size and what was "
-        + "there, or leave it out and replace it"
+        + "there, or leave it out: the array starts without it when the others suffice"
     case .creationUnfinished(let members): Self.creationUnfinishedWords(members)
     case .fork(let fork): fork.description
     case .tooOld(let member, let newest):
       "\(member.withConfiguration) is so old that \(newest.withConfiguration) no longer remembers "
         + "whether its configuration is one of its own past: it may hold writes of its own. "
-        + "Nothing was changed. Leave it out; 'ashlar member replace' makes it a new member, which "
-        + "discards what is on it"
+        + "Nothing was changed. Leave it out, and keep it until you know that nothing "
+        + "on it is missed"
     case .notListed(let member, let newest, let inItsSlot):
       "\(member) is not a member any more: in the newest list, on \(newest.withConfiguration), "
         + "slot \(member.slot) belongs to member \(inItsSlot). Leave it out"
@@ -44,7 +45,7 @@ extension AssemblyRefusal: CustomStringConvertible {
   }
 
   private static func noSuperblockWords(_ members: [UnreadableMember]) -> String {
-    guard !members.isEmpty else { return "no members were given: name them" }
+    guard !members.isEmpty else { return "nothing that was given could be opened" }
     return "nothing to assemble: "
       + members.map { "\($0.path): \($0.trouble)" }.joined(separator: "; ")
       + ". Check the names, or make an array with 'ashlar create'"
@@ -86,8 +87,8 @@ extension Fork: CustomStringConvertible {
     return "array '\(first.newest.arrayName)' \(first.newest.arrayID) has two histories: "
       + "\(Self.words(first)); and \(Self.words(second)). Each went on without the other \(common), "
       + "and each may hold writes that the other lacks.\(equal) Nothing was changed, and nothing is "
-      + "merged. Look at each side alone (give only its members), decide for one, and give the "
-      + "other side's members to 'ashlar member replace', which discards what is on them"
+      + "merged. Look at each side alone (give only its members), decide for one, serve "
+      + "that one by its members alone, and keep the other side's away from it"
   }
 
   private static func words(_ side: Side) -> String {

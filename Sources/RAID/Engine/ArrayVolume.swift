@@ -122,6 +122,8 @@ extension ArrayEngine {
     let names = out.map { "\($0) (\(parts.members[$0].name))" }.joined(separator: ", ")
     return .impaired(
       cause: "without \(out.count == 1 ? "member" : "members") \(names)",
-      action: "bring it back, or replace it")
+      action:
+        "see each member's line and the log: one that answers again comes back by itself, one "
+        + "that was missing at the start or failed a write needs 'ashlar stop' and 'ashlar serve'")
   }
 }
