@@ -76,7 +76,9 @@ let package = Package(
     // Crashes and faults, and the checker that knows what a device may hold: tools/simulate.
     .target(
       name: "ArraySimulation",
-      dependencies: ["Units", "Geometry", "DiskFormat", "IO", "Simulator", "Volumes", "RAID"],
+      dependencies: [
+        "Units", "Parity", "Geometry", "DiskFormat", "IO", "Simulator", "Volumes", "RAID",
+      ],
       path: "Tests/ArraySimulation", swiftSettings: settings),
     .executableTarget(
       name: "simulate", dependencies: ["ArraySimulation", "Geometry", "RAID"],

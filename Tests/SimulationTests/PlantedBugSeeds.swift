@@ -39,8 +39,10 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     PlantedBugSeed(.oldWritesNotDrained, .directed, 0x1c0),
   ]
 
-  /// Bugs without a history here yet. Those with one in the release build, where jobs interleave
-  /// otherwise than in a debug build: `tools/simulate --planted-bug NAME --mode MODE --seed SEED`.
+  /// Bugs without a history here yet.
+  ///
+  /// Those with one in the release build, where jobs interleave otherwise than in a debug build:
+  /// `tools/simulate --planted-bug NAME --mode MODE --seed SEED`.
   static let open: [PlantedBug: String] = [
     .holeAboveHorizonIsDamage: "release: budget 0x4",
     .tornBatchAccepted: "release: budget 0xd; also Log: crashes, a planted bug is found ...",

@@ -38,6 +38,7 @@ extension ArrayEngine {
     for _ in 0..<max(1, options.batchesInFlightMax) { spawn { await $0.parts.log.runWriter() } }
     spawn { await $0.parts.log.runSealer() }
     spawn { await $0.keeper.run() }
+    if options.watchesOwners { spawn { await $0.runHeartbeat() } }
   }
 
   private func spawn(_ body: @escaping @Sendable (isolated ArrayEngine) async -> Void) {
@@ -90,6 +91,21 @@ extension ArrayEngine {
           unsafe timerRest.put(waiter)
         }
       }
+    }
+  }
+
+  // MARK: The heartbeat
+
+  /// Shows whoever else reaches the members that somebody serves them (rule T7).
+  private func runHeartbeat() async {
+    // Half of what is allowed: one write may be slow. Short steps, so that a stop does not wait.
+    let stepCount = 10
+    let step = Ownership.heartbeatNanosecondsMax / 2 / UInt64(stepCount)
+    while !isEnding, membership.stopReason == nil {
+      for _ in 0..<stepCount where !isEnding { await machine.sleep(nanoseconds: step) }
+      guard isOpen else { return }
+      membership.heartbeat += 1
+      try? await membership.writeAll()
     }
   }
 

@@ -136,9 +136,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   /// Writes the superblocks of all members that are not out as things are now.
   ///
-  /// Returns when each of them has its own durably; those that fail are put out first.
-  ///
-  /// - Parameter isChange: a change of membership, which must not wait for changes: it is one.
+  /// Returns when each of them has its own durably; those that fail are put out first. A change of
+  /// membership (`isChange`) must not wait for changes: it is one.
   func writeAll(isChange: Bool = false) async throws(ArrayError) {
     let failures = await superblocks.writeAll(slots: members.writableSlots) { superblock, slot in
       update(&superblock, slot)

@@ -32,13 +32,10 @@ final class BlockReader<M: Machine, D: Disk> {
     case pageNeeded(UInt64)
   }
 
-  /// Reads blocks as they are now.
+  /// Reads blocks as they are now, at most 64, into memory of the engine's own.
   ///
-  /// - Parameters:
-  ///   - count: at most 64.
-  ///   - memory: the engine's own, for as many blocks.
-  /// - Returns: who has the blocks, from its start on: `memory`, or another one where a member that
-  ///   was not waited for may still put something into it.
+  /// Returns who has the blocks, from its start on: `memory`, or another one where a member that
+  /// was not waited for may still put something into it.
   func read(
     _ firstBlock: UInt64, count: Int, into memory: OwnedBuffer
   ) async throws(ArrayError) -> OwnedBuffer {
