@@ -141,9 +141,7 @@ struct EngineHistoryTests {
     #expect(settled.value > 8)
   }
 
-  @Test(
-    "a member that hangs in a degraded recovery costs no block once it answers again",
-    .disabled("the second start stops as well, and why is not known yet"))
+  @Test("a member that hangs in a degraded recovery costs no block once it answers again")
   func hungInRecovery() throws {
     let lab = ArrayLab(.raid5, memberCount: 3)
     lab.options.destageDelayNanoseconds = 1_000_000
@@ -179,6 +177,8 @@ struct EngineHistoryTests {
       for stick in 0..<24 {
         let copy = Self.copy(torn)
         try Self.recoverAndHang(copy, lost, seed: UInt64(step * 100 + stick), after: stick)
+        // Slow is not hung: the short deadline was for the start before.
+        copy.options.memberDeadlineNanoseconds = 10_000_000_000
         let machine = SimulatedMachine(seed: 5000 + UInt64(step * 100 + stick))
         try machine.run {
           let client = try await copy.start(machine, without: lost)

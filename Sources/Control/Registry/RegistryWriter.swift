@@ -4,9 +4,9 @@ import Synchronization
 
 /// Writes records from a thread of its own, the newest one of each array.
 ///
-/// To make a file durable may take long, and the loop that serves I/O must not wait for it. Nothing
-/// waits for the registry: a record that is behind makes nobody believe a wrong member, since it
-/// only proves what it says (rule T6).
+/// To make a file durable may take long, and the loop that serves I/O must not stand still for it.
+/// Who changes the members waits until the record `isIdle`: a record that is behind would prove, after
+/// a crash, that members did not go on which did (rule T6).
 package final class RegistryWriter: Sendable {
   private struct Work {
     var waiting: RegistryRecord?
@@ -50,11 +50,14 @@ package final class RegistryWriter: Sendable {
     unsafe _ = Glibc.write(end, &byte, 1)
   }
 
+  /// Whether everything is written, or has failed to be.
+  package var isIdle: Bool { work.withLock { $0.waiting == nil && !$0.isWriting } }
+
   /// Waits until everything is written, but not longer than this.
   package func drain(millisecondsMax: Int32) {
     var left = millisecondsMax
     while left > 0 {
-      if work.withLock({ $0.waiting == nil && !$0.isWriting }) { return }
+      if isIdle { return }
       Deadline.pause(milliseconds: 5)
       left -= 5
     }

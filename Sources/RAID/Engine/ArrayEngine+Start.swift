@@ -23,9 +23,11 @@ extension ArrayEngine {
   /// Assembles members, recovers, and serves.
   ///
   /// The members come in any order, stale ones too; `log` is told what happens, a line each.
+  /// Each configuration is handed to `record` before any member has it.
   package static func start(
     members all: [MemberHandle<D>], machine: M, options: ArrayOptions,
-    log: @escaping @Sendable (String) -> Void
+    log: @escaping @Sendable (String) -> Void,
+    record: @escaping @Sendable (Superblock) async -> Void = { _ in }
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
     let probe = MemberProbe<M, D>(machine)
     let answers = await probe.ask(
@@ -66,7 +68,8 @@ extension ArrayEngine {
     let engine: ArrayEngine
     do throws(ArrayError) {
       engine = try ArrayEngine(
-        machine: machine, plan: plan, members: members, options: options, log: log)
+        machine: machine, plan: plan, members: members, options: options, log: log,
+        record: record)
     } catch {
       throw .array(error)
     }
@@ -195,6 +198,7 @@ extension ArrayEngine {
     if states != plan.newest.memberStates || plan.wasForced {
       try await membership.writeConfiguration()
     } else {
+      await membership.record(membership.configuration)
       // Twice, as configurations are: neither copy of a superblock may know an older epoch only.
       for _ in 0..<2 { try await membership.writeAll() }
     }

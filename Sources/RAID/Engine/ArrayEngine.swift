@@ -55,7 +55,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
 
   init(
     machine: M, plan: AssemblyPlan, members: [MemberHandle<D>], options: ArrayOptions,
-    log write: @escaping @Sendable (String) -> Void
+    log write: @escaping @Sendable (String) -> Void,
+    record: @escaping @Sendable (Superblock) async -> Void
   ) throws(ArrayError) {
     self.machine = machine
     self.plan = plan
@@ -68,7 +69,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     superblocks = SuperblockWriter(members: set, options: options)
     membership = EngineMembership(
       set, superblocks: superblocks, plan: plan, options: options, machine: machine,
-      events: events)
+      events: events, record: record)
     let newEpoch = plan.superblocks.reduce(0) { max($0, $1?.logEpoch ?? 0) } + 1
     membership.epoch = newEpoch
     let table = ChecksumTable<M, D>(

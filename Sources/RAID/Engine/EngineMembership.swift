@@ -27,8 +27,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   private(set) var stopReason: String?
   private var pendingChanges = 0
   private var changeWaiters: [WaitPoint] = []
-  /// Told after each change, for the registry.
-  var onChange: () -> Void = {}
+  /// Takes a configuration down where it proves who went on (the registry).
+  ///
+  /// Returns when that is durable, or cannot be; bounded in time.
+  let record: @Sendable (Superblock) async -> Void
   /// Told when a member has just been put out.
   var onExpulsion: () -> Void = {}
   /// Told when the array stops.
@@ -38,8 +40,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   init(
     _ members: MemberSet<M, D>, superblocks: SuperblockWriter<M, D>, plan: AssemblyPlan,
-    options: ArrayOptions, machine: M, events: EventLog
+    options: ArrayOptions, machine: M, events: EventLog,
+    record: @escaping @Sendable (Superblock) async -> Void
   ) {
+    self.record = record
     self.members = members
     self.superblocks = superblocks
     self.plan = plan
@@ -110,9 +114,11 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     let states = (0..<geometry.memberCount).map { members[$0].state ?? .out }
     configuration = configuration.reconfigured(
       memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
+    // Before any member has it: were the record behind, it would prove after a crash that members
+    // which went on did not, and those left out could be started alone.
+    await record(configuration)
     // Both copies: a single damaged one must not bring the older list back.
     for _ in 0..<2 { try await writeAll(isChange: true) }
-    onChange()
   }
 
   private func waitForChanges() async throws(ArrayError) {

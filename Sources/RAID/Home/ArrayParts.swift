@@ -21,7 +21,6 @@ final class ArrayParts<M: Machine, D: Disk> {
   private(set) var openLog: WriteLog<M, D>?
   /// Reads the payloads that recovery left in the log.
   var recovered: RecoveredLog<M, D>?
-  var hedgedReadCount: UInt64 = 0
   /// Rows that a read found damaged, for the keeper of home to heal.
   var healQueue = HealQueue()
   /// Tells the keeper of home that there is something to do.

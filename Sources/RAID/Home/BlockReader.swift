@@ -267,9 +267,9 @@ final class BlockReader<M: Machine, D: Disk> {
     var avoided = SlotSet()
     if home.isSlow {
       avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)
-      parts.hedgedReadCount += 1
     }
-    var roundsLeft = 16
+    // A disk that read something else the first time may read right the next (fault F4).
+    var hasTriedTwice = false
     while true {
       let found = try await find(home.block)
       switch found {
@@ -289,9 +289,10 @@ final class BlockReader<M: Machine, D: Disk> {
           avoided = SlotSet()
           continue
         }
-        roundsLeft -= 1
-        if roundsLeft > 14 { continue }
-        parts.events.lostBlockCount += 1
+        guard hasTriedTwice else {
+          hasTriedTwice = true
+          continue
+        }
         throw .unreadable(block: home.block)
       }
     }

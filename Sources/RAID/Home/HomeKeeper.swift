@@ -277,6 +277,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       try await writeSuperblocks(candidate)
       parts.log.checkpointWritten(candidate)
       parts.recovered?.forget(through: candidate)
+      parts.table.forgetTrims(through: candidate)
     }
     if parts.options.plants(.tableSplitByMember) { try await setLateEntries() }
     await punch(pages)

@@ -1,4 +1,4 @@
-package import DiskFormat
+import DiskFormat
 import Geometry
 import IO
 import Volumes
@@ -82,15 +82,5 @@ extension ArrayEngine {
     case .out: .out
     case nil: .missing
     }
-  }
-
-  /// Tells the configuration, now and whenever it has changed: for the registry.
-  ///
-  /// - Parameter handler: called on the engine's executor; must not wait.
-  package func tellConfigurations(to handler: @escaping @Sendable (Superblock) -> Void) {
-    membership.onChange = { [weak membership] in
-      if let membership { handler(membership.configuration) }
-    }
-    handler(membership.configuration)
   }
 }

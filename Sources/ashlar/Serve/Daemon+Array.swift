@@ -37,26 +37,38 @@ extension ArrayStartError {
 struct ArrayRecorder: Sendable {
   private let writer: RegistryWriter
   private let places: [String: String]
+  private let machine: RingMachine
+  private let log: ServerLog
 
   /// Nil for a user who has no place for a registry.
   ///
   /// - Parameters:
   ///   - places: where the members are, or were last, by their identity.
+  ///   - machine: for waiting.
   ///   - log: told of what cannot be written.
-  init?(places: [String: String], log: ServerLog) {
+  init?(places: [String: String], machine: RingMachine, log: ServerLog) {
     guard let registry = Registry.ofUser else {
       log(.warning, "there is no place for a registry (no HOME): set ASHLAR_STATE_DIR")
       return nil
     }
     writer = RegistryWriter(to: registry) { log(.warning, $0.explanation) }
     self.places = places
+    self.machine = machine
+    self.log = log
   }
 
-  /// Takes a configuration down; never waits.
-  func note(_ configuration: Superblock) {
+  /// Takes a configuration down; returns when that is durable, or has taken too long.
+  func record(_ configuration: Superblock) async {
     writer.write(
       RegistryRecord(
         configuration, places: configuration.memberIDs.map { places[$0.description] }))
+    // Configurations are rare: looking now and then is enough.
+    for _ in 0..<1000 where !writer.isIdle { await machine.sleep(nanoseconds: 2_000_000) }
+    guard !writer.isIdle else { return }
+    log(
+      .warning,
+      "the registry does not get the array's new configuration: until it has, after a crash do not "
+        + "start the array without the members that serve it now")
   }
 
   func drain() { writer.drain(millisecondsMax: 1000) }

@@ -96,19 +96,16 @@ actor Daemon {
     _ array: PreparedArray, _ doors: Doors
   ) async throws(StartError) -> Int32 {
     let log = log
+    let recorder = ArrayRecorder(places: array.places, machine: machine, log: log)
     let volume: ArrayVolume<RingMachine, MemberDisk>
     do throws(ArrayStartError) {
       volume = try await ArrayEngine.start(
-        members: array.members.handles, machine: machine, options: array.options
-      ) { log(.notice, $0) }
+        members: array.members.handles, machine: machine, options: array.options,
+        log: { log(.notice, $0) }, record: { await recorder?.record($0) })
     } catch {
       throw StartError(error.explanation)
     }
     let engine = volume.engine
-    let recorder = ArrayRecorder(places: array.places, log: log)
-    if let recorder {
-      await engine.tellConfigurations { recorder.note($0) }
-    }
     let places = array.places
     let watch = MemberWatch(engine, machine: machine, log: log)
     await watch.start(array.watchedPlaces)
