@@ -262,7 +262,8 @@ struct LogHistoryTests {
         let found = try lab.found([blocks[0], blocks[399]])
         #expect(found == [.version(2), .version(2)])
       } else {
-        #expect(throws: SimulationFailure.self) { try fill() }
+        let failure = #expect(throws: SimulationFailure.self) { try fill() }
+        #expect(failure?.reason == .deadlinePassed)
         #expect(written.value < 400)
       }
     }
@@ -320,6 +321,13 @@ struct LogHistoryTests {
         #expect(found == .version(1))
       }
     }
+  }
+
+  @Test("L7: with more than r members missing the array does not start, by force neither")
+  func tooManyMissing() throws {
+    let lab = try ArrayLab.filled(.raid6, memberCount: 4, blocks: [0])
+    #expect(try lab.found(0, without: [1, 2]) == .version(1))
+    #expect(try lab.found(0, without: [1, 2, 3]).isRefused)
   }
 
   @Test("L8: intents and seals take no client sequence numbers")
