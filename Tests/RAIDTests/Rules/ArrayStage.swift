@@ -100,6 +100,11 @@ struct ArrayStage: Sendable {
   }
 }
 
+extension SimulationFailure {
+  /// Nobody went on, rather than something being wrong.
+  var isHang: Bool { reason == .hung || reason == .deadlinePassed }
+}
+
 extension SimulatedMachine {
   /// The time between two looks.
   fileprivate func pauseShortly() async { await sleep(nanoseconds: 20_000) }
@@ -126,6 +131,9 @@ extension ArrayLab {
     lab.options.plantedBug = bug
     lab.options.destageDelayNanoseconds = never
     lab.options.sealDelayNanoseconds = never
+    // Many starts: little memory.
+    lab.options.destageRowCountMax = 16
+    lab.options.batchPayloadBlockCountMax = 32
     return lab
   }
 
