@@ -131,9 +131,6 @@ extension ArrayLab {
     lab.options.plantedBug = bug
     lab.options.destageDelayNanoseconds = never
     lab.options.sealDelayNanoseconds = never
-    // Many starts: little memory.
-    lab.options.destageRowCountMax = 16
-    lab.options.batchPayloadBlockCountMax = 32
     return lab
   }
 

@@ -242,7 +242,7 @@ struct DestageHistoryTests {
         #expect((cost < 40) == (bug == nil), "\(cost)")
         let status = await stage.client.status()
         // All that may lie behind it is the batch that was written last.
-        #expect(status.checkpointSequence + 1 >= status.lastSequence)
+        #expect(bug != nil || status.checkpointSequence + 1 >= status.lastSequence)
         await stage.kill()
       }
       #expect(try lab.found([0, 1000, 3000]) == [.zeros, .zeros, .zeros])
