@@ -29,7 +29,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case parityAfterData
   /// D4: a block beyond repair blocks its row instead of becoming lost.
   case lostBlocksRow
-  /// D5: a heal writes without looking again under the hold.
+  /// D5: a reader heals by itself what it saw, without looking again under the hold.
   case healWithoutRecheck
   /// D6: a damaged sector of parity is taken for an old one, and what comes of it is not verified.
   case solvedRowsUnverified
@@ -43,7 +43,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case tableSplitByMember
   /// T3: an all-zero table page reads as never written.
   case zeroPageIsNeverWritten
-  /// T4: a member that is syncing is read.
+  /// T4: a member that is syncing is read, and has a say at the next start.
   case syncingMemberIsRead
   /// T5: the map marks only what changed after a member left.
   case mapMissesUnsynced

@@ -60,6 +60,8 @@ package struct LifePlan: Sendable {
     case makeUnreadable(slot: Int, sector: UInt64)
     /// A bit turns over.
     case flip(slot: Int, offsetBytes: UInt64)
+    /// A range is zeros.
+    case clear(slot: Int, offsetBytes: UInt64, byteCount: UInt64)
   }
 
   package enum Workload: Equatable, Sendable {

@@ -59,6 +59,14 @@ package final class History: @unchecked Sendable {
     {
       model.report(Violation(.becomesWhole, "after a stop with all members up to date: \(text)"))
     }
+    if model.violation == nil, closedWhole, let count = system.clientRecordCount(on: media),
+      count > model.recordCountMax
+    {
+      model.report(
+        Violation(
+          .countsClients,
+          "the log counts \(count) records, and clients can have caused \(model.recordCountMax)"))
+    }
     for medium in media { tally.injectedCount += medium.injected.totalCount }
     simulation.end()
     shelf.takeBack()
