@@ -78,6 +78,7 @@ package struct DirectedPlan {
     let scenario = Scenario.allCases[Int(seed % count)]
     var plan = HistoryPlan(
       seed: seed, shape: shape(of: scenario, variation), options: options(), lives: [])
+    plan.stepCountMax = 300_000
     plan.lives.append(fill(plan.shape))
     switch scenario {
     case .superseded: superseded(&plan, variation)

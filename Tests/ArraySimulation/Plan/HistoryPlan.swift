@@ -23,6 +23,8 @@ package struct HistoryPlan: Sendable {
   package var allowsErrors = false
   /// Damage that only reading finds may be left at the end.
   package var hasSilentFaults = false
+  /// How many steps a life may take: beyond that something turns in circles.
+  package var stepCountMax = 3_000_000
 
   package init(seed: UInt64, shape: ArrayShape, options: ArrayOptions, lives: [LifePlan]) {
     self.seed = seed
