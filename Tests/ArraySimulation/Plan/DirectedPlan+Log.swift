@@ -5,21 +5,19 @@ import Simulator
 // Scenarios around the log (L1-L8).
 extension DirectedPlan {
   func superseded(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.options.destageRowCountMax = 1
-    // Each round is followed by a checkpoint.
-    plan.options.tableCacheBytes = 4096
     var life = LifePlan()
     synchronizeSlowly(&life, plan.shape)
-    // One block goes home; meanwhile another is flushed, and replaced once the checkpoint's last
-    // fdatasync has begun.
+    // A block goes home and is wanted there again, so a checkpoint comes between. Before it the
+    // second version is flushed; the third comes when the last fdatasync before the superblocks has
+    // begun.
     life.workload = .script([
-      write(0), .pause(nanoseconds: UInt64(variation % 8) * 500_000), write(3, durably: true),
-      .pause(nanoseconds: UInt64(variation / 8 % 4) * 250_000), write(3),
+      write(0), .pause(nanoseconds: 2_000_000 + UInt64(variation / 36 % 8) * 300_000),
+      write(0, durably: true), .pause(nanoseconds: UInt64(variation / 288 % 4) * 500_000), write(0),
     ])
     life.idleNanoseconds = 20_000_000
-    life.ending = .crash(.powerLoss, .operation(10 + variation / 96 % 60))
+    life.ending = .crash(.powerLoss, .operation(40 + variation % 12))
     // Of the writes since then each member keeps one, which may be the superblock.
-    lose(&life, plan.shape, .alone(variation / 32 % 3))
+    lose(&life, plan.shape, .alone(1 + variation / 12 % 3))
     plan.lives += [life, check(without: []), check(without: [])]
   }
 
