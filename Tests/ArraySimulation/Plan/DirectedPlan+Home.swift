@@ -38,12 +38,24 @@ extension DirectedPlan {
     plan.options.destageDelayNanoseconds = 50_000
     let slot = variation % 2
     var life = LifePlan()
-    life.rates[slot] = Self.rates(\.readError, 400_000)
+    life.rates[slot] = Self.rates(\.readError, 1_000_000)
     life.ratesHoldAtStart = false
+    // Quick, but now and then so slow that a destage is done before a read has failed.
     life.latencies[slot] = DiskLatency(
-      shortestNanoseconds: 20_000, longestNanoseconds: 3_000_000, synchronizeFactor: 1,
-      slowPerMillion: 100_000, slowFactor: 4)
-    life.workload = .random(clientCount: 4, requestCount: 20, spot: UInt64(variation))
+      shortestNanoseconds: 20_000, longestNanoseconds: 100_000, synchronizeFactor: 1,
+      slowPerMillion: 300_000, slowFactor: 80)
+    life.latencies[1 - slot] = DiskLatency(
+      shortestNanoseconds: 100_000, longestNanoseconds: 300_000, synchronizeFactor: 1,
+      slowPerMillion: 0, slowFactor: 1)
+    let blocks = 0..<plan.shape.geometry.blockCount
+    let readers = blocks.map { block in
+      [ClientRequest](repeating: .read(Int(block) * 8..<Int(block) * 8 + 8), count: 3)
+    }
+    let writer: [ClientRequest] = [
+      .pause(nanoseconds: 200_000 + UInt64(variation / 2 % 16) * 250_000),
+      .write(0..<plan.shape.sectorCount, durably: false),
+    ]
+    life.workload = .scripts(readers + [writer])
     life.idleNanoseconds = 100_000_000
     plan.lives += [life, check(without: [1 - slot])]
   }
@@ -56,6 +68,17 @@ extension DirectedPlan {
     life.idleNanoseconds = 4_000_000
     life.rates[slot] = Self.rates(\.damagedSectorAtPowerLoss, 1_000_000)
     life.ending = .crash(.powerLoss, .operation(20 + variation / 12 % 90))
+    plan.lives += [life, check(without: [lost]), check(without: [lost])]
+  }
+
+  func writeHole(_ plan: inout HistoryPlan, _ variation: Int) {
+    let lost = variation % 3
+    var life = LifePlan()
+    life.workload = .script([write(0), write(3), write(5)])
+    life.idleNanoseconds = 4_000_000
+    life.ending = .crash(
+      variation / 3 % 3 == 0 ? .kill : .powerLoss, .operation(25 + variation / 9 % 50))
+    if variation / 3 % 3 == 1 { lose(&life, plan.shape) }
     plan.lives += [life, check(without: [lost]), check(without: [lost])]
   }
 
@@ -97,7 +120,8 @@ extension DirectedPlan {
     var life = LifePlan()
     life.workload = .script([write(0, durably: true), write(3)])
     life.idleNanoseconds = 4_000_000
-    life.ending = .crash(.powerLoss, .operation(10 + variation / 2 % 50))
+    life.ending = .crash(.powerLoss, .operation(15 + variation / 2 % 60))
+    for slot in 0..<plan.shape.memberCount { life.fates[slot] = .torn(plan.seed &+ UInt64(slot)) }
     plan.lives += [life, check(without: []), check(without: [])]
   }
 

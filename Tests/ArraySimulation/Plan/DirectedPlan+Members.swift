@@ -75,7 +75,8 @@ extension DirectedPlan {
     alone.absent = [slot]
     alone.workload = .script(everything(plan.shape))
     var together = LifePlan()
-    together.ending = .crash(.kill, .operation(20 + variation / 2 % 40))
+    together.idleNanoseconds = 100_000_000
+    together.ending = .crash(.kill, .operation(14 + variation / 2 % 40))
     var again = LifePlan()
     again.waitsUntilOptimal = true
     again.ending = .crash(.kill, .atEnd)

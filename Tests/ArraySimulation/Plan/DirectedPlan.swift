@@ -40,6 +40,8 @@ package struct DirectedPlan {
     case fullLog
     /// L6: the log is full, and the crash comes while superblocks are written.
     case reusedLog
+    /// D1: a crash amid a destage, and a member is gone.
+    case writeHole
     /// D4: two blocks of a row are beyond repair, and one of them is written.
     case lostRow
     /// D7: a trim of a device that is large for its log.
@@ -96,6 +98,7 @@ package struct DirectedPlan {
     case .discardedBatch: discardedBatch(&plan, variation)
     case .fullLog: fullLog(&plan, variation)
     case .reusedLog: reusedLog(&plan, variation)
+    case .writeHole: writeHole(&plan, variation)
     case .lostRow: lostRow(&plan, variation)
     case .largeTrim: largeTrim(&plan, variation)
     case .tornPages: tornPages(&plan, variation)

@@ -69,6 +69,8 @@ package struct LifePlan: Sendable {
   package enum Workload: Equatable, Sendable {
     case random(clientCount: Int, requestCount: Int, spot: UInt64)
     case script([ClientRequest])
+    /// Several clients.
+    case scripts([[ClientRequest]])
   }
 
   package struct TimedIncident: Equatable, Sendable {
@@ -119,6 +121,9 @@ extension LifePlan: CustomStringConvertible {
       case .random(let clientCount, let requestCount, _):
         "\(clientCount) clients with \(requestCount) requests each"
       case .script(let requests): "\(requests.count) requests in order"
+      case .scripts(let lists):
+        "\(lists.count) clients with " + lists.map { "\($0.count)" }.joined(separator: ", ")
+          + " requests in order"
       }
     let faults = rates.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.nonzero)" }
     return "\(clients), ends by \(ending)"
@@ -151,6 +156,8 @@ package enum FateChoice: Equatable, Hashable, Sendable {
   case missing(Int)
   /// The write of this index alone.
   case alone(Int)
+  /// Each sector for itself, by this number.
+  case torn(UInt64)
   /// By seed, sector by sector or otherwise.
   case drawn
 
@@ -161,6 +168,9 @@ package enum FateChoice: Equatable, Hashable, Sendable {
     case .keepAll: return .keepAll
     case .loseAll: return .loseAll
     case .drawn: return .drawn
+    case .torn(let number):
+      var random = RandomSource(seed: number)
+      return .chosen { _, seen in random.index(below: seen.count + 1) }
     case .missing(let index):
       let chosen = ChosenWrite(medium, index)
       return .chosen { _, seen in

@@ -151,6 +151,15 @@ final class Life: @unchecked Sendable {
     case .script(let requests):
       let client = client(of: device)
       for request in requests { guard await client.perform(request) else { return } }
+    case .scripts(let lists):
+      await withTaskGroup(of: Void.self) { group in
+        for requests in lists {
+          let client = client(of: device)
+          group.addTask(executorPreference: machine) {
+            for request in requests { guard await client.perform(request) else { return } }
+          }
+        }
+      }
     case .random(let clientCount, let requestCount, let spot):
       await withTaskGroup(of: Void.self) { group in
         for number in 0..<clientCount {
