@@ -118,9 +118,10 @@ extension DirectedPlan {
 
   func tornPages(_ plan: inout HistoryPlan, _ variation: Int) {
     var life = LifePlan()
-    life.workload = .script([write(0, durably: true), write(3)])
-    life.idleNanoseconds = 4_000_000
-    life.ending = .crash(.powerLoss, .operation(15 + variation / 2 % 60))
+    // Their entries are in different sectors of one page.
+    life.workload = .script([write(0, durably: true), write(60)])
+    life.idleNanoseconds = 20_000_000
+    life.ending = .crash(.powerLoss, .operation(25 + variation / 2 % 40))
     for slot in 0..<plan.shape.memberCount { life.fates[slot] = .torn(plan.seed &+ UInt64(slot)) }
     plan.lives += [life, check(without: []), check(without: [])]
   }

@@ -125,7 +125,7 @@ package struct DirectedPlan {
     let memberBlockCount: UInt64 =
       switch scenario {
       case .largeTrim: 2048
-      case .fullLog, .reusedLog: 64
+      case .fullLog, .reusedLog, .tornPages: 64
       default: 8
       }
     do throws(GeometryError) {

@@ -45,7 +45,7 @@ package struct PlantedBugHint: Sendable {
     case .solvedRowsUnverified: directed(.damagedSector, 500)
     case .trimPinsForever: directed(.largeTrim)
     case .tableSlotOverwritten: directed(.tornPages)
-    case .superblockSlotOverwritten: directed(.tornPages)
+    case .superblockSlotOverwritten: budget(0xf)
     case .tableSplitByMember: budget(0x5)
     case .zeroPageIsNeverWritten: directed(.clearedPages)
     case .syncingMemberIsRead: directed(.brokenResync)
