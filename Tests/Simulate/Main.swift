@@ -56,7 +56,7 @@ struct Main {
     }
     let deadline = options.seconds.map { ContinuousClock.now + .seconds($0) }
     let isLate = { deadline.map { ContinuousClock.now >= $0 } ?? false }
-    if options.firstCase == 0 { checkDeterminism(options) }
+    if options.firstCase == 0, options.plantedBug == nil { checkDeterminism(options) }
     var seed = options.seed
     let end = options.seed &+ options.count &* options.step
     while seed < end, !isLate() {
