@@ -65,9 +65,9 @@ extension DirectedPlan {
     let (slot, lost) = (variation % 4, (variation + 1 + variation / 4 % 3) % 4)
     var life = LifePlan()
     life.workload = .script([write(0), write(3), write(5)])
-    life.idleNanoseconds = 4_000_000
+    life.idleNanoseconds = 20_000_000
     life.rates[slot] = Self.rates(\.damagedSectorAtPowerLoss, 1_000_000)
-    life.ending = .crash(.powerLoss, .operation(20 + variation / 12 % 90))
+    life.ending = .crash(.powerLoss, .operation(45 + variation / 12 % 60))
     plan.lives += [life, check(without: [lost]), check(without: [lost])]
   }
 
@@ -75,9 +75,9 @@ extension DirectedPlan {
     let lost = variation % 3
     var life = LifePlan()
     life.workload = .script([write(0), write(3), write(5)])
-    life.idleNanoseconds = 4_000_000
+    life.idleNanoseconds = 20_000_000
     life.ending = .crash(
-      variation / 3 % 3 == 0 ? .kill : .powerLoss, .operation(25 + variation / 9 % 50))
+      variation / 3 % 3 == 0 ? .kill : .powerLoss, .operation(40 + variation / 9 % 40))
     if variation / 3 % 3 == 1 { lose(&life, plan.shape) }
     plan.lives += [life, check(without: [lost]), check(without: [lost])]
   }
@@ -119,7 +119,7 @@ extension DirectedPlan {
   func tornPages(_ plan: inout HistoryPlan, _ variation: Int) {
     var life = LifePlan()
     // Their entries are in different sectors of one page.
-    life.workload = .script([write(0, durably: true), write(60)])
+    life.workload = .script([write(0), write(20), write(40), write(60)])
     life.idleNanoseconds = 20_000_000
     life.ending = .crash(.powerLoss, .operation(25 + variation / 2 % 40))
     for slot in 0..<plan.shape.memberCount { life.fates[slot] = .torn(plan.seed &+ UInt64(slot)) }

@@ -56,7 +56,7 @@ extension DirectedPlan {
     // One member has the last batch, and can hardly be read at the next start.
     life.fates = [slot: .keepAll, 1 - slot: .loseAll]
     var recovery = LifePlan()
-    recovery.rates[slot] = Self.rates(\.readError, 200_000 + variation / 2 % 4 * 100_000)
+    recovery.rates[slot] = Self.rates(\.readError, 500_000 + variation / 2 % 4 * 100_000)
     recovery.verifiesFirst = true
     recovery.ending = .crash(.kill, .atEnd)
     plan.lives += [life, recovery, check(without: []), check(without: [])]
@@ -76,19 +76,44 @@ extension DirectedPlan {
     synchronizeSlowly(&life, plan.shape)
     life.workload = .script((0..<20).flatMap { _ in everything(plan.shape) })
     life.ending = .crash(
-      variation % 2 == 0 ? .kill : .powerLoss, .operation(80 + variation / 2 % 300))
-    lose(&life, plan.shape)
+      variation % 3 == 0 ? .kill : .powerLoss, .operation(80 + variation / 3 % 60))
+    // Either nothing since the last fdatasync is there, or all but the superblock.
+    lose(&life, plan.shape, variation % 3 == 1 ? .missing(0) : .loseAll)
     plan.lives += [life, check(without: []), check(without: [variation % 2])]
   }
 
+  func oneCopy(_ plan: inout HistoryPlan, _ variation: Int) {
+    plan.options.destageDelayNanoseconds = 500_000_000
+    let slot = variation % 2
+    var life = LifePlan()
+    life.workload = .script([write(0, durably: true), write(UInt64(1 + variation / 2 % 7))])
+    life.ending = .crash(.powerLoss, .atEnd)
+    // One member has the last batch; what is served then has to survive it.
+    life.fates = [slot: .keepAll, 1 - slot: .loseAll]
+    var recovery = LifePlan()
+    recovery.verifiesFirst = true
+    recovery.workload = .script([.flush])
+    recovery.ending = .crash(.powerLoss, .atEnd)
+    lose(&recovery, plan.shape)
+    plan.lives += [life, recovery, check(without: [slot]), check(without: [slot])]
+  }
+
   func earlyReaders(_ plan: inout HistoryPlan, _ variation: Int) {
+    plan.options.destageDelayNanoseconds = 500_000_000
     var life = LifePlan()
     for slot in 0..<plan.shape.memberCount {
       life.latencies[slot] = DiskLatency(
-        shortestNanoseconds: 500_000, longestNanoseconds: 4_000_000, synchronizeFactor: 2)
+        shortestNanoseconds: 1_000_000, longestNanoseconds: 4_000_000, synchronizeFactor: 1,
+        slowPerMillion: 0, slowFactor: 1)
     }
-    life.workload = .random(clientCount: 5, requestCount: 40, spot: UInt64(variation))
-    life.ending = .crash(.kill, .operation(10 + variation % 60))
+    let writers = (0..<4 as Range<UInt64>).map { [ClientRequest](repeating: write($0), count: 10) }
+    let readers = (0..<4).map { block in
+      (0..<60).flatMap { _ in
+        [ClientRequest.read(block * 8..<block * 8 + 8), .pause(nanoseconds: 300_000)]
+      }
+    }
+    life.workload = .scripts(writers + readers)
+    life.ending = .crash(.kill, .operation(22 + variation % 40))
     plan.lives += [life, check(without: [])]
   }
 

@@ -34,6 +34,8 @@ package struct DirectedPlan {
     case damagedSector
     /// L2, L7: all copies of a flushed batch are damaged.
     case damagedLog
+    /// L3: one member has the last batch, recovery serves it, and the member goes.
+    case oneCopy
     /// L3: a recovery cannot read the last batch, and discards it; the next one could.
     case discardedBatch
     /// L5: the log is full of records when the intents that would drain it are to be written.
@@ -95,6 +97,7 @@ package struct DirectedPlan {
     case .readerHeals: readerHeals(&plan, variation)
     case .damagedSector: damagedSector(&plan, variation)
     case .damagedLog: damagedLog(&plan, variation)
+    case .oneCopy: oneCopy(&plan, variation)
     case .discardedBatch: discardedBatch(&plan, variation)
     case .fullLog: fullLog(&plan, variation)
     case .reusedLog: reusedLog(&plan, variation)
@@ -114,8 +117,8 @@ package struct DirectedPlan {
   private func shape(of scenario: Scenario, _ variation: Int) -> ArrayShape {
     let level: RAIDLevel =
       switch scenario {
-      case .superseded, .lateWrites, .readerHeals, .damagedLog, .discardedBatch, .reusedLog,
-        .brokenResync, .leftBehind, .earlyReaders:
+      case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders:
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
