@@ -5,8 +5,9 @@
 package enum PlantedBug: String, CaseIterable, Sendable {
   /// L1: a flush syncs only the newest batch's members.
   case flushForgetsEarlierBatches
-  /// L2: a hole above the horizon counts as damage. (And the next: damage counts as the end.)
+  /// L2: a hole above the horizon counts as damage.
   case holeAboveHorizonIsDamage
+  /// L2: a hole below the horizon counts as the end.
   case holeBelowHorizonIsEnd
   /// L3: recovery serves before what it found is durable.
   case recoveryServesBeforeDurable
@@ -26,6 +27,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case parityBeforeIntent
   /// D1: table pages before data is durable.
   case tableBeforeData
+  /// D1: parity is written when data is durable.
   case parityAfterData
   /// D4: a block beyond repair blocks its row instead of becoming lost.
   case lostBlocksRow

@@ -67,7 +67,7 @@ extension DirectedPlan {
     life.workload = .script([write(0), write(3), write(5)])
     life.idleNanoseconds = 20_000_000
     life.rates[slot] = Self.rates(\.damagedSectorAtPowerLoss, 1_000_000)
-    life.ending = .crash(.powerLoss, .operation(45 + variation / 12 % 60))
+    life.ending = .crash(.powerLoss, .operation(60 + variation / 12 % 20))
     plan.lives += [life, check(without: [lost]), check(without: [lost])]
   }
 
@@ -121,7 +121,8 @@ extension DirectedPlan {
     // Their entries are in different sectors of one page.
     life.workload = .script([write(0), write(20), write(40), write(60)])
     life.idleNanoseconds = 20_000_000
-    life.ending = .crash(.powerLoss, .operation(25 + variation / 2 % 40))
+    life.ending = .crash(
+      .powerLoss, .operation((variation % 2 == 0 ? 40 : 60) + variation / 2 % 16))
     for slot in 0..<plan.shape.memberCount { life.fates[slot] = .torn(plan.seed &+ UInt64(slot)) }
     plan.lives += [life, check(without: []), check(without: [])]
   }

@@ -133,7 +133,8 @@ package struct DirectedPlan {
       }
     do throws(GeometryError) {
       return try ArrayShape(
-        level: level, memberCount: level.memberCountMin, chunkBytes: 4096, memberBlockCount: memberBlockCount,
+        level: level, memberCount: level.memberCountMin, chunkBytes: 4096,
+        memberBlockCount: memberBlockCount,
         logBytes: 1 << 20)
     } catch {
       preconditionFailure("the shape of a directed history is impossible: \(error)")
