@@ -84,6 +84,7 @@ extension DirectedPlan {
 
   func lostRow(_ plan: inout HistoryPlan, _ variation: Int) {
     plan.hasSilentFaults = true
+    plan.stepCountMax = 100_000
     plan.options.destageRowCountMax = 8
     let (geometry, layout) = (plan.shape.geometry, plan.shape.layout)
     let row = UInt64(variation) % geometry.rowCount
