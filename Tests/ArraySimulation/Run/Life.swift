@@ -77,7 +77,10 @@ final class Life: @unchecked Sendable {
       tally.refusalCount += 1
       // With members missing, or as good as missing, it may need to be told that these did not go
       // on alone. Within the budget that is true.
-      let mayForce = !history.allowsErrors && !(plan.absent.isEmpty && plan.rates.isEmpty)
+      let isSomeoneMissing =
+        !(plan.absent.isEmpty && plan.rates.isEmpty)
+        || media.contains { !system.isRecognizable($0) }
+      let mayForce = !history.allowsErrors && isSomeoneMissing
       guard error.canBeForced, mayForce else {
         return refuse(error)
       }
