@@ -13,8 +13,8 @@ import RAID
 struct Main {
   static let usage = """
     usage: simulate histories|replay|bugs [--system NAME] [--mode budget|beyond|exhaustive|directed]
-             [--level LEVEL] [--planted-bug NAME] [--seed N] [--count N] [--seconds N]
-             [--case CASE] [--case-share N] [--first-case N] [--memory-mib N] [--trace]
+             [--level LEVEL] [--planted-bug NAME] [--seed N] [--step N] [--count N]
+             [--seconds N] [--case CASE] [--case-share N] [--first-case N] [--memory-mib N] [--trace]
     """
 
   static func main() {
@@ -27,7 +27,7 @@ struct Main {
     switch command {
     case "histories": histories(options)
     case "replay": replay(options)
-    case "bugs": for bug in PlantedBug.allCases { say(bug.rawValue) }
+    case "bugs": bugs()
     default:
       say(usage)
       exit(64)
@@ -40,6 +40,15 @@ struct Main {
     fflush(nil)
   }
 
+  /// All that can be planted, each with where to look for it first: NAME MODE LEVEL SEED STEP.
+  private static func bugs() {
+    for bug in PlantedBug.allCases {
+      let hint = PlantedBugHint.of(bug)
+      let level = hint.level?.name ?? "-"
+      say("\(bug.rawValue) \(hint.mode.rawValue) \(level) \(hex(hint.seed)) \(hint.step)")
+    }
+  }
+
   private static func histories(_ options: Options) {
     var campaign = options.makeCampaign()
     campaign.announce = { seed, crash in
@@ -47,9 +56,10 @@ struct Main {
     }
     let deadline = options.seconds.map { ContinuousClock.now + .seconds($0) }
     let isLate = { deadline.map { ContinuousClock.now >= $0 } ?? false }
-    if options.firstCase == 0 { checkDeterminism(options) }
+    if options.firstCase == 0, options.plantedBug == nil { checkDeterminism(options) }
     var seed = options.seed
-    while seed < options.seed &+ options.count, !isLate() {
+    let end = options.seed &+ options.count &* options.step
+    while seed < end, !isLate() {
       var found: Campaign.Finding?
       if options.mode == .exhaustive {
         let (first, next) = campaign.runCrashes(
@@ -67,8 +77,8 @@ struct Main {
         let crash = found.crash.map { "\($0)" } ?? "-"
         say("V \(hex(found.seed)) \(crash) \(found.violation)")
       }
-      seed &+= 1
-      if seed < options.seed &+ options.count, memoryBytes() >= options.memoryBytesMax {
+      seed &+= options.step
+      if seed < end, memoryBytes() >= options.memoryBytesMax {
         say("C \(hex(seed)) 0")
         break
       }
@@ -119,6 +129,8 @@ struct Options {
   var plantedBug: PlantedBug?
   var seed: UInt64 = 0
   var count: UInt64 = 100
+  /// From one seed to the next.
+  var step: UInt64 = 1
   var seconds: Int?
   var crash: CrashCase?
   var caseShare: UInt64 = 1
@@ -153,6 +165,7 @@ struct Options {
     case "--planted-bug": return set(&plantedBug, PlantedBug(rawValue: value).map(Optional.some))
     case "--seed": return set(&seed, Self.number(value))
     case "--count": return set(&count, Self.number(value))
+    case "--step": return set(&step, Self.number(value))
     case "--seconds": return set(&seconds, Int(value).map(Optional.some))
     case "--case": return value == "-" || set(&crash, CrashCase(value).map(Optional.some))
     case "--first-case": return set(&firstCase, Int(value))

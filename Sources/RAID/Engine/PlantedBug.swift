@@ -5,8 +5,9 @@
 package enum PlantedBug: String, CaseIterable, Sendable {
   /// L1: a flush syncs only the newest batch's members.
   case flushForgetsEarlierBatches
-  /// L2: a hole above the horizon counts as damage. (And the next: damage counts as the end.)
+  /// L2: a hole above the horizon counts as damage.
   case holeAboveHorizonIsDamage
+  /// L2: a hole below the horizon counts as the end.
   case holeBelowHorizonIsEnd
   /// L3: recovery serves before what it found is durable.
   case recoveryServesBeforeDurable
@@ -26,10 +27,11 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case parityBeforeIntent
   /// D1: table pages before data is durable.
   case tableBeforeData
+  /// D1: parity is written when data is durable.
   case parityAfterData
   /// D4: a block beyond repair blocks its row instead of becoming lost.
   case lostBlocksRow
-  /// D5: a heal writes without looking again under the hold.
+  /// D5: a reader heals by itself what it saw, without looking again under the hold.
   case healWithoutRecheck
   /// D6: a damaged sector of parity is taken for an old one, and what comes of it is not verified.
   case solvedRowsUnverified
@@ -43,7 +45,7 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case tableSplitByMember
   /// T3: an all-zero table page reads as never written.
   case zeroPageIsNeverWritten
-  /// T4: a member that is syncing is read.
+  /// T4: a member that is syncing is read, and has a say at the next start.
   case syncingMemberIsRead
   /// T5: the map marks only what changed after a member left.
   case mapMissesUnsynced

@@ -344,8 +344,11 @@ final class BlockReader<M: Machine, D: Disk> {
     defer { parts.rowImages.giveBack(image) }
     let hasBad = image.parts.contains(.bad) || !image.solvedBad.isEmpty
     if hasBad {
-      if parts.options.plants(.healWithoutRecheck) { await writeBack(image, row) }
-      parts.requestHeal(row)
+      if parts.options.plants(.healWithoutRecheck) {
+        await writeBack(image, row)
+      } else {
+        parts.requestHeal(row)
+      }
     }
     let source =
       parts.geometry.isMirrored

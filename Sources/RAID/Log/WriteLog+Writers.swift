@@ -59,6 +59,7 @@ extension WriteLog {
         intentsAreBlocked = true
         return wantSpace()
       }
+      needsSpace = recordsAreBlocked
       return batch
     }
     if let batch = open, !batch.isEmpty {
@@ -116,6 +117,7 @@ extension WriteLog {
       return wantSpace()
     }
     prepare(batch, on: slots)
+    needsSpace = false
     return batch
   }
 

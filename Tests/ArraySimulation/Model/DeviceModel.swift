@@ -27,6 +27,8 @@ package final class DeviceModel: @unchecked Sendable {
   /// How the life before this one ended; nil when it was closed.
   private(set) var lastCrash: CrashKind?
   private var requestCount = 0
+  /// How many records of a log the requests so far can have become.
+  private(set) var recordCountMax: UInt64 = 0
   /// Acknowledged, but not yet by a flush.
   private var unflushed: [Int] = []
   private var sectorsWithNews: Set<Int> = []
@@ -73,18 +75,23 @@ package final class DeviceModel: @unchecked Sendable {
 
   /// A write begins: from now on it may take effect.
   package func beginWrite(_ range: Range<Int>) -> Change {
-    begin(range, cutAtAtomicBytes(range), isZero: false, isOptional: false)
+    let parts = cutAtAtomicBytes(range)
+    recordCountMax += UInt64(parts.count)
+    return begin(range, parts, isZero: false, isOptional: false)
   }
 
   /// A request to zero begins.
   package func beginZeroes(_ range: Range<Int>) -> Change {
     let parts =
       promises.zeroingIsAtomic ? cutAtAtomicBytes(range) : range.map { $0..<$0 + 1 }
+    // What is not whole blocks, at either end, may be apart.
+    recordCountMax += UInt64(parts.count) + 2
     return begin(range, parts, isZero: true, isOptional: false)
   }
 
   /// A trim begins: its whole blocks, or each sector, by what is promised.
   package func beginTrim(_ range: Range<Int>) -> Change {
+    recordCountMax += UInt64(range.count / 128) + 2
     guard promises.trimZeroesBlocks else {
       return begin(range, range.map { $0..<$0 + 1 }, isZero: true, isOptional: true)
     }

@@ -16,6 +16,8 @@ package struct Violation: Error, Equatable, Sendable, CustomStringConvertible {
     case answersInTime = "P9"
     /// What a read had returned was gone after a crash.
     case seenStays = "R1"
+    /// The log counts more client records than clients can have caused.
+    case countsClients = "L8"
     /// Redundancy was not restored, members do not agree, or a start was refused.
     case becomesWhole = "T8"
   }

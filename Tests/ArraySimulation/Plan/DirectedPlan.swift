@@ -32,6 +32,34 @@ package struct DirectedPlan {
     case readerHeals
     /// D6: the power loss damages a sector, and a member is gone as well.
     case damagedSector
+    /// L2, L7: all copies of a flushed batch are damaged.
+    case damagedLog
+    /// L3: one member has the last batch, recovery serves it, and the member goes.
+    case oneCopy
+    /// L3: a recovery cannot read the last batch, and discards it; the next one could.
+    case discardedBatch
+    /// L5: the log is full of records when the intents that would drain it are to be written.
+    case fullLog
+    /// L6: the log is full, and the crash comes while superblocks are written.
+    case reusedLog
+    /// D1: a crash amid a destage, and a member is gone.
+    case writeHole
+    /// D4: two blocks of a row are beyond repair, and one of them is written.
+    case lostRow
+    /// D7: a trim of a device that is large for its log.
+    case largeTrim
+    /// T1: the power goes while table pages or superblocks are written.
+    case tornPages
+    /// T3: all copies of a table page are zeros.
+    case clearedPages
+    /// T4: a crash while a member is brought up to date.
+    case brokenResync
+    /// T6: a member that was put out is started alone.
+    case leftBehind
+    /// R1: what is being written is read, and the crash comes before it is acknowledged.
+    case earlyReaders
+    /// P8: an fdatasync fails once, and then the power goes.
+    case failedFlush
   }
 
   let system: any SystemUnderTest
@@ -54,6 +82,7 @@ package struct DirectedPlan {
     let scenario = Scenario.allCases[Int(seed % count)]
     var plan = HistoryPlan(
       seed: seed, shape: shape(of: scenario, variation), options: options(), lives: [])
+    plan.stepCountMax = 300_000
     plan.lives.append(fill(plan.shape))
     switch scenario {
     case .superseded: superseded(&plan, variation)
@@ -67,6 +96,20 @@ package struct DirectedPlan {
     case .lateWrites: lateWrites(&plan, variation)
     case .readerHeals: readerHeals(&plan, variation)
     case .damagedSector: damagedSector(&plan, variation)
+    case .damagedLog: damagedLog(&plan, variation)
+    case .oneCopy: oneCopy(&plan, variation)
+    case .discardedBatch: discardedBatch(&plan, variation)
+    case .fullLog: fullLog(&plan, variation)
+    case .reusedLog: reusedLog(&plan, variation)
+    case .writeHole: writeHole(&plan, variation)
+    case .lostRow: lostRow(&plan, variation)
+    case .largeTrim: largeTrim(&plan, variation)
+    case .tornPages: tornPages(&plan, variation)
+    case .clearedPages: clearedPages(&plan, variation)
+    case .brokenResync: brokenResync(&plan, variation)
+    case .leftBehind: leftBehind(&plan, variation)
+    case .earlyReaders: earlyReaders(&plan, variation)
+    case .failedFlush: failedFlush(&plan, variation)
     }
     return plan
   }
@@ -74,14 +117,24 @@ package struct DirectedPlan {
   private func shape(of scenario: Scenario, _ variation: Int) -> ArrayShape {
     let level: RAIDLevel =
       switch scenario {
-      case .superseded, .lateWrites, .readerHeals: .raid1
+      case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders:
+        .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
+      case .tornPages, .clearedPages: variation % 2 == 0 ? .raid1 : .raid5
       default: .raid5
+      }
+    let memberBlockCount: UInt64 =
+      switch scenario {
+      case .largeTrim: 2048
+      case .fullLog, .reusedLog, .tornPages: 64
+      default: 8
       }
     do throws(GeometryError) {
       return try ArrayShape(
-        level: level, memberCount: level.memberCountMin, chunkBytes: 4096, memberBlockCount: 8,
+        level: level, memberCount: level.memberCountMin, chunkBytes: 4096,
+        memberBlockCount: memberBlockCount,
         logBytes: 1 << 20)
     } catch {
       preconditionFailure("the shape of a directed history is impossible: \(error)")
@@ -99,7 +152,7 @@ package struct DirectedPlan {
 
   // MARK: Pieces of lives
 
-  private func everything(_ shape: ArrayShape) -> [ClientRequest] {
+  func everything(_ shape: ArrayShape) -> [ClientRequest] {
     stride(from: 0, to: shape.sectorCount, by: 128).map {
       .write($0..<min($0 + 128, shape.sectorCount), durably: false)
     }
@@ -112,12 +165,12 @@ package struct DirectedPlan {
     return life
   }
 
-  private func write(_ block: UInt64, durably: Bool = false) -> ClientRequest {
+  func write(_ block: UInt64, durably: Bool = false) -> ClientRequest {
     .write(Int(block) * 8..<Int(block) * 8 + 8, durably: durably)
   }
 
   /// All that was promised is there, without these members, and is still there when the power goes.
-  private func check(without absent: Set<Int>) -> LifePlan {
+  func check(without absent: Set<Int>) -> LifePlan {
     var life = LifePlan()
     life.absent = absent
     life.verifiesFirst = true
@@ -125,13 +178,13 @@ package struct DirectedPlan {
     return life
   }
 
-  private func incident(
+  func incident(
     _ nanoseconds: UInt64, _ incident: LifePlan.Incident
   ) -> LifePlan.TimedIncident {
     LifePlan.TimedIncident(afterNanoseconds: nanoseconds, incident: incident)
   }
 
-  private static func rates(
+  static func rates(
     _ kind: WritableKeyPath<DiskFaultRates, Int>, _ perMillion: Int
   ) -> DiskFaultRates {
     var rates = DiskFaultRates()
@@ -139,156 +192,7 @@ package struct DirectedPlan {
     return rates
   }
 
-  private func lose(_ life: inout LifePlan, _ shape: ArrayShape, _ choice: FateChoice = .loseAll) {
+  func lose(_ life: inout LifePlan, _ shape: ArrayShape, _ choice: FateChoice = .loseAll) {
     for slot in 0..<shape.memberCount { life.fates[slot] = choice }
-  }
-
-  // MARK: The log
-
-  private func superseded(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.options.destageRowCountMax = 1
-    plan.options.tableCacheBytes = 4096
-    var life = LifePlan()
-    life.workload = .script([
-      write(0, durably: true), write(3, durably: true),
-      .pause(nanoseconds: UInt64(variation % 6) * 300_000), write(3),
-    ])
-    life.idleNanoseconds = 4_000_000
-    life.ending = .crash(.powerLoss, .operation(15 + variation / 6 % 100))
-    lose(&life, plan.shape)
-    plan.lives += [life, check(without: []), check(without: [])]
-  }
-
-  private func wrap(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.options.destageRowCountMax = 1
-    var life = LifePlan()
-    life.workload = .script((0..<60).flatMap { _ in everything(plan.shape) })
-    life.ending = .crash(
-      variation % 2 == 0 ? .kill : .powerLoss, .operation(150 + variation / 2 * 5 % 600))
-    lose(&life, plan.shape)
-    plan.lives += [life, check(without: []), check(without: [variation % 3])]
-  }
-
-  // MARK: Home
-
-  private func rottenRow(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.hasSilentFaults = true
-    let geometry = plan.shape.geometry
-    let row = UInt64(variation / 3) % geometry.rowCount
-    var life = LifePlan()
-    life.incidents = [
-      incident(
-        0,
-        .flip(
-          slot: variation % 3, offsetBytes: plan.shape.layout.dataOffset + row * 4096 + 100))
-    ]
-    let position = variation / 24 % geometry.dataCount
-    life.workload = .script([
-      .pause(nanoseconds: 100_000), write(geometry.block(ofRow: row, position: position)),
-    ])
-    life.idleNanoseconds = 5_000_000
-    life.verifiesLast = true
-    plan.lives.append(life)
-  }
-
-  private func misdirectedReads(_ plan: inout HistoryPlan, _ variation: Int) {
-    var life = LifePlan()
-    life.rates[variation % 3] = Self.rates(\.misdirectedRead, 200_000)
-    life.ratesHoldAtStart = false
-    life.verifiesFirst = true
-    life.verifiesLast = true
-    plan.lives += [life, check(without: [])]
-  }
-
-  private func readerHeals(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.options.destageDelayNanoseconds = 50_000
-    let slot = variation % 2
-    var life = LifePlan()
-    life.rates[slot] = Self.rates(\.readError, 400_000)
-    life.ratesHoldAtStart = false
-    life.latencies[slot] = DiskLatency(
-      shortestNanoseconds: 20_000, longestNanoseconds: 3_000_000, synchronizeFactor: 1,
-      slowPerMillion: 100_000, slowFactor: 4)
-    life.workload = .random(clientCount: 4, requestCount: 20, spot: UInt64(variation))
-    life.idleNanoseconds = 100_000_000
-    plan.lives += [life, check(without: [1 - slot])]
-  }
-
-  private func damagedSector(_ plan: inout HistoryPlan, _ variation: Int) {
-    plan.hasSilentFaults = true
-    let (slot, lost) = (variation % 4, (variation + 1 + variation / 4 % 3) % 4)
-    var life = LifePlan()
-    life.workload = .script([write(0), write(3), write(5)])
-    life.idleNanoseconds = 4_000_000
-    life.rates[slot] = Self.rates(\.damagedSectorAtPowerLoss, 1_000_000)
-    life.ending = .crash(.powerLoss, .operation(20 + variation / 12 % 90))
-    plan.lives += [life, check(without: [lost]), check(without: [lost])]
-  }
-
-  // MARK: Members
-
-  private func staleReturn(_ plan: inout HistoryPlan, _ variation: Int) {
-    let slot = variation % 2
-    let isInLog = variation / 4 % 2 == 0
-    if isInLog { plan.options.destageDelayNanoseconds = 500_000_000 }
-    var alone = LifePlan()
-    alone.absent = [slot]
-    alone.workload = .script(everything(plan.shape))
-    alone.ending = isInLog ? .crash(.kill, .atEnd) : .close
-    var together = LifePlan()
-    together.waitsUntilOptimal = true
-    together.ending = .crash(.kill, .atEnd)
-    plan.lives += [alone, together, check(without: [1 - slot]), check(without: [1 - slot])]
-  }
-
-  private func unsynced(_ plan: inout HistoryPlan, _ variation: Int) {
-    var life = LifePlan()
-    life.workload = .script(everything(plan.shape))
-    life.incidents = [
-      incident(UInt64(variation % 96) * 80_000, .stick(slot: 2)),
-      incident(3_000_000_000, .release(slot: 2)),
-    ]
-    life.idleNanoseconds = 3_500_000_000
-    life.waitsUntilOptimal = true
-    plan.lives += [life, check(without: [0])]
-  }
-
-  private func survivors(_ plan: inout HistoryPlan, _ variation: Int) {
-    var life = LifePlan()
-    life.absent = [variation % 3]
-    life.ending = .crash(.powerLoss, .operation(1 + variation / 3 % 48))
-    plan.lives += [life, check(without: life.absent)]
-    var last = LifePlan()
-    last.waitsUntilOptimal = true
-    last.verifiesLast = true
-    plan.lives.append(last)
-  }
-
-  private func lastWords(_ plan: inout HistoryPlan, _ variation: Int) {
-    // Two members fail: the array may refuse to start, and must not start without what it had.
-    plan.allowsErrors = true
-    let failing = variation % 3
-    let lost = (failing + 1 + variation / 3 % 2) % 3
-    var life = LifePlan()
-    life.rates[failing] = Self.rates(\.writeError, 1_000_000)
-    life.ratesHoldAtStart = false
-    life.workload = .script((0...variation / 6 % 4).map { write(UInt64($0)) })
-    life.ending = .crash(.kill, .atEnd)
-    plan.lives += [life, check(without: [lost])]
-  }
-
-  private func lateWrites(_ plan: inout HistoryPlan, _ variation: Int) {
-    let slot = variation % 2
-    var life = LifePlan()
-    life.incidents = [
-      incident(UInt64(variation / 2 % 96) * 80_000, .stick(slot: slot)),
-      incident(2_500_000_000, .answerAgain(slot: slot)),
-      incident(12_000_000_000, .release(slot: slot)),
-    ]
-    life.workload = .script(
-      everything(plan.shape) + [.pause(nanoseconds: 9_000_000_000)] + everything(plan.shape)
-        + [.flush, .pause(nanoseconds: 4_000_000_000)])
-    life.waitsUntilOptimal = true
-    plan.lives += [life, check(without: [1 - slot])]
   }
 }

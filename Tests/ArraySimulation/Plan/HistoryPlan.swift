@@ -23,6 +23,8 @@ package struct HistoryPlan: Sendable {
   package var allowsErrors = false
   /// Damage that only reading finds may be left at the end.
   package var hasSilentFaults = false
+  /// How many steps a life may take: beyond that something turns in circles.
+  package var stepCountMax = 3_000_000
 
   package init(seed: UInt64, shape: ArrayShape, options: ArrayOptions, lives: [LifePlan]) {
     self.seed = seed
@@ -60,11 +62,15 @@ package struct LifePlan: Sendable {
     case makeUnreadable(slot: Int, sector: UInt64)
     /// A bit turns over.
     case flip(slot: Int, offsetBytes: UInt64)
+    /// A range is zeros.
+    case clear(slot: Int, offsetBytes: UInt64, byteCount: UInt64)
   }
 
   package enum Workload: Equatable, Sendable {
     case random(clientCount: Int, requestCount: Int, spot: UInt64)
     case script([ClientRequest])
+    /// Several clients.
+    case scripts([[ClientRequest]])
   }
 
   package struct TimedIncident: Equatable, Sendable {
@@ -115,6 +121,9 @@ extension LifePlan: CustomStringConvertible {
       case .random(let clientCount, let requestCount, _):
         "\(clientCount) clients with \(requestCount) requests each"
       case .script(let requests): "\(requests.count) requests in order"
+      case .scripts(let lists):
+        "\(lists.count) clients with " + lists.map { "\($0.count)" }.joined(separator: ", ")
+          + " requests in order"
       }
     let faults = rates.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.nonzero)" }
     return "\(clients), ends by \(ending)"
@@ -147,6 +156,8 @@ package enum FateChoice: Equatable, Hashable, Sendable {
   case missing(Int)
   /// The write of this index alone.
   case alone(Int)
+  /// Each sector for itself, by this number.
+  case torn(UInt64)
   /// By seed, sector by sector or otherwise.
   case drawn
 
@@ -157,6 +168,9 @@ package enum FateChoice: Equatable, Hashable, Sendable {
     case .keepAll: return .keepAll
     case .loseAll: return .loseAll
     case .drawn: return .drawn
+    case .torn(let number):
+      var random = RandomSource(seed: number)
+      return .chosen { _, seen in random.index(below: seen.count + 1) }
     case .missing(let index):
       let chosen = ChosenWrite(medium, index)
       return .chosen { _, seen in

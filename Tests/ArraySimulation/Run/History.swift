@@ -17,8 +17,9 @@ package final class History: @unchecked Sendable {
   }
 
   /// How much virtual time and how many steps a life may take: beyond that something hangs.
-  static let limits = Simulation.Limits(
-    virtualNanoseconds: 900_000_000_000, stepCount: 3_000_000)
+  private var limits: Simulation.Limits {
+    Simulation.Limits(virtualNanoseconds: 900_000_000_000, stepCount: plan.stepCountMax)
+  }
 
   let plan: HistoryPlan
   let system: any SystemUnderTest
@@ -59,6 +60,14 @@ package final class History: @unchecked Sendable {
     {
       model.report(Violation(.becomesWhole, "after a stop with all members up to date: \(text)"))
     }
+    if model.violation == nil, closedWhole, let count = system.clientRecordCount(on: media),
+      count > model.recordCountMax
+    {
+      model.report(
+        Violation(
+          .countsClients,
+          "the log counts \(count) records, and clients can have caused \(model.recordCountMax)"))
+    }
     for medium in media { tally.injectedCount += medium.injected.totalCount }
     simulation.end()
     shelf.takeBack()
@@ -72,7 +81,7 @@ package final class History: @unchecked Sendable {
     let disks = media.map { SimulatedDisk(machine, $0) }
     let (system, shape, model) = (system, plan.shape, model)
     judge({ "the creation" }) { () throws(SimulationFailure) in
-      try simulation.run(on: machine, within: Self.limits) {
+      try simulation.run(on: machine, within: limits) {
         do throws(StartRefusal) {
           try await system.create(shape, on: disks, of: machine)
         } catch {
@@ -96,7 +105,7 @@ package final class History: @unchecked Sendable {
     if case .crash(let kind, let instant) = plan.ending { arm(machine, kind, instant) }
     let life = Life(plan, of: self, on: machine, disks)
     judge({ "life \(self.tally.lifeCount), \(life.stage)" }) { () throws(SimulationFailure) in
-      try simulation.run(on: machine, within: Self.limits) { await life.run() }
+      try simulation.run(on: machine, within: limits) { await life.run() }
     }
     operationsToServe.append(life.operationsToServe ?? machine.faultPlan.operationCount)
     operations.append(machine.faultPlan.operationCount)

@@ -77,7 +77,10 @@ final class Life: @unchecked Sendable {
       tally.refusalCount += 1
       // With members missing, or as good as missing, it may need to be told that these did not go
       // on alone. Within the budget that is true.
-      let mayForce = !history.allowsErrors && !(plan.absent.isEmpty && plan.rates.isEmpty)
+      let isSomeoneMissing =
+        !(plan.absent.isEmpty && plan.rates.isEmpty)
+        || media.contains { !system.isRecognizable($0) }
+      let mayForce = !history.allowsErrors && isSomeoneMissing
       guard error.canBeForced, mayForce else {
         return refuse(error)
       }
@@ -151,6 +154,15 @@ final class Life: @unchecked Sendable {
     case .script(let requests):
       let client = client(of: device)
       for request in requests { guard await client.perform(request) else { return } }
+    case .scripts(let lists):
+      await withTaskGroup(of: Void.self) { group in
+        for requests in lists {
+          let client = client(of: device)
+          group.addTask(executorPreference: machine) {
+            for request in requests { guard await client.perform(request) else { return } }
+          }
+        }
+      }
     case .random(let clientCount, let requestCount, let spot):
       await withTaskGroup(of: Void.self) { group in
         for number in 0..<clientCount {
@@ -179,6 +191,9 @@ final class Life: @unchecked Sendable {
       case .makeUnreadable(let slot, let sector):
         media[slot].makeUnreadable(ByteRange(from: sector * 512, to: sector * 512 + 512))
       case .flip(let slot, let offset): media[slot].flipBits(at: offset)
+      case .clear(let slot, let offset, let byteCount):
+        media[slot].overwrite(
+          at: offset, with: [UInt8](repeating: 0, count: Int(byteCount)))
       }
     }
   }

@@ -41,6 +41,10 @@ package protocol SystemUnderTest: Sendable {
   /// What is wrong between the members of an array that was stopped in order with all of them up
   /// to date: copies that differ, parity that does not fit. Nil when all agree.
   func disagreement(between media: [SimulatedMedium], _ shape: ArrayShape) -> String?
+
+  /// How many records of clients the log of an array has taken that was stopped in order, by its
+  /// own count; nil where nothing counts them.
+  func clientRecordCount(on media: [SimulatedMedium]) -> UInt64?
 }
 
 extension SystemUnderTest {
@@ -51,6 +55,8 @@ extension SystemUnderTest {
   package func disagreement(between media: [SimulatedMedium], _ shape: ArrayShape) -> String? {
     nil
   }
+
+  package func clientRecordCount(on media: [SimulatedMedium]) -> UInt64? { nil }
 }
 
 /// What the checker demands beyond P1 and P2, which everything must keep.

@@ -18,6 +18,21 @@ extension WholeArray {
     let audit = Audit(media: media, shape: shape, memory: memory)
     return audit.run()
   }
+
+  package func clientRecordCount(on media: [SimulatedMedium]) -> UInt64? {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return nil }
+    defer { withExtendedLifetime(memory) {} }
+    let buffer = memory.buffer
+    var newest: Superblock?
+    for medium in media {
+      for copy in 0..<UInt64(2) {
+        medium.copyBytes(ByteRange(from: copy * 4096, to: (copy + 1) * 4096), into: buffer)
+        guard let found = try? Superblock.decode(buffer) else { continue }
+        if found.checkpointSequence >= newest?.checkpointSequence ?? 0 { newest = found }
+      }
+    }
+    return newest?.checkpointClientSequence
+  }
 }
 
 /// One look at all members' bytes.
