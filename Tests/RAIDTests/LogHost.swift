@@ -319,6 +319,9 @@ actor LogHost {
     }
   }
 
+  func expel(_ slot: Int) async throws(ArrayError) {
+    try await keeper.expel(slot, .disconnected)
+  }
   func settleAll() { publisher.settle(publisher.unsettled.count) }
   func endDestaging() { isDestaging = false }
   func stop() { openLog?.stop(.stopped("the test ends")) }

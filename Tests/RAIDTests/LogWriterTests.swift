@@ -88,6 +88,27 @@ struct LogWriterTests {
     world.simulation.end()
   }
 
+  @Test(
+    "a full log of large batches goes on when a member is lost, also where a ring begins again (L5)",
+    arguments: UInt64(7)...9)
+  func largeBatches(seed: UInt64) throws {
+    let world = try LogWorld(
+      seed: seed, level: .raid5, memberCount: 3, logByteCount: 2_797_568 + seed * 4096)
+    let host = world.openHost()
+    try host.machine.run(within: Simulation.Limits(virtualNanoseconds: 60_000_000_000)) {
+      _ = try await host.open()
+      let destager = host.machine.start { await host.destageOnDemand(entryCountMax: 64) }
+      await appendFromClients(host, clients: 32, count: 4, blockCountMax: 32)
+      try await host.expel(1)
+      await appendFromClients(host, clients: 32, count: 60, blockCountMax: 32)
+      await host.endDestaging()
+      await destager.value
+      host.machine.crash(.kill)
+    }
+    #expect(world.acknowledged.count == 32 * 64)
+    world.simulation.end()
+  }
+
   @Test("without a reserve for intents a full log stays full (L5)")
   func unreserved() throws {
     for bug in [nil, PlantedBug.intentsUnreserved] {

@@ -33,9 +33,12 @@ extension ArrayEngine {
 
   /// The file of a member that was put out by `noteLoss` is what it was again.
   package func noteReturn(of memberID: Identifier) {
-    guard isOpen, let slot = slot(of: memberID), case .lost = parts.members[slot].outReason,
+    guard isOpen, let slot = slot(of: memberID),
+      case .lost(let loss) = parts.members[slot].outReason,
       parts.members[slot].state == .out, readmissionNanoseconds[slot] == nil
     else { return }
+    // What was cut off is gone, also where nothing was written meanwhile.
+    if case .cutShort = loss { parts.markAllChanged() }
     readmissionNanoseconds[slot] = 0
     wakeJanitor()
   }

@@ -12,6 +12,7 @@ final class BlockReader<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   /// Suspends until the home of a row is not being written.
   private let waitForHome: (UInt64) async -> Bool
+  private var readCount = 0
   private var jobs: [ReadJob] = []
 
   /// `waitForHome` returns false at once when nobody is writing the row.
@@ -209,26 +210,50 @@ final class BlockReader<M: Machine, D: Disk> {
   /// Picks the copy to read: the member that is expected to answer first.
   private func choose(_ home: inout HomeBlock, _ readable: SlotSet) -> Int? {
     let geometry = parts.geometry
-    if !geometry.isMirrored {
+    guard geometry.isMirrored else {
       let slot = geometry.place(ofRow: home.row, position: home.position).slot
       home.copy = home.position
-      return readable.contains(slot) ? slot : nil
+      guard readable.contains(slot) else { return nil }
+      let member = parts.members[slot]
+      guard member.latencyNanoseconds > hedgeNanoseconds(ofSlot: slot, readable),
+        geometry.canServe(without: geometry.allSlots.subtracting(readable).union(SlotSet([slot])))
+      else { return slot }
+      // All the others together are far faster: but now and then it is asked again.
+      member.notePassedOver()
+      home.isSlow = true
+      return nil
     }
+    readCount &+= 1
+    // Members that are about as fast take turns, for some reads each: that is kind to streams, and
+    // the reads meet every copy.
+    let turn = readCount / Self.readsPerTurn % geometry.width
     var best: (slot: Int, cost: UInt64)?
-    for copy in 0..<geometry.width {
+    for step in 0..<geometry.width {
+      let copy = (turn + step) % geometry.width
       let slot = geometry.place(ofRow: home.row, position: copy).slot
       guard readable.contains(slot),
         let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
       else { continue }
-      let member = parts.members[slot]
-      let cost = member.latencyNanoseconds * UInt64(member.pendingCount + 1)
-      if best.map({ cost < $0.cost }) ?? true {
-        best = (slot, cost)
-        home.copy = copy
-        home.copyEntry = entry
+      let cost = cost(parts.members[slot])
+      guard best.map({ cost < $0.cost }) ?? true else {
+        parts.members[slot].notePassedOver()
+        continue
       }
+      if let best { parts.members[best.slot].notePassedOver() }
+      best = (slot, cost)
+      home.copy = copy
+      home.copyEntry = entry
     }
     return best?.slot
+  }
+
+  private static var readsPerTurn: Int { 16 }
+
+  /// When a member is expected to answer, to a factor of two.
+  private func cost(_ member: Member<M, D>) -> UInt64 {
+    let latency = min(member.latencyNanoseconds, 1 << 40)
+    return (1 << UInt64(UInt64.bitWidth - latency.leadingZeroBitCount))
+      * UInt64(member.pendingCount + 1)
   }
 
   /// Whether the next block continues a run on `slot` at `memberBlock`.
@@ -252,12 +277,25 @@ final class BlockReader<M: Machine, D: Disk> {
   /// How long to wait before redundancy is asked as well.
   private func hedgeNanoseconds(_ job: ReadJob) -> UInt64 {
     guard parts.geometry.redundancy > 0 else { return .max }
-    var usual: UInt64 = 0
+    let readable = parts.readableSlots
+    var longest: UInt64 = 0
     for home in job.blocks where !home.isUnread {
       let slot = parts.geometry.place(ofRow: home.row, position: home.copy).slot
-      usual = max(usual, parts.members[slot].hedgeNanoseconds)
+      longest = max(longest, hedgeNanoseconds(ofSlot: slot, readable))
     }
-    return usual == 0 ? .max : usual
+    return longest == 0 ? .max : longest
+  }
+
+  /// When a member is later than it is worth to wait for: by far later than usual, or than all the
+  /// others.
+  private func hedgeNanoseconds(ofSlot slot: Int, _ readable: SlotSet) -> UInt64 {
+    let own = parts.members[slot].hedgeNanoseconds
+    guard own > parts.options.hedgeNanosecondsMin else { return own }
+    var others: UInt64?
+    for other in readable where other != slot {
+      others = max(others ?? 0, parts.members[other].hedgeNanoseconds)
+    }
+    return min(own, others ?? own)
   }
 
   // MARK: When something is wrong

@@ -38,6 +38,17 @@ struct MemberRing {
     return size <= tail ? 0 : nil
   }
 
+  /// Bytes that no batch occupies when one of this size has been placed; 0 when it does not fit.
+  ///
+  /// One that begins at 0 costs the room between the last one and the region's end as well.
+  func freeByteCount(afterPlacing size: UInt64) -> UInt64 {
+    guard size > 0 else { return freeByteCount }
+    guard let offset = place(size) else { return 0 }
+    let end = offset + size
+    let tail = segments.first?.offsetBytes ?? offset
+    return end > tail ? byteCount - end + tail : tail - end
+  }
+
   /// Takes the room of a batch.
   mutating func append(_ segment: Segment) {
     precondition(segment.offsetBytes + segment.byteCount <= byteCount)

@@ -134,9 +134,9 @@ extension WriteLog {
     let wanted = UInt64(min(current.count, copyCountWanted + spareCount)) * reserve
     var found: UInt64 = 0
     for slot in current {
-      let taken = limits.reserveSlack + (slots.contains(slot) ? byteCount : 0)
-      let free = rings[slot].freeByteCount
-      found += min(reserve, free > taken ? free - taken : 0)
+      let free = rings[slot].freeByteCount(
+        afterPlacing: slots.contains(slot) ? byteCount : 0)
+      found += min(reserve, free > limits.reserveSlack ? free - limits.reserveSlack : 0)
     }
     return found >= wanted
   }

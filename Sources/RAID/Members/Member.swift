@@ -61,6 +61,7 @@ package final class Member<M: Machine, D: Disk> {
   package var counters = MemberCounters()
   /// How long a read takes, on average over the last ones; 0 before the first.
   package private(set) var latencyNanoseconds: UInt64 = 0
+  private var passedOverCount = 0
   /// An operation outlasted its deadline: everything fails until the member is attached anew.
   package private(set) var isStalled = false
 
@@ -242,7 +243,20 @@ package final class Member<M: Machine, D: Disk> {
     }
   }
 
+  /// A read went elsewhere because this member is expected to be slower.
+  ///
+  /// What is known of it grows old: after some of these it counts as faster, until it is asked again.
+  package func notePassedOver() {
+    passedOverCount += 1
+    guard passedOverCount >= Self.passedOverCountMax else { return }
+    passedOverCount = 0
+    latencyNanoseconds = max(latencyNanoseconds / 2, 1)
+  }
+
+  private static var passedOverCountMax: Int { 64 }
+
   private func noteLatency(_ nanoseconds: UInt64) {
+    passedOverCount = 0
     if latencyNanoseconds == 0 {
       latencyNanoseconds = max(nanoseconds, 1)
     } else {

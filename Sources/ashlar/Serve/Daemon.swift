@@ -106,14 +106,17 @@ actor Daemon {
       throw StartError(error.explanation)
     }
     let engine = volume.engine
-    let places = array.places
+    let (places, absences) = (array.places, array.absences)
     let watch = MemberWatch(engine, machine: machine, log: log)
     await watch.start(array.watchedPlaces)
     let code = await serve(volume, doors) {
       var status = await engine.status
       for index in status.members.indices where status.members[index].place.isEmpty {
         // Where it was last: there to look for it.
-        status.members[index].place = places[status.members[index].memberID.description] ?? ""
+        let memberID = status.members[index].memberID.description
+        status.members[index].place = places[memberID] ?? ""
+        guard status.members[index].state == .missing else { continue }
+        status.members[index].cause = absences[memberID] ?? ""
       }
       return status
     }

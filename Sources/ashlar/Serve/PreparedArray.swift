@@ -14,6 +14,8 @@ struct PreparedArray: Sendable {
   let watchedPlaces: [WatchedPlace]
   /// Where members are, or were when the registry saw them last, by the member's identity.
   let places: [String: String]
+  /// Why members are missing, by the member's identity, as far as that is known.
+  let absences: [String: String]
 
   /// Opens the members and looks what they make.
   ///
@@ -34,7 +36,8 @@ struct PreparedArray: Sendable {
       places = try Self.places(known)
     case .members(let given): places = given
     }
-    var members = try await Self.open(places, machine, log)
+    var reasons: [String: String] = [:]
+    var members = try await Self.open(places, machine, log, &reasons)
     var known: [String: String] = [:]
     let reports = await MemberReport.readAll(members.handles)
     do throws(MemberError) {
@@ -67,10 +70,34 @@ struct PreparedArray: Sendable {
       await members.close()
       throw error
     }
+    absences = Self.absences(members, reports, record, reasons, log)
     await members.removeShort(reports)
     self.members = members
     self.places = known
     watchedPlaces = Self.watched(members, reports, places, record)
+  }
+
+  /// Why members are left out; those that were cut short are told to the log here.
+  private static func absences(
+    _ members: OpenMembers, _ reports: [MemberReport], _ record: RegistryRecord?,
+    _ reasons: [String: String], _ log: ServerLog
+  ) -> [String: String] {
+    var absences: [String: String] = [:]
+    for member in record?.members ?? [] {
+      guard let place = try? MemberPlace(member.place), let reason = reasons[place.text] else {
+        continue
+      }
+      absences[member.memberID] = reason
+    }
+    for (member, report) in zip(members.members, reports) {
+      guard let newest = report.newest, let needed = report.neededByteCount, report.isCutShort
+      else { continue }
+      let reason =
+        "\(member.place.text) was cut short: it has \(report.byteCount) bytes of \(needed)"
+      log(.warning, "left out: \(reason)")
+      absences[newest.memberID.description] = reason
+    }
+    return absences
   }
 
   /// The places of members that are open, and those where members may turn up.
@@ -141,11 +168,11 @@ struct PreparedArray: Sendable {
   }
 
   private static func open(
-    _ places: [MemberPlace], _ machine: RingMachine, _ log: ServerLog
+    _ places: [MemberPlace], _ machine: RingMachine, _ log: ServerLog,
+    _ reasons: inout [String: String]
   ) async throws(MemberError) -> OpenMembers {
     var members = OpenMembers()
     var opener = MemberOpener(machine: machine)
-    var reasons: [String] = []
     do throws(MemberError) {
       for place in places {
         try members.checkIsNew(place)
@@ -156,7 +183,7 @@ struct PreparedArray: Sendable {
           if let note = member.note { log(.warning, note) }
         } catch {
           if error.isInUse { throw error }
-          reasons.append(error.message)
+          reasons[place.text] = error.message
           log(.warning, "left out: \(error.message)")
         }
         // One patience for all of them.
@@ -164,7 +191,8 @@ struct PreparedArray: Sendable {
         opener.lockTimeoutNanoseconds -= min(opener.lockTimeoutNanoseconds, spent)
       }
       guard !members.members.isEmpty else {
-        throw MemberError("no member can be opened: \(reasons.joined(separator: "; "))")
+        let said = places.compactMap { reasons[$0.text] }
+        throw MemberError("no member can be opened: \(said.joined(separator: "; "))")
       }
     } catch {
       await members.close()

@@ -11,19 +11,29 @@
 require_mounts
 postgres=$(find /usr/lib/postgresql -maxdepth 1 -mindepth 1 2>/dev/null | sort -V | tail -n 1)/bin
 [[ -x $postgres/initdb ]] || skip "PostgreSQL is not installed"
-mnt=$WORK/mnt port=5498
+mnt=$WORK/mnt port=5498 postmaster=''
 mkdir -p "$mnt"
 install -d -o postgres -g postgres "$WORK/pg"
 as_postgres=(setpriv --reuid=postgres --regid=postgres --init-groups env -C "$WORK" LC_ALL=C.UTF-8)
 stop_postgres() { timeout 60 "${as_postgres[@]}" "$postgres/pg_ctl" -D "$mnt/pg" -w -m "$1" stop >/dev/null 2>&1; }
 start_postgres() {
+  # An init that reaps nobody leaves a zombie, and PostgreSQL takes that for a server that runs.
+  if [[ -n $postmaster ]] && is_gone "$postmaster"; then rm -f "$mnt/pg/postmaster.pid"; fi
   timeout 120 "${as_postgres[@]}" "$postgres/pg_ctl" -D "$mnt/pg" -w -t 100 -l "$WORK/pg/log" \
     -o "-k $WORK/pg -c listen_addresses= -p $port -c wal_level=minimal -c max_wal_senders=0" start >/dev/null ||
     { tail -n 30 "$WORK/pg/log"; fail "PostgreSQL does not start"; }
+  postmaster=$(head -n 1 "$mnt/pg/postmaster.pid")
+}
+# end_postgres: where its files give nothing but errors any more, and no pg_ctl can ask it to.
+end_postgres() {
+  [[ -n $postmaster ]] && is_running "$postmaster" || return 0
+  kill -QUIT "$postmaster" || true
+  wait_until 20 is_gone "$postmaster" || kill -KILL "$postmaster" || true
+  wait_until 20 is_gone "$postmaster" || fail "PostgreSQL does not end"
 }
 sql() { timeout 60 "${as_postgres[@]}" "$postgres/psql" -h "$WORK/pg" -p $port -Atc "$1" postgres; }
 bench() { "${as_postgres[@]}" "$postgres/pgbench" -h "$WORK/pg" -p $port "$@" postgres; }
-on_exit 'stop_postgres immediate'
+on_exit end_postgres
 
 members=("$DATA/m0" "$DATA/m1" "$DATA/m2" "$DATA/m3")
 create_array db raid5 300M "${members[@]}"
@@ -44,7 +54,7 @@ client() { # client N: until the connection is lost
     number=$((number + 1))
     echo "insert into acked values ($1, ${round}000000 + $number) returning number;" >&"${SESSION[1]}" || break
     IFS= read -r -t 60 answer <&"${SESSION[0]}" || break
-    [[ $answer == INSERT* ]] && IFS= read -r -t 60 answer <&"${SESSION[0]}"
+    if [[ $answer == INSERT* ]]; then IFS= read -r -t 60 answer <&"${SESSION[0]}" || break; fi
     [[ $answer =~ ^[0-9]+$ ]] || continue
     echo "$1,$answer" >>"$WORK/pg/acked.$1"
   done
@@ -67,7 +77,7 @@ for ((round = 1; round <= rounds; round++)); do
   pause_up_to 2000
   kill_server
   for pid in "$load" "${clients[@]}"; do wait_until 90 is_gone "$pid" || fail "a client hangs after the kill"; done
-  stop_postgres immediate || true
+  end_postgres
   wait_until 30 umount "$mnt" || umount -l "$mnt"
   "$ASHLAR" detach db >/dev/null || fail "detach after the kill"
   rm -f "$WORK/db.log"

@@ -55,7 +55,7 @@ heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   check_blocks verify
   stop_server
   expect_clean a "${members[@]}"
-  rm -f "${members[@]}"
+  rm -f "${members[@]}" "$ASHLAR_STATE_DIR/a.json"
 }
 heals_to() { check_blocks meet "${layout[@]}"; [[ $(array_fact a .healed_blocks) -ge $1 ]]; }
 
