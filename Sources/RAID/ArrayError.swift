@@ -6,4 +6,13 @@ package enum ArrayError: Error, Equatable, Sendable {
   case stopped(String)
   /// A limit of the machine: memory.
   case outOfMemory
+
+  /// For an operator.
+  package var words: String {
+    switch self {
+    case .unreadable(let block): "block \(block) is beyond redundancy"
+    case .stopped(let reason): reason
+    case .outOfMemory: "out of memory"
+    }
+  }
 }

@@ -80,3 +80,11 @@ package enum UnflushedFate {
   /// last durable, in order; returns how many of them it has seen.
   case chosen((_ sector: UInt64, _ writes: [UInt64]) -> Int)
 }
+
+/// What becomes of what a failed fdatasync covered.
+package enum FailedFlushFate: Sendable {
+  /// Each sector by itself: on the medium, in the cache only, or gone from both.
+  case drawn
+  /// Nothing reaches the medium, and reads go on returning it until the power goes.
+  case onlyInCache
+}

@@ -27,6 +27,8 @@ package final class SimulatedMedium: @unchecked Sendable {
   package var sizeError: SystemError?
   /// What the next power loss does.
   package var unflushedFate = UnflushedFate.drawn
+  /// What a failed fdatasync does with what it covered.
+  package var failedFlushFate = FailedFlushFate.drawn
 
   /// Changes that power loss may undo, in the order in which they took effect.
   private var unflushed: [UnflushedPiece] = []
@@ -169,6 +171,7 @@ package final class SimulatedMedium: @unchecked Sendable {
   func failToSettle(acknowledgedThrough limit: UInt64, _ random: inout RandomSource) {
     var dropped: [UInt64] = []
     settleBySector(acknowledgedThrough: limit) { sector in
+      if failedFlushFate == .onlyInCache { return false }
       guard !random.coin() else { return true }
       if random.coin() { dropped.append(sector) }
       return false

@@ -14,7 +14,7 @@ kit() {
   local socket=$WORK/kit$kits.sock
   nbdkit -f -U "$socket" "${@:2}" 2>>"$WORK/kit$kits.log" &
   KIT=$!
-  on_exit "kill -CONT $KIT; stop_pid $KIT"
+  on_exit "kill -CONT $KIT 2>/dev/null; stop_pid $KIT"
   URI_OF_KIT="nbd+unix:///?socket=$socket"
   wait_until 10 nbdinfo --size "$URI_OF_KIT" || { cat "$WORK/kit$kits.log"; fail "nbdkit does not answer"; }
 }

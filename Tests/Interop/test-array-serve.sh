@@ -18,6 +18,11 @@ expect_refusal 'already being served' "$ASHLAR" serve a
 expect_refusal 'a0 is in use: process' "$ASHLAR" serve a0 a1
 stop_server
 
+# A member is no plain device, except to look at.
+expect_refusal "a0 is a member of array 'a' \(slot 0\)" "$ASHLAR" serve --file a0 --name plain
+serve plain --file a0 --read-only
+stop_server
+
 # Without the registry, shuffled, through links.
 rm -r "$ASHLAR_STATE_DIR"
 expect_refusal "no array called 'a' is known" "$ASHLAR" serve a

@@ -83,6 +83,25 @@ final class ArrayLab: @unchecked Sendable {
   }
 }
 
+extension ArrayLab {
+  /// The newest superblock of all members.
+  func superblock() throws -> Superblock {
+    let all = media.indices.flatMap { superblocks(ofMember: $0) }
+    return try #require(all.max { $0.superblockSequence < $1.superblockSequence })
+  }
+
+  func layout() throws -> MemberLayout { try superblock().layout }
+
+  func geometry() throws -> StripeGeometry { try #require(try superblock().geometry) }
+
+  func range(_ block: UInt64) -> ByteRange { ByteRange(from: block * 4096, to: (block + 1) * 4096) }
+
+  /// The content of a block in a version.
+  func block(_ version: UInt8, _ number: UInt64) -> [UInt8] {
+    (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ Int(number) &* 7) ^ (version &* 37) }
+  }
+}
+
 /// A volume and the actor that uses it.
 actor ArrayClient {
   let machine: SimulatedMachine

@@ -31,6 +31,8 @@ final class FakeKeeper: MembershipKeeper {
     }
     await members.machine.sleep(nanoseconds: 100_000)
   }
+
+  func stop(_ reason: String) {}
 }
 
 /// Keeps what is published, and pins it until it is settled.

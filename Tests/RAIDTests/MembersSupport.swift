@@ -26,6 +26,8 @@ final class TestKeeper: MembershipKeeper {
     expulsions.append((slot, reason))
     members[slot].putOut(reason)
   }
+
+  func stop(_ reason: String) {}
 }
 
 /// The actor that members and table belong to, as the engine is one.

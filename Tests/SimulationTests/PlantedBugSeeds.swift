@@ -64,7 +64,7 @@ struct PlantedBugSeed: Sendable, CustomStringConvertible {
     .reuseBeforeCheckpoint: "Log: writing, space is free when the checkpoint is written ... (L6)",
     .noSeal: "Log: damage, without a seal the last flushed batch passes for a torn one ...",
     .intentsCountAsClientRecords: "Log: writing, intents are behind the horizon, ... (L8)",
-    .trimPinsForever: "RAID: histories of the rules, D7",
+    .trimPinsForever: "Rules: destage, D7",
     .tableSlotOverwritten: "RAID: the checksum table and crashes, always the same slot ... (T1)",
     .zeroPageIsNeverWritten: "RAID: the checksum table, a page without a valid copy ... (T3)",
     .syncingMemberIsRead: "RAID: the checksum table and its members, a member that comes back (T4)",

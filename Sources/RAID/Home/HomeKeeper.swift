@@ -116,7 +116,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       }
     } catch {
       failure = error
-      parts.log.stop(error)
+      parts.log.fail(error)
     }
     hasStopped = true
     busyRows = []
@@ -148,6 +148,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       try await checkpoint()
       hasWorked = true
     }
+    parts.events.tellHeals(isLast: false)
     if !isDraining, resync.isNeeded {
       try await resyncStep()
       hasWorked = true

@@ -78,8 +78,9 @@ final class Resync<M: Machine, D: Disk> {
         guard try await parts.table.writeCopies(of: [page], to: slot) else { return false }
       } catch {
         switch error {
-        // Nobody has it: its blocks are lost, on whichever member.
-        case .pageLost: continue
+        // Nobody has it: its blocks are lost, whatever this member's copy says of before.
+        case .pageLost:
+          guard try await parts.table.voidCopy(of: page, on: slot) else { return false }
         case .outOfMemory: throw .outOfMemory
         case .stopped(let error): throw error
         }

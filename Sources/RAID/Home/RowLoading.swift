@@ -181,14 +181,10 @@ extension ArrayParts {
   func noteHealed(_ row: UInt64, _ position: Int) {
     let place = geometry.place(ofRow: row, position: position)
     members[place.slot].counters.healedBlocks += 1
-    events.healedBlockCount += 1
-    if position < geometry.dataCount {
-      let block = geometry.block(ofRow: row, position: position)
-      events.note(
-        "healed block \(block) on member \(place.slot) (member block \(place.memberBlock))")
-    } else {
-      events.note(
-        "healed a parity or copy on member \(place.slot), member block \(place.memberBlock)")
-    }
+    let isData = position < geometry.dataCount
+    let what =
+      isData ? "block \(geometry.block(ofRow: row, position: position))" : "a parity or copy"
+    events.noteHealed(
+      row: row, "healed \(what) on member \(place.slot) (member block \(place.memberBlock))")
   }
 }

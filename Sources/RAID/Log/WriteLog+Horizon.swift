@@ -62,7 +62,7 @@ extension WriteLog {
       await settleMembership()
       if stopReason == nil { horizon = max(horizon, covered) }
     } catch {
-      stop(error)
+      fail(error)
     }
     roundIsUnderWay = false
     resumeFlushWaiters()

@@ -179,7 +179,7 @@ extension WriteLog {
           throw .stopped("no copy of log batch \(batch.sequence) could be written")
         }
       } catch {
-        stop(error)
+        fail(error)
       }
     }
     members.release(group)
@@ -193,7 +193,7 @@ extension WriteLog {
       do throws(ArrayError) {
         try await membership.expel(slot, .timedOut)
       } catch {
-        stop(error)
+        fail(error)
       }
     }
   }
@@ -240,7 +240,7 @@ extension WriteLog {
     guard batch.memory.isIdle || batch.replaceMemory(limits) else {
       batchCount -= 1
       // One for records and one for intents there must be.
-      if batchCount < 2 { stop(.outOfMemory) }
+      if batchCount < 2 { fail(.outOfMemory) }
       return
     }
     idleBatches.append(batch)

@@ -307,6 +307,13 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     if let stopReason { throw stopReason }
   }
 
+  /// Stops because of something that went wrong here, and the array with it.
+  package func fail(_ reason: ArrayError) {
+    guard stopReason == nil else { return }
+    membership.stop(reason.words)
+    stop(reason)
+  }
+
   /// Ends the tasks and lets everybody who waits, and whoever comes, fail.
   ///
   /// Batches that are being written are not acknowledged any more.

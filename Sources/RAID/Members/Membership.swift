@@ -38,6 +38,9 @@ package protocol MembershipKeeper: AnyObject {
   ///
   /// - Throws: `stopped` when the level cannot spare it; the array has then stopped writing.
   func expel(_ slot: Int, _ reason: ExpulsionReason) async throws(ArrayError)
+
+  /// No further write is accepted, and status says why.
+  func stop(_ reason: String)
 }
 
 extension OperationFailure {

@@ -272,4 +272,35 @@ extension ChecksumTable {
     }
     return failures.isEmpty
   }
+
+  /// Makes a member's copy of a page invalid, in both slots, durably.
+  ///
+  /// For a member that is *syncing*, and a page of which nobody in sync has a copy: the one that it
+  /// had is of before, and would count once the member does (rule T4).
+  ///
+  /// - Returns: false when the member was put out meanwhile.
+  package func voidCopy(of number: UInt64, on slot: Int) async throws(ArrayError) -> Bool {
+    guard let copy = copyIndex(ofPage: number, slot: slot) else { return members[slot].isUsable }
+    await writeTurn.acquire()
+    defer { writeTurn.release() }
+    guard let memory = writeBuffers.take() else { throw .outOfMemory }
+    let buffer = memory.buffer
+    let zeros = buffer.prefix(PageCache.pageBytes)
+    zeros.fill(with: 0)
+    let group = members.makeGroup()
+    for target in 0...1 {
+      members.write(
+        slot, atBytes: offset(number, copy, target), from: zeros, keeping: memory, group)
+    }
+    await group.wait()
+    if group.failures.isEmpty {
+      members.synchronize(slot, group)
+      await group.wait()
+    }
+    let failures = group.failures
+    members.release(group)
+    writeBuffers.give(memory)
+    try await membership.expel(failures)
+    return failures.isEmpty
+  }
 }

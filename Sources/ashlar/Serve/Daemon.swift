@@ -128,17 +128,34 @@ actor Daemon {
   private func openFile(
     _ path: String, _ options: FileOptions
   ) async throws(StartError) -> sending FileVolume<RingMachine> {
+    let disk: RingDisk
+    let byteCount: UInt64
     do throws(FileOpeningError) {
-      let (disk, byteCount) = try await machine.openDisk(path: path, options: options)
-      let kind =
-        (disk.properties.isBlockDevice ? "block device " : "file ") + SmallFile.absolute(path)
-        + (disk.isDirect ? " (direct)" : " (buffered)")
-      return FileVolume(
-        disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
-        machine: machine)
+      (disk, byteCount) = try await machine.openDisk(path: path, options: options)
     } catch {
       throw StartError(error.explanation(path: path, options: options))
     }
+    if !options.isReadOnly { try await refuseMember(path, disk, byteCount) }
+    let kind =
+      (disk.properties.isBlockDevice ? "block device " : "file ") + SmallFile.absolute(path)
+      + (disk.isDirect ? " (direct)" : " (buffered)")
+    return FileVolume(
+      disk: disk, byteCount: byteCount, kind: kind, isReadOnly: options.isReadOnly,
+      machine: machine)
+  }
+
+  /// An array's member is no plain device: writes would go past the array's log and checksums.
+  private func refuseMember(
+    _ path: String, _ disk: RingDisk, _ byteCount: UInt64
+  ) async throws(StartError) {
+    let report = await MemberReport.read(
+      MemberHandle(name: path, disk: disk, byteCount: byteCount))
+    guard let found = report.newest else { return }
+    await disk.close()
+    throw StartError(
+      "\(path) is a member of array '\(found.name)' (slot \(found.slot)): what is written to it "
+        + "here would go past the array's log and checksums. Serve the array ('ashlar serve "
+        + "\(found.name)', or its members), or look at this one with --read-only")
   }
 
   private func claimName() throws(StartError) -> NameClaim {
