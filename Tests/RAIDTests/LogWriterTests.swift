@@ -254,9 +254,7 @@ struct LogWriterTests {
     world.simulation.end()
   }
 
-  @Test(
-    "a synchronous write costs a write and a flush of each copy: no seal while others follow, and "
-      + "none that the next flush has to cover elsewhere (L7)")
+  @Test("a synchronous write costs a write and a flush for each copy, also behind a seal (L7)")
   func synchronousWrites() throws {
     let world = try LogWorld(seed: 5, level: .raid5, memberCount: 4)
     let host = world.openHost()
