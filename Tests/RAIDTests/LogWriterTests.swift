@@ -254,6 +254,34 @@ struct LogWriterTests {
     world.simulation.end()
   }
 
+  @Test("a synchronous write costs a write and a flush for each copy, also behind a seal (L7)")
+  func synchronousWrites() throws {
+    let world = try LogWorld(seed: 5, level: .raid5, memberCount: 4)
+    let host = world.openHost()
+    let plan = host.machine.faultPlan
+    try host.machine.run {
+      _ = try await host.open()
+      for isBehindSeal in [false, true, true] {
+        let (writes, flushes) = (plan.count(of: .write), plan.count(of: .synchronize))
+        let first = await host.writtenSequence
+        // Longer than a seal waits, though never that long between two.
+        for _ in 0..<10 {
+          try await host.append()
+          try await host.flush()
+          await host.machine.sleep(nanoseconds: 2_000_000)
+        }
+        let last = await host.writtenSequence
+        #expect(last == first + 10)
+        #expect(plan.count(of: .write) == writes + 20)
+        #expect(plan.count(of: .synchronize) == flushes + 20, "behind a seal: \(isBehindSeal)")
+        await host.machine.sleep(nanoseconds: 50_000_000)
+        let sealed = await host.writtenSequence
+        #expect(sealed == last + 1)
+      }
+    }
+    world.simulation.end()
+  }
+
   @Test("space is free when the checkpoint is written, not before (L6)")
   func reuse() throws {
     for bug in [nil, PlantedBug.reuseBeforeCheckpoint] {

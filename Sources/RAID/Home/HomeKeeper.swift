@@ -248,11 +248,17 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   // MARK: Checkpoint
 
+  /// Rows that a start behind a crash would have to settle: what it takes for each is most of that
+  /// start.
+  private static var settlingRowCountMax: Int { 4096 }
+
   private var wantsCheckpoint: Bool {
     guard !settlingPins.isEmpty || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
     if parts.table.wantsWriting || isDraining || parts.log.needsSpace { return true }
-    if parts.log.fillFraction > 0.5 { return true }
+    if parts.log.fillFraction > 0.5 || settlingRows.count >= Self.settlingRowCountMax {
+      return true
+    }
     // In quiet times, so that the next start has little to do.
     return parts.index.isEmpty && isOldEnough
   }

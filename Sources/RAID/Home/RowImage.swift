@@ -139,10 +139,13 @@ final class RowImage {
 /// Images that lie idle, for the next who needs one.
 final class RowImagePool {
   private let width: Int
+  /// What a group of rows needs; no more is kept.
+  let idleCountMax: Int
   private var idle: [RowImage] = []
 
   init(width: Int) {
     self.width = width
+    idleCountMax = max(32, min(256, (8 << 20) / (width * 4096)))
   }
 
   func take() throws(ArrayError) -> RowImage {
@@ -153,7 +156,7 @@ final class RowImagePool {
 
   /// One whose memory an abandoned operation still holds is let go instead.
   func giveBack(_ image: RowImage) {
-    guard image.memory.isIdle, idle.count < 64 else { return }
+    guard image.memory.isIdle, idle.count < idleCountMax else { return }
     image.solvedBad.removeAll(keepingCapacity: true)
     idle.append(image)
   }

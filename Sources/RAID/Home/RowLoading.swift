@@ -112,6 +112,13 @@ extension ArrayParts {
       ofBatch: batchSequence, at: payloadIndex, checksum: checksum, block: block, into: target)
   }
 
+  /// Reads payloads that recovery left in the log, side by side.
+  func readLogged(_ wants: [PayloadWant]) async throws(ArrayError) {
+    guard !wants.isEmpty else { return }
+    guard let recovered else { preconditionFailure("nothing was left in the log") }
+    try await recovered.readPayloads(wants)
+  }
+
   // MARK: Failures
 
   /// Puts out the members whose operations failed, and gives the group back.

@@ -19,36 +19,47 @@ struct OpenIntent {
 final class Settler<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private var geometry: StripeGeometry { parts.geometry }
+  /// Those that are settled together.
+  private var rows: [SettledRow] = []
+  private var raw: OwnedBuffer?
 
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
   }
 
-  /// Settles rows, in bounded groups.
+  /// Settles rows, in bounded groups: what a group needs is read side by side.
   func settle(_ open: [OpenIntent]) async throws(ArrayError) {
-    var start = 0
-    while start < open.count {
-      let end = min(start + 64, open.count)
-      try await settleGroup(open[start..<end])
-      start = end
+    defer { letGo() }
+    var rest = open[...]
+    while !rest.isEmpty {
+      let part = rest.prefix(parts.rowImages.idleCountMax - rows.count)
+      rest = rest.dropFirst(part.count)
+      try await gather(part)
+      if rows.count == parts.rowImages.idleCountMax || rest.isEmpty { try await settleGroup() }
     }
   }
 
-  private func settleGroup(_ open: ArraySlice<OpenIntent>) async throws(ArrayError) {
-    var rows: [SettledRow] = []
-    defer {
-      for row in rows {
-        parts.rowImages.giveBack(row.image)
-        parts.table.unpin(row.page)
-      }
-    }
-    for entry in open {
-      parts.touch(parts.placement.page(ofRow: entry.intent.row))
-      if let row = try await prepare(entry) { rows.append(row) }
+  private func settleGroup() async throws(ArrayError) {
+    guard !rows.isEmpty else { return }
+    try await readHome()
+    // What did not answer may only be absent: nothing is given up for lost because of it.
+    try parts.checkServing()
+    try await loadNewContent()
+    for index in rows.indices where !rows[index].intent.paritySectorChecksums.isEmpty {
+      solve(&rows[index])
     }
     try await write(rows) { $0.parityWritten }
     try await write(rows) { $0.dataWritten }
     for row in rows { setEntries(row) }
+    letGo()
+  }
+
+  private func letGo() {
+    for row in rows {
+      parts.rowImages.giveBack(row.image)
+      parts.table.unpin(row.page)
+    }
+    rows.removeAll(keepingCapacity: true)
   }
 
   // MARK: One row
@@ -80,108 +91,160 @@ final class Settler<M: Machine, D: Disk> {
     return false
   }
 
-  /// Reads what there is of a row and computes its new content.
-  ///
-  /// - Returns: nil when there is nothing to do.
-  private func prepare(_ open: OpenIntent) async throws(ArrayError) -> SettledRow? {
-    let intent = open.intent
-    let page = parts.placement.page(ofRow: intent.row)
-    try await parts.preparePage(page)
-    if isComplete(intent) || hasBeenSettled(intent) { return nil }
-    var row = SettledRow(intent: intent, image: try parts.rowImages.take(), page: page)
-    // Its entries are set when the whole group is home.
-    parts.table.pin(page)
-    do throws(ArrayError) {
-      try await read(&row)
-      // What did not answer may only be absent: nothing is given up for lost because of it.
-      try parts.checkServing()
-      try await loadNewContent(&row)
-    } catch {
-      parts.table.unpin(page)
-      throw error
+  /// Takes the rows that have to be settled, with their pages, which stay until the group is home.
+  private func gather(_ open: ArraySlice<OpenIntent>) async throws(ArrayError) {
+    var pages: [UInt64] = []
+    for entry in open {
+      let page = parts.placement.page(ofRow: entry.intent.row)
+      parts.touch(page)
+      if pages.last != page { pages.append(page) }
     }
-    guard !intent.paritySectorChecksums.isEmpty else { return row }
-    solve(&row)
-    return row
+    await parts.table.loadAhead(pages)
+    for entry in open {
+      let intent = entry.intent
+      let page = parts.placement.page(ofRow: intent.row)
+      try await parts.preparePage(page)
+      if isComplete(intent) || hasBeenSettled(intent) { continue }
+      let image = try parts.rowImages.take()
+      parts.table.pin(page)
+      let entries = (0..<geometry.width).map { position in
+        parts.table.entry(row: intent.row, position: position) ?? .neverWritten
+      }
+      rows.append(SettledRow(intent: intent, image: image, page: page, entries: entries))
+    }
   }
 
-  /// Reads every block of the row as it is, and says what is known of each.
-  private func read(_ row: inout SettledRow) async throws(ArrayError) {
-    guard let raw = OwnedBuffer(byteCount: geometry.width * 4096) else { throw .outOfMemory }
-    row.raw = raw
+  // MARK: Reading home
+
+  /// Reads what the new content needs: data that stays; where that is not as it should be, the whole
+  /// row as it is.
+  private func readHome() async throws(ArrayError) {
+    let rowBytes = geometry.width * 4096
+    if raw.map({ !$0.isIdle || $0.buffer.byteCount < rows.count * rowBytes }) ?? true {
+      raw = OwnedBuffer(byteCount: max(rows.count, parts.rowImages.idleCountMax) * rowBytes)
+    }
+    guard let raw else { throw .outOfMemory }
+    for index in rows.indices {
+      rows[index].setHome(raw, offset: index * rowBytes)
+      for position in 0..<geometry.width {
+        let place = geometry.place(ofRow: rows[index].intent.row, position: position)
+        rows[index].isPresent[position] = parts.readableSlots.contains(place.slot)
+      }
+    }
+    let kept = rows.map(\.keptPositions)
+    try await readHome { kept[$0] }
+    let isWhole = rows.indices.map { index in
+      kept[index].allSatisfy { rows[index].isOldKnown[$0] }
+    }
+    guard isWhole.contains(false) else { return }
+    for index in rows.indices where !isWhole[index] { blankZeros(rows[index]) }
+    try await readHome { index in
+      isWhole[index]
+        ? [] : (0..<geometry.width).filter { isOfUse($0, rows[index]) && !kept[index].contains($0) }
+    }
+  }
+
+  /// Whether what lies at home says something: never-written data does not, but parity may be newer
+  /// than the table.
+  private func isOfUse(_ position: Int, _ row: SettledRow) -> Bool {
+    position >= geometry.dataCount || row.entries[position].state == .written
+  }
+
+  private func blankZeros(_ row: SettledRow) {
+    for position in 0..<geometry.dataCount where !isOfUse(position, row) {
+      row.home(position).fill(with: 0)
+    }
+  }
+
+  /// Reads some positions of each row, and says what is known of them.
+  private func readHome(_ positions: (Int) -> [Int]) async throws(ArrayError) {
+    guard let memory = raw else { throw .outOfMemory }
     let group = parts.members.makeGroup()
-    for position in 0..<geometry.width {
-      let place = geometry.place(ofRow: row.intent.row, position: position)
-      row.entries.append(
-        parts.table.entry(row: row.intent.row, position: position) ?? .neverWritten)
-      row.isPresent.append(parts.readableSlots.contains(place.slot))
-      guard row.isPresent[position] else { continue }
-      parts.members.readData(
-        place, into: row.home(position), keeping: raw, group, tag: position)
+    for index in rows.indices {
+      for position in positions(index) where rows[index].isPresent[position] {
+        parts.members.readData(
+          geometry.place(ofRow: rows[index].intent.row, position: position),
+          into: rows[index].home(position), keeping: memory, group, tag: index * 64 + position)
+      }
     }
     await group.wait()
     for failure in group.failures {
-      row.isPresent[failure.tag] = false
+      rows[failure.tag / 64].isPresent[failure.tag % 64] = false
       await parts.noteReadFailure(failure.slot, failure.error)
     }
     parts.members.release(group)
-    for position in 0..<geometry.width {
-      switch row.entries[position].state {
-      case .neverWritten, .lost:
-        row.isOldKnown.append(true)
-        if row.isPresent[position], position < geometry.dataCount {
-          row.home(position).fill(with: 0)
-        }
-      case .written:
-        let place = geometry.place(ofRow: row.intent.row, position: position)
-        let found = CRC32C.checksum(row.home(position).bytes) ^ parts.mask(place)
-        row.isOldKnown.append(
-          row.isPresent[position] && found == row.entries[position].checksum)
-      }
-      if !row.isPresent[position] || row.entries[position].state != .written {
-        // Zeros where the table says so, also on members that are not there.
-        if position < geometry.dataCount, row.entries[position].state != .written {
-          row.home(position).fill(with: 0)
-        }
+    if !memory.isIdle { try leaveHome(memory) }
+    for index in rows.indices {
+      for position in positions(index) where rows[index].entries[position].state == .written {
+        let place = geometry.place(ofRow: rows[index].intent.row, position: position)
+        let found = CRC32C.checksum(rows[index].home(position).bytes) ^ parts.mask(place)
+        rows[index].isOldKnown[position] =
+          rows[index].isPresent[position] && found == rows[index].entries[position].checksum
       }
     }
   }
 
+  /// A read that was given up may yet land in the memory: what is there is kept elsewhere.
+  private func leaveHome(_ memory: OwnedBuffer) throws(ArrayError) {
+    guard let other = OwnedBuffer(byteCount: memory.buffer.byteCount) else { throw .outOfMemory }
+    other.buffer.copy(from: memory.buffer)
+    raw = other
+    for index in rows.indices {
+      rows[index].setHome(other, offset: index * geometry.width * 4096)
+    }
+  }
+
+  // MARK: New content
+
   /// The new content: the log's for what changes, home's for what does not.
-  private func loadNewContent(_ row: inout SettledRow) async throws(ArrayError) {
-    for (position, block) in row.intent.blocks.enumerated() {
-      let target = row.image.buffer(position)
-      switch block {
-      case .written(let batchSequence, let checksum):
-        let number = geometry.block(ofRow: row.intent.row, position: position)
-        guard let index = parts.payloadIndex(ofBlock: number, inBatch: batchSequence) else {
-          throw .unreadable(block: number)
-        }
-        try await parts.readLogged(
-          batchSequence, index, checksum: checksum, block: number, into: target)
-        row.image.parts[position] = .good
-      case .trimmed, .lost:
+  private func loadNewContent() async throws(ArrayError) {
+    var wants: [PayloadWant] = []
+    for row in rows {
+      for position in row.intent.blocks.indices {
+        try loadNewContent(row, position, &wants)
+      }
+    }
+    try await parts.readLogged(wants)
+  }
+
+  private func loadNewContent(
+    _ row: SettledRow, _ position: Int, _ wants: inout [PayloadWant]
+  ) throws(ArrayError) {
+    let target = row.image.buffer(position)
+    switch row.intent.blocks[position] {
+    case .written(let batchSequence, let checksum):
+      let number = geometry.block(ofRow: row.intent.row, position: position)
+      guard let index = parts.payloadIndex(ofBlock: number, inBatch: batchSequence) else {
+        throw .unreadable(block: number)
+      }
+      wants.append(
+        PayloadWant(
+          batchSequence: batchSequence, payloadIndex: index, checksum: checksum, block: number,
+          target: target))
+      row.image.parts[position] = .good
+    case .trimmed, .lost:
+      target.fill(with: 0)
+      row.image.parts[position] = .zeros
+    case .unchanged:
+      if row.entries[position].state != .written {
         target.fill(with: 0)
         row.image.parts[position] = .zeros
-      case .unchanged:
-        if row.entries[position].state != .written {
-          target.fill(with: 0)
-          row.image.parts[position] = .zeros
-        } else if row.isOldKnown[position] {
-          target.copy(from: row.home(position))
-          row.image.parts[position] = .good
-        } else {
-          row.image.parts[position] = row.isPresent[position] ? .bad : .absent
-        }
+      } else if row.isOldKnown[position] {
+        target.copy(from: row.home(position))
+        row.image.parts[position] = .good
+      } else {
+        row.image.parts[position] = row.isPresent[position] ? .bad : .absent
       }
     }
   }
+
+  // MARK: Parity
 
   /// Finds the new parity, and unchanged blocks that are missing.
   private func solve(_ row: inout SettledRow) {
     let missing = (0..<geometry.dataCount).filter { !row.image.isKnown($0) }
-    markNewSectors(&row)
     guard !missing.isEmpty else { return sumParity(&row) }
+    markNewSectors(&row)
     let isSolved = solveBySector(&row, missing)
     if isSolved { return sumParity(&row) }
     // What is missing stays missing: parity can still be brought up to date without it.
@@ -416,53 +479,5 @@ final class Settler<M: Machine, D: Disk> {
       parts.table.setEntry(entry, row: number, position: parity)
     }
     for position in row.healed { parts.noteHealed(number, position) }
-  }
-}
-
-/// What the settler knows of a row.
-struct SettledRow {
-  let intent: RowIntent
-  /// The new content.
-  let image: RowImage
-  /// Of the table; pinned.
-  let page: UInt64
-  /// What is at home: old, new or in between.
-  var raw: OwnedBuffer?
-  var scratch: OwnedBuffer?
-  var entries: [BlockEntry] = []
-  /// Its member was read.
-  var isPresent: [Bool] = []
-  /// Home is what the table says.
-  var isOldKnown: [Bool] = []
-  /// For each parity and sector: it is of the new generation.
-  var isNewSector: [[Bool]] = []
-  var lost: [Int] = []
-  var healed: [Int] = []
-
-  init(intent: RowIntent, image: RowImage, page: UInt64) {
-    self.intent = intent
-    self.image = image
-    self.page = page
-  }
-
-  func home(_ position: Int) -> IOBuffer {
-    guard let raw else { preconditionFailure("the row was not read") }
-    let buffer = raw.buffer
-    return buffer.slice(position * 4096, 4096)
-  }
-
-  var changedPositions: [Int] { intent.blocks.indices.filter { intent.blocks[$0] != .unchanged } }
-
-  var parityWritten: [Int] {
-    guard !intent.paritySectorChecksums.isEmpty else { return [] }
-    return (intent.blocks.count..<image.width).filter { image.parts[$0] == .good }
-  }
-
-  var dataWritten: [Int] {
-    intent.blocks.indices.filter { position in
-      if healed.contains(position) { return true }
-      if case .written = intent.blocks[position] { return true }
-      return false
-    }
   }
 }

@@ -13,7 +13,7 @@ package final class LogReader<M: Machine, D: Disk> {
   let geometry: StripeGeometry?
   var start = LogStart.empty(slots: SlotSet())
   var windows: [LogWindow] = []
-  /// Windows are filled beyond what is asked for: no longer when the end is looked for.
+  /// What follows is read while what is there is looked at: no longer when the end is looked for.
   private var readsAhead = true
   private var wants: [(window: LogWindow, offset: UInt64, count: Int)] = []
 
@@ -37,9 +37,10 @@ package final class LogReader<M: Machine, D: Disk> {
     readsAhead = true
     windows = []
     for member in start.members {
-      guard let window = LogWindow(member, regionBytes: layout.logByteCount) else {
-        throw .array(.outOfMemory)
-      }
+      guard
+        let window = LogWindow(
+          member, regionBytes: layout.logByteCount, windowCount: start.members.count)
+      else { throw .array(.outOfMemory) }
       windows.append(window)
     }
     let recovered = RecoveredLog(
@@ -55,6 +56,7 @@ package final class LogReader<M: Machine, D: Disk> {
       }
     }
     readsAhead = false
+    for window in windows { await finishAhead(window) }
     try await judgeEnd(recovered)
     recovered.heads = windows.map { ($0.slot, $0.cursor) }
     windows = []
@@ -235,28 +237,20 @@ package final class LogReader<M: Machine, D: Disk> {
   }
 
   /// Brings all of `wants` into their windows, the members side by side.
-  ///
-  /// When something is read at all, windows that are nearly used up are filled on the way.
   private func fetch() async {
+    for want in wants where !want.window.contains(want.offset, want.count) {
+      await finishAhead(want.window)
+    }
     let group = members.makeGroup()
     var asked: [(window: LogWindow, count: Int)] = []
-    func ask(_ window: LogWindow, _ offset: UInt64, _ count: Int) {
-      guard let gap = window.slide(to: offset, count) else { return }
-      members.read(
-        window.slot, atBytes: layout.logOffset + gap.offset, into: gap.buffer,
-        keeping: window.memory, group, tag: asked.count)
-      asked.append((window, gap.buffer.byteCount))
-    }
     for want in wants where !want.window.contains(want.offset, want.count) {
-      ask(want.window, want.offset, want.count)
+      guard let gap = want.window.slide(to: want.offset, want.count) else { continue }
+      members.read(
+        want.window.slot, atBytes: layout.logOffset + gap.offset, into: gap.buffer,
+        keeping: want.window.memory, group, tag: asked.count)
+      asked.append((want.window, gap.buffer.byteCount))
     }
-    if !asked.isEmpty, readsAhead {
-      for window in windows where !wants.contains(where: { $0.window === window }) {
-        let isUsedUp = !window.contains(window.cursor, LogWindow.readBytes / 2)
-        if isUsedUp, window.cursor < window.regionBytes { ask(window, window.cursor, 0) }
-      }
-    }
-    await group.wait()
+    if !asked.isEmpty { await group.wait() }
     for (index, (window, count)) in asked.enumerated()
     where !group.failures.contains(where: { $0.tag == index }) {
       window.fill(count)
@@ -265,6 +259,27 @@ package final class LogReader<M: Machine, D: Disk> {
     for want in wants where !want.window.contains(want.offset, want.count) {
       await readExactly(want.window, want.offset, want.count)
     }
+    if readsAhead { for window in windows { beginAhead(window) } }
+  }
+
+  /// Reads on behind what a window has, if that is nearly used up; nobody waits.
+  private func beginAhead(_ window: LogWindow) {
+    var first = window.cursor
+    for want in wants where want.window === window { first = min(first, want.offset) }
+    guard let gap = window.gapAhead(keepingFrom: first) else { return }
+    let group = members.makeGroup()
+    members.read(
+      window.slot, atBytes: layout.logOffset + gap.offset, into: gap.buffer,
+      keeping: window.memory, group)
+    window.beginAhead(group, gap.buffer.byteCount)
+  }
+
+  private func finishAhead(_ window: LogWindow) async {
+    guard let (group, byteCount) = window.ahead else { return }
+    await group.wait()
+    if group.failures.isEmpty { window.fill(byteCount) } else { window.isPoorlyReadable = true }
+    window.endAhead()
+    members.release(group)
   }
 
   /// Where a long read failed: what is needed may still be readable.

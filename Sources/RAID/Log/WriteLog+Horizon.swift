@@ -119,8 +119,10 @@ extension WriteLog {
         await restSealer()
         continue
       }
+      // Each flush has a delay of its own: the batch that follows it may already be on its way.
+      let awaited = horizon
       await machine.sleep(nanoseconds: options.sealDelayNanoseconds)
-      if wantsSeal {
+      if wantsSeal, horizon == awaited {
         sealIsDue = true
         wakeWriter()
       }

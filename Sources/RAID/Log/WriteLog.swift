@@ -64,7 +64,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var writtenRecordSequence: UInt64
   /// Members with batches that no fdatasync has covered.
   var unsyncedSlots = SlotSet()
-  /// For the planted bug of rule L1.
+  /// Where the last batch is.
   var newestBatchSlots = SlotSet()
   var roundIsUnderWay = false
   var sealIsDue = false

@@ -87,16 +87,45 @@ extension ChecksumTable {
     return true
   }
 
+  /// Brings pages into memory, reading them side by side, as far as that is easy: what is missing
+  /// afterwards is for `load` to get, or to say why not.
+  package func loadAhead(_ wanted: [UInt64]) async {
+    var rest = wanted.filter { !isLoaded($0) && loads[$0] == nil }[...]
+    while !rest.isEmpty {
+      let numbers = Array(rest.prefix(Self.batchPageCount))
+      rest = rest.dropFirst(numbers.count)
+      guard let memory = probeBuffers.take() else { return }
+      let begun = numbers.map { _ in PageLoad() }
+      for (number, load) in zip(numbers, begun) { loads[number] = load }
+      let readings = await readCopies(of: numbers, into: memory)
+      let copyCount = placement.copyCount
+      for (index, (number, load)) in zip(numbers, begun).enumerated() {
+        let first = index * copyCount
+        let error = adopt(
+          number, load, readings[first..<first + copyCount], memory, firstCopy: first)
+        loads[number] = nil
+        load.end(error)
+      }
+      probeBuffers.give(memory)
+    }
+  }
+
   private func perform(_ load: PageLoad, _ number: UInt64) async -> TableError? {
     guard let memory = loadBuffers.take() else { return .outOfMemory }
     defer { loadBuffers.give(memory) }
     let readings = await readCopies(of: [number], into: memory)
+    return adopt(number, load, readings[...], memory, firstCopy: 0)
+  }
+
+  /// Takes the newest copy that was read, whose place in the memory counts from `firstCopy`.
+  private func adopt(
+    _ number: UInt64, _ load: PageLoad, _ readings: ArraySlice<CopyReading>,
+    _ memory: OwnedBuffer, firstCopy: Int
+  ) -> TableError? {
     guard !load.isObsolete, isPresent(number) else { return nil }
-    guard let (copy, newest) = newestCopy(readings[0..<placement.copyCount], number) else {
-      return .pageLost(number)
-    }
+    guard let (copy, newest) = newestCopy(readings, number) else { return .pageLost(number) }
     guard let page = cache.add(number) else { return .outOfMemory }
-    page.buffer.copy(from: slotBuffer(memory, copy, newest.slot))
+    page.buffer.copy(from: slotBuffer(memory, firstCopy + copy, newest.slot))
     page.trimSequence = newest.header.trimSequence
     page.sequence = newest.header.sequence
     noteChange(page)
