@@ -447,4 +447,28 @@ struct ReviveTests {
       #expect(await next.stop() == nil)
     }
   }
+
+  @Test("a new connection that is lost before anything was written over it is made anew")
+  func lostAgain() throws {
+    let site = ClientSite()
+    try site.run {
+      let first = await site.serve(byteCount: 1 << 20)
+      let disk = try await site.openDisk()
+      #expect(await first.stop() == nil)
+      await disk.retire()
+      let second = await site.serve(byteCount: 1 << 20)
+      while !(await disk.revive()) { await site.machine.sleep(nanoseconds: 1_000_000_000) }
+      #expect(await second.stop() == nil)
+      let third = await site.serve(byteCount: 1 << 20)
+      // As an engine does that has not taken the member back yet.
+      var tries = 0
+      while !(await disk.revive()), tries < 60 {
+        tries += 1
+        await site.machine.sleep(nanoseconds: 2_000_000_000)
+      }
+      #expect(disk.isConnected, "\(disk.reconnectError?.explanation ?? "")")
+      await disk.close()
+      #expect(await third.stop() == nil)
+    }
+  }
 }
