@@ -28,6 +28,7 @@ extension ArrayEngine {
     keeper.becomeCurrent = { [weak self] (slot: Int) async throws(ArrayError) in
       try await self?.becomeCurrent(slot)
     }
+    keeper.onResyncEnd = { [weak self] in self?.assumeIsolated { $0.wakeJanitor() } }
     spawn { await $0.parts.members.runTicker() }
     spawn { await $0.runTimer() }
     spawn { await $0.runJanitor() }

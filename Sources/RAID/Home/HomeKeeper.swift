@@ -29,6 +29,11 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
+  /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
+  var onResyncEnd: () -> Void = {}
+  /// Has all its blocks, and waits for its log: it must not be taken back meanwhile, or it would
+  /// count as up to date although it was away.
+  private var joiningSlot: Int?
   /// Set by who wants everything home and the log empty.
   private var isDraining: Bool { !drainWaiters.isEmpty }
   private(set) var failure: ArrayError?
@@ -47,7 +52,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
     parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
   }
 
-  var resyncProgress: ResyncProgress? { resync.progress }
+  var resyncProgress: ResyncProgress? {
+    resync.progress
+      ?? joiningSlot.map { ResyncProgress(slot: $0, donePageCount: 1, pageCount: 1) }
+  }
 
   // MARK: Asking
 
@@ -351,10 +359,15 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   private func resyncStep() async throws(ArrayError) {
+    defer { if resyncProgress == nil { onResyncEnd() } }
     guard let slot = try await resync.step() else { return }
     // All blocks are there. Its log must be, too, before it has a say (rule T4).
+    joiningSlot = slot
     let sequence = parts.log.join(slot)
-    defer { parts.log.endJoining(slot) }
+    defer {
+      parts.log.endJoining(slot)
+      joiningSlot = nil
+    }
     if !parts.options.plants(.resyncForgetsLog) {
       while parts.log.checkpointSequence < sequence {
         try await parts.log.waitUntilDurable(sequence)
