@@ -27,6 +27,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   private(set) var stopReason: String?
   private var pendingChanges = 0
   private var changeWaiters: [WaitPoint] = []
+  private let recordTurn = TurnLock()
   /// Takes a configuration down where it proves who went on (the registry).
   ///
   /// Returns when that is durable, or cannot be; bounded in time.
@@ -111,12 +112,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
         for var point in waiting { point.signal() }
       }
     }
+    await recordTurn.acquire()
     let states = (0..<geometry.memberCount).map { members[$0].state ?? .out }
-    configuration = configuration.reconfigured(
+    let next = configuration.reconfigured(
       memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
-    // Before any member has it: were the record behind, it would prove after a crash that members
-    // which went on did not, and those left out could be started alone.
-    await record(configuration)
+    // Before any member has it, also by a checkpoint or a heartbeat: were the record behind, it
+    // would prove after a crash that members which went on did not, and those left out could be
+    // started alone.
+    await record(next)
+    configuration = next
+    recordTurn.release()
     // Both copies: a single damaged one must not bring the older list back.
     for _ in 0..<2 { try await writeAll(isChange: true) }
   }
