@@ -81,6 +81,8 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
   /// The connection in use, until it is retired; it may be lost.
   private var client: NBDClient<DiskMachine>?
   private var isConnecting = false
+  /// Something was changed or flushed over the connection, that its loss may undo.
+  private var hasChanged = false
   private var isClosed = false
   /// When a change went down with its connection.
   private var lostChangeNanoseconds: UInt64?
@@ -237,6 +239,7 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
       throw problem
     }
     lostChangeNanoseconds = nil
+    hasChanged = false
     self.client = client
   }
 
@@ -245,6 +248,8 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
   /// Waits for nothing: whether the attempt succeeded, a later call tells.
   package func revive() async -> Bool {
     if isConnected { return true }
+    // Nobody counts on a connection over which nothing was changed.
+    if client != nil, !hasChanged { await retire() }
     let isEarly = machine.nowNanoseconds < nextAttemptNanoseconds
     guard !isConnecting, !isClosed, !isEarly, drainNanosecondsLeft == 0 else { return false }
     guard client == nil else {
@@ -321,6 +326,7 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
 
   package func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
     guard let client else { return -ENOTCONN }
+    hasChanged = true
     // As a block device says it.
     guard let range = inside(offsetBytes, buffer.byteCount) else { return -ENOSPC }
     let count = Int(range.byteCount)
@@ -334,6 +340,7 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
 
   package func synchronizeOnce() async -> Int32 {
     guard let client else { return -ENOTCONN }
+    hasChanged = true
     do throws(RequestError) {
       try await client.flush()
       return 0
@@ -349,6 +356,7 @@ package final class NBDDisk<DiskMachine: Machine>: Disk, @unchecked Sendable {
     guard let range = ByteRange(offsetBytes: offsetBytes, byteCount: length),
       range.endBytes <= byteCount
     else { return -EINVAL }
+    hasChanged = true
     do throws(RequestError) {
       // Not TRIM: after it a server may show what it likes, and a cleared range has to be zeros.
       // Space is given back only where that costs less than writing the zeros.

@@ -8,12 +8,13 @@ import Testing
 import Units
 
 /// A simulated disk behind a connection, with the rules of `NBDDisk`: one that was lost stays lost
-/// until the owner has retired it, and a new one is made by `revive`, in the background.
+/// until the owner has retired it, if something was written over it, and a new one is made by `revive`, in the background.
 final class CableDisk: Disk, @unchecked Sendable {
   let disk: SimulatedDisk
   private var isUp = true
   private var hasConnection = true
   private var isLost = false
+  private var hasChanged = false
   private(set) var connectionCount = 1
 
   init(_ disk: SimulatedDisk) { self.disk = disk }
@@ -42,7 +43,8 @@ final class CableDisk: Disk, @unchecked Sendable {
   }
 
   func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
-    await perform { await disk.writeSome(at: offsetBytes, from: buffer) }
+    hasChanged = true
+    return await perform { await disk.writeSome(at: offsetBytes, from: buffer) }
   }
 
   func synchronizeOnce() async -> Int32 { await perform { await disk.synchronizeOnce() } }
@@ -64,8 +66,9 @@ final class CableDisk: Disk, @unchecked Sendable {
 
   func revive() async -> Bool {
     if isUsable { return true }
-    guard isUp, !hasConnection else { return false }
+    guard isUp, !hasConnection || !hasChanged else { return false }
     hasConnection = true
+    hasChanged = false
     isLost = false
     connectionCount += 1
     return false
