@@ -75,7 +75,13 @@ extension RingMachine {
     }
     // What a unix socket holds by default makes two or three sends of sixteen WRITEs of 64 KiB.
     // The kernel gives as much of it as it allows; still more would fall out of the caches.
-    if address.family == AF_UNIX { SocketOptions.set(descriptor, SOL_SOCKET, SO_SNDBUF, 512 << 10) }
+    if address.family == AF_UNIX {
+      SocketOptions.set(descriptor, SOL_SOCKET, SO_SNDBUF, 512 << 10)
+    } else {
+      // Else the kernel goes on sending for minutes what a closed connection, or a killed process,
+      // has left: a write of then could overwrite newer ones (crash rule T7).
+      SocketOptions.discardUnsentAtClose(descriptor)
+    }
     let dial = PendingDial()
     Task(executorPreference: self) { await self.watch(dial, until: deadline) }
     var result: Int32

@@ -172,6 +172,15 @@ enum SocketOptions {
       descriptor, level, name, &value, socklen_t(MemoryLayout<Int32>.size)) == 0
   }
 
+  /// Makes closing, also by the end of the process, reset the connection at once: what was sent and
+  /// not taken is thrown away.
+  static func discardUnsentAtClose(_ descriptor: Int32) {
+    var value = linger(l_onoff: 1, l_linger: 0)
+    // Safe: `value` lives until the call returns.
+    unsafe _ = setsockopt(
+      descriptor, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
+  }
+
   static func value(_ descriptor: Int32, _ level: Int32, _ name: Int32) -> Int32? {
     var value: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)

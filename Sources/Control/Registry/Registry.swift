@@ -111,6 +111,9 @@ package struct Registry: Equatable, Sendable {
     }
   }
 
+  /// Forgets an array; what cannot be removed stays.
+  package func remove(_ name: String) { SmallFile.remove(path(of: name)) }
+
   private static let byteCountMax = 1 << 20
 
   /// Makes the folder, and those above it that are missing.

@@ -76,6 +76,8 @@ package final class RegistryWriter: Sendable {
           try registry.save(record)
         } catch {
           complain(error)
+          // The one from before would prove what is not so: rather none (rule T6).
+          registry.remove(record.name)
         }
       }
     }

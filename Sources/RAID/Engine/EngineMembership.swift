@@ -163,6 +163,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   /// Writes superblocks with a new checkpoint (rule L6).
   func writeCheckpoint(_ sequence: UInt64) async throws(ArrayError) {
+    // What went home without a member that is just being put out must not be passed under a list
+    // that still has it.
+    try await waitForChanges()
     checkpointSequence = sequence
     try await writeAll()
   }

@@ -50,7 +50,7 @@ struct PreparedArray: Sendable {
             + "'\(newest.name)' (\(newest.arrayID)): give the members of the one that is meant")
       }
       var options = source.options
-      options.knownConfiguration = record?.configurationID
+      options.knownConfiguration = Self.proof(record, members)
       options.watchesOwners = members.members.contains { $0.place.isShared }
       self.options = options
       let assembly = AssemblyOptions(
@@ -75,6 +75,17 @@ struct PreparedArray: Sendable {
     self.members = members
     self.places = known
     watchedPlaces = Self.watched(members, reports, places, record)
+  }
+
+  /// The configuration that the registry saw last; nil where it proves nothing, because members that
+  /// are missing may have been served from another host.
+  private static func proof(_ record: RegistryRecord?, _ members: OpenMembers) -> String? {
+    guard let record else { return nil }
+    for member in record.members {
+      guard let place = try? MemberPlace(member.place), place.isShared else { continue }
+      guard members.members.contains(where: { $0.place.text == place.text }) else { return nil }
+    }
+    return record.configurationID
   }
 
   /// Why members are left out; those that were cut short are told to the log here.

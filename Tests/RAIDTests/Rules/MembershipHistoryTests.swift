@@ -93,16 +93,22 @@ struct MembershipHistoryTests {
   func listBeforeAcknowledgement() throws {
     for bug in [nil, PlantedBug.acknowledgesBeforeConfiguration] {
       let lab = try ArrayLab.filled(.raid5, memberCount: 3, bug, blocks: [0])
+      let failed = Box(SlotSet())
       try lab.play(seed: 3) { stage in
         let plan = stage.machine.faultPlan
-        plan.fail(operation: plan.count(of: .write) + 1, of: .write, with: .failure(5))
+        // ENOSPC: nothing of it has happened.
+        plan.fail(operation: plan.count(of: .write) + 1, of: .write, with: .failure(28))
         try await stage.write(0, 2)
+        let members = await stage.client.status().members
+        failed.value = SlotSet(members.filter { $0.state == .out }.map(\.slot))
         // Of what nobody synced, the power loss leaves the batch, and no new list.
         let layout = try lab.layout()
         let log = UnflushedFate.keepOnly(ByteRange(from: layout.logOffset, to: layout.tableOffset))
         await stage.losePower([0: log, 1: log, 2: log])
       }
+      #expect(failed.value.count == 1)
       let holders = try lab.logSlots(0, 2)
+      #expect(holders.count == 1)
       let found = try holders.map { try lab.found(0, without: [$0]) }
       // Without its only copy the array refuses: it must not start without what it had.
       #expect(found.contains(.version(1)) == (bug != nil), "\(found) without \(holders)")
