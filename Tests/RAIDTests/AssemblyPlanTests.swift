@@ -86,7 +86,10 @@ struct AssemblyPlanTests {
     array.superblocks[3].checkpointSequence = 99
     array.superblocks[1].checkpointSequence = 7
     array.superblocks[2].checkpointSequence = 7
+    // An epoch has begun, and nothing of it is durable.
     array.superblocks[2].logEpoch = 2
+    array.superblocks[2].epochFirstSequence = 8
+    array.superblocks[2].isClean = false
     let plan = try array.decide([0, 1, 2, 3]).get()
     #expect(plan.checkpoint == array.superblocks[2])
     #expect(!plan.isClean)
@@ -94,6 +97,28 @@ struct AssemblyPlanTests {
       plan.superblocks == [
         array.superblocks[0], array.superblocks[1], array.superblocks[2], nil,
       ])
+  }
+
+  @Test("a current member that does not know an epoch that was in force is an older copy (P7)")
+  func olderCopy() throws {
+    var array = try SampleArray(.raid5, 3)
+    for slot in [0, 1] {
+      array.superblocks[slot].logEpoch = 2
+      array.superblocks[slot].epochFirstSequence = 8
+      array.superblocks[slot].isClean = false
+    }
+    // A crash came while the epoch began.
+    #expect(try array.decide([0, 1, 2]).get().currentSlots.count == 3)
+    var ended = array
+    ended.superblocks[1].isClean = true
+    var used = array
+    used.superblocks[0].horizon = 8
+    for array in [ended, used] {
+      let plan = try array.decide([0, 1, 2]).get()
+      #expect(plan.hasOlderCopy)
+      #expect(plan.slots[2] == .stale(report: 2, .olderCopy))
+      #expect(plan.warnings.contains { $0.contains("as it was some time before") })
+    }
   }
 
   @Test("clean is only what all current members call clean at one checkpoint")

@@ -245,7 +245,30 @@ struct Decision {
       }
       slots[slot] = content(claim, list)
     }
+    for claim in claims where isOlderCopy(claim, slots) {
+      slots[claim.identity.slot] = .stale(report: claim.report, .olderCopy)
+    }
     return slots
+  }
+
+  /// Whether a member that is listed as current is a copy of some time before.
+  ///
+  /// An epoch is durable in both superblocks of all current members before its first batch is
+  /// written. So a current member that does not know an epoch of which another one says that batches
+  /// of it were durable, or that it ended in good order, has forgotten it. A crash while an epoch
+  /// begins leaves neither.
+  private func isOlderCopy(_ claim: Claim, _ slots: [SlotContent]) -> Bool {
+    guard slots[claim.identity.slot] == .current(report: claim.report), !ignoresList else {
+      return false
+    }
+    return claims.contains { other in
+      let superblock = other.superblock
+      return slots[other.identity.slot] == .current(report: other.report)
+        && superblock.logEpoch > claim.superblock.logEpoch
+        && (superblock.isClean
+          || max(superblock.horizon, superblock.checkpointSequence)
+            >= superblock.epochFirstSequence)
+    }
   }
 
   private func content(_ claim: Claim, _ list: Superblock) -> SlotContent {

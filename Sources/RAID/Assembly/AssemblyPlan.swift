@@ -30,6 +30,8 @@ package enum StaleReason: Equatable, Sendable {
   case syncing
   /// It carries a configuration that was begun and never took effect: a crash came first.
   case unfinishedConfiguration
+  /// Its file is as it was some time before: the others have served without what it has now.
+  case olderCopy
 }
 
 /// What is in a slot.
@@ -69,6 +71,11 @@ package struct AssemblyPlan: Equatable, Sendable {
   /// The reports that are stale members, by slot.
   package var staleReports: [Int?] {
     slots.map { if case .stale(let report, _) = $0 { report } else { nil } }
+  }
+
+  /// Whether a member lacks what it once had: it needs more than what changed while it was out.
+  package var hasOlderCopy: Bool {
+    slots.contains { if case .stale(_, .olderCopy) = $0 { true } else { false } }
   }
 
   package var currentSlots: SlotSet { slotsWhere { if case .current = $0 { true } else { false } } }

@@ -61,6 +61,7 @@ extension StaleReason {
     case .out(let eventsBehind): "it left \(eventsBehind) configurations ago"
     case .syncing: "it was being brought up to date"
     case .unfinishedConfiguration: "a crash left it with a configuration that was never in force"
+    case .olderCopy: "it was put back as it was some time before"
     }
   }
 }

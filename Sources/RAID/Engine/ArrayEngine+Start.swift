@@ -114,6 +114,7 @@ extension ArrayEngine {
     let recovered = try await readDurably()
     parts.recovered = recovered
     do throws(ArrayError) {
+      if plan.hasOlderCopy { try await markAllChanged() }
       try await beginEpoch(recovered)
       try await loadTable()
       try await replay(recovered)
@@ -210,6 +211,14 @@ extension ArrayEngine {
     log.publisher = publisher
     log.onSpaceWanted = { keeper.wake() }
     parts.open(log)
+  }
+
+  /// Notes durably that a member lacks more than what changes from now on, before the list says that
+  /// it is out: after a crash in between it is found once more to be an older copy.
+  private func markAllChanged() async throws(ArrayError) {
+    try await loadTable()
+    parts.markAllChanged()
+    try await parts.table.writeMap()
   }
 
   private func loadTable() async throws(ArrayError) {
