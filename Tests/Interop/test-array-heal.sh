@@ -13,7 +13,7 @@ settled() { [[ $(array_fact a '.log.dirty_bytes == 0 and .log.checkpoint >= .log
 
 heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   level=$1
-  local n members=() layout expected healed victim hits=() before
+  local n members=() layout expected damaged healed victim hits=() before
   note "$level"
   for ((n = 0; n < $2; n++)); do members+=("$DATA/$level-$n"); done
   create_array a "$level" 32M "${members[@]}"
@@ -25,14 +25,17 @@ heal() { # heal LEVEL MEMBER-COUNT VICTIM...
     cp "$WORK/damage" "$WORK/hit-$victim"
     hits+=(--hit "$victim:$WORK/hit-$victim")
   done
+  damaged=$(jq -s 'map(.data | length) | add' "$WORK"/hit-*)
   # Every read is right, and after it all that reads can meet is healed.
   layout=(--level "$level" --members "$2" "${hits[@]}")
   expected=$(python3 "$HERE/array-blocks.py" expect "${layout[@]}")
   check_blocks verify
   wait_until 60 heals_to "$expected" ||
     fail "$level: $(array_fact a .healed_blocks) blocks were healed, not $expected of those that were damaged"
-  before=$(array_fact a '[.members[].healed_blocks] | add')
-  [[ $before -eq $expected ]] || fail "$level: the members' counters say $before, not $expected"
+  # A read that was hedged has the whole row looked at, and meets bad parity as well.
+  before=$(array_fact a .healed_blocks)
+  [[ $before -le $damaged ]] || fail "$level: $before blocks were healed, and $damaged were damaged"
+  [[ $(array_fact a '[.members[].healed_blocks] | add') -eq $before ]] || fail "$level: the members' counters do not add up to $before"
   for ((n = 0; n < $2; n++)); do
     healed=$(array_fact a ".members[$n].healed_blocks")
     if [[ " ${*:3} " == *" $n "* ]]; then
@@ -43,7 +46,7 @@ heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   done
   array_is a optimal || fail "$level: healing left the array $(array_state a)"
   check_blocks verify
-  [[ $(array_fact a .healed_blocks) -eq $expected ]] || fail "$level: blocks were healed twice"
+  [[ $(array_fact a .healed_blocks) -le $damaged ]] || fail "$level: blocks were healed twice"
   [[ $(array_fact a .lost_blocks) -eq 0 ]] || fail "$level: blocks are lost"
 
   # Beyond redundancy: the same rows on one member more than the level can spare.
@@ -55,7 +58,7 @@ heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   check_blocks verify
   stop_server
   expect_clean a "${members[@]}"
-  rm -f "${members[@]}" "$ASHLAR_STATE_DIR/a.json"
+  rm -f "${members[@]}" "$ASHLAR_STATE_DIR/a.json" "$WORK"/hit-*
 }
 heals_to() { check_blocks meet "${layout[@]}"; [[ $(array_fact a .healed_blocks) -ge $1 ]]; }
 

@@ -99,6 +99,18 @@ note "load: $(cat "$WORK/load.json")"
 ! grep -q errno "$WORK/load.json" || fail "hung: a client saw an error"
 check hung
 kill -CONT "$KIT"
-expect_array hung 90 optimal
+# nbdkit aborts now and then when it finds its connection gone: then it is started again, as a service
+# would be.
+back() {
+  array_is hung optimal && return
+  if is_gone "$KIT"; then
+    rm -f "${URI_OF_KIT#*socket=}"
+    nbdkit -f -U "${URI_OF_KIT#*socket=}" file "$DATA/hung" 2>>"$WORK/kit$kits.log" &
+    KIT=$!
+    on_exit "stop_pid $KIT"
+  fi
+  return 1
+}
+wait_until 90 back || { timeout 10 "$ASHLAR" status hung; fail "the array is $(array_state hung), not optimal"; }
 check hung
 end hung

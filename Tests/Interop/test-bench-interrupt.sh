@@ -42,6 +42,9 @@ kill -CONT "$SERVER"
 # One signal alone: the wait ends by itself, and what was measured is told.
 launch --rw=randread
 kill -STOP "$SERVER"
+# Only when it stands still are there requests that it will not answer.
+wait_until 5 grep -q '^State:.T' "/proc/$SERVER/status" || fail "the server does not stop"
+sleep 0.2
 kill -INT "$pid"
 expect_exit "$pid" 130 8
 kill -CONT "$SERVER"

@@ -123,7 +123,7 @@ extension ArrayEngine {
     return .impaired(
       cause: "without \(out.count == 1 ? "member" : "members") \(names)",
       action:
-        "see each member's line and the log: one that answers again comes back by itself, one "
-        + "that was missing at the start or failed a write needs 'ashlar stop' and 'ashlar serve'")
+        "see why at each member's line, and bring it back to its place: it is taken back by itself; "
+        + "one that failed a write stays out until 'ashlar stop' and 'ashlar serve'")
   }
 }
