@@ -101,6 +101,24 @@ struct RegistryTests {
     lost.drain(millisecondsMax: 10_000)
     #expect(wasTold.isSet)
   }
+
+  @Test("a record that cannot be replaced is removed: the old one would prove what is not so (T6)")
+  func staleRecord() throws {
+    let folder = try TemporaryFolder()
+    let registry = Registry(folder: folder.path)
+    try registry.save(Self.record)
+    // Where the new one would be written there is something else.
+    // Safe: the path lives until the call returns.
+    unsafe _ = mkdir("\(registry.path(of: Self.record.name)).new", 0o700)
+    let wasTold = Flag()
+    let writer = RegistryWriter(to: registry) { _ in wasTold.set() }
+    var record = Self.record
+    record.eventCount += 1
+    writer.write(record)
+    writer.drain(millisecondsMax: 10_000)
+    #expect(wasTold.isSet)
+    #expect(try registry.load(Self.record.name) == nil)
+  }
 }
 
 /// Set on one thread, read on another.

@@ -42,6 +42,7 @@ package final class RegistryWriter: Sendable {
   /// Has the record written, unless a newer one comes first; never waits.
   package func write(_ record: RegistryRecord) {
     guard let end = wakeUp.last else {
+      registry.remove(record.name)
       return complain(.cannotWrite(path: registry.path(of: record.name), .outOfMemory))
     }
     work.withLock { $0.waiting = record }

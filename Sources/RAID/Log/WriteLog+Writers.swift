@@ -108,7 +108,11 @@ extension WriteLog {
   }
 
   private func takeSeal() -> PendingBatch? {
-    guard let batch = idleBatches.popLast() else { return nil }
+    guard let batch = idleBatches.popLast() else {
+      // Until one comes back: else the writer would look again and again.
+      recordsAreBlocked = true
+      return nil
+    }
     batch.isSeal = true
     guard let slots = admissibleSlots(batch) else {
       batch.reset()

@@ -257,6 +257,19 @@ extension ChecksumTable {
       }
       page.copies[copy] = .firstIsNewest
     }
+    let failures = await finish(group, on: slot, memory)
+    do throws(ArrayError) {
+      try await membership.expel(failures)
+    } catch {
+      throw .stopped(error)
+    }
+    return failures.isEmpty
+  }
+
+  /// Waits for writes to one member, makes them durable, and gives group and memory back.
+  private func finish(
+    _ group: OperationGroup, on slot: Int, _ memory: OwnedBuffer
+  ) async -> [OperationFailure] {
     await group.wait()
     if group.failures.isEmpty {
       members.synchronize(slot, group)
@@ -265,12 +278,7 @@ extension ChecksumTable {
     let failures = group.failures
     members.release(group)
     writeBuffers.give(memory)
-    do throws(ArrayError) {
-      try await membership.expel(failures)
-    } catch {
-      throw .stopped(error)
-    }
-    return failures.isEmpty
+    return failures
   }
 
   /// Makes a member's copy of a page invalid, in both slots, durably.
@@ -292,14 +300,7 @@ extension ChecksumTable {
       members.write(
         slot, atBytes: offset(number, copy, target), from: zeros, keeping: memory, group)
     }
-    await group.wait()
-    if group.failures.isEmpty {
-      members.synchronize(slot, group)
-      await group.wait()
-    }
-    let failures = group.failures
-    members.release(group)
-    writeBuffers.give(memory)
+    let failures = await finish(group, on: slot, memory)
     try await membership.expel(failures)
     return failures.isEmpty
   }
