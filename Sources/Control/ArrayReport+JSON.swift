@@ -23,6 +23,10 @@ extension ArrayReport {
       "recovery": recovery.json,
       "healed_blocks": .count(healedBlockCount),
       "lost_blocks": .count(lostBlockCount),
+      "lost_ranges": .array(
+        lostRanges.map {
+          ["offset_bytes": .count($0.offsetBytes), "byte_count": .count($0.byteCount)]
+        }),
       "events": .array(events.map(\.json)),
     ]
   }
@@ -51,6 +55,11 @@ extension ArrayReport {
     recovery = try ArrayRecoveryReport(try reader.object("recovery"))
     healedBlockCount = try reader.count("healed_blocks")
     lostBlockCount = try reader.count("lost_blocks")
+    lostRanges = try reader.objects("lost_ranges") { element throws(ControlError) in
+      ArrayRangeReport(
+        offsetBytes: try element.count("offset_bytes"),
+        byteCount: try element.count("byte_count"))
+    }
     events = try reader.objects("events") { element throws(ControlError) in
       try ArrayEventReport(element)
     }

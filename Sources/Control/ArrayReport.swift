@@ -26,6 +26,8 @@ package struct ArrayReport: Equatable, Sendable {
   package var recovery: ArrayRecoveryReport
   package var healedBlockCount: UInt64
   package var lostBlockCount: UInt64
+  /// Where the first of them are, in order.
+  package var lostRanges: [ArrayRangeReport]
   /// Oldest first.
   package var events: [ArrayEventReport]
 }
@@ -62,6 +64,12 @@ package struct ArrayMemberReport: Equatable, Sendable {
   package var resyncPagesLeft: UInt64
   package var resyncPages: UInt64
   package var oldestOperationNanoseconds: UInt64
+}
+
+/// Bytes of an array that lie together.
+package struct ArrayRangeReport: Equatable, Sendable {
+  package var offsetBytes: UInt64
+  package var byteCount: UInt64
 }
 
 /// Something that happened to an array.
@@ -101,6 +109,9 @@ extension ArrayReport {
     recovery = ArrayRecoveryReport(status.recovery)
     healedBlockCount = status.healedBlockCount
     lostBlockCount = status.lostBlockCount
+    lostRanges = status.lostRuns.map {
+      ArrayRangeReport(offsetBytes: $0.firstBlock * 4096, byteCount: $0.blockCount * 4096)
+    }
     events = status.events.suffix(ArrayStatus.eventCountMax).map { event in
       let age = nowNanoseconds - min(nowNanoseconds, event.atNanoseconds)
       return ArrayEventReport(
@@ -155,7 +166,7 @@ extension StatusReport {
     let ofArray: State =
       switch status.state {
       case .optimal: .optimal
-      case .degraded, .resyncing: .impaired
+      case .degraded, .resyncing, .damaged: .impaired
       case .failed, .stopped: .failed
       }
     if ofArray.severity > state.severity {

@@ -1,7 +1,8 @@
 import Glibc
 package import IO
 
-/// What a control socket accepts: one JSON object a line, one line of response for each.
+/// What a control socket accepts: one JSON object a line, with a line of response for each, two for
+/// a stop.
 package enum ControlRequest: Equatable, Sendable {
   case status
   case stop
@@ -73,10 +74,13 @@ package struct ControlRefusal: Error, Equatable, Sendable {
   }
 }
 
-/// One line of response.
+/// One line of response; a request to stop gets two.
 package enum ControlResponse: Equatable, Sendable {
   case status(StatusReport, processID: Int32)
+  /// At once: it will stop.
   case stopping(processID: Int32)
+  /// The device has been stopped; the complaint says what went wrong, nil for nothing.
+  case stopped(complaint: String?, processID: Int32)
   case refused(ControlRefusal)
 
   /// The line, newline included.
@@ -93,6 +97,12 @@ package enum ControlResponse: Equatable, Sendable {
       [
         "version": .integer(ControlRequest.protocolVersion), "ok": true,
         "server": Self.server(processID), "stopping": true,
+      ]
+    case .stopped(let complaint, let processID):
+      [
+        "version": .integer(ControlRequest.protocolVersion), "ok": true,
+        "server": Self.server(processID), "stopped": true,
+        "complaint": complaint.map { .string($0) } ?? .null,
       ]
     case .refused(let refusal):
       [
@@ -129,6 +139,8 @@ package enum ControlResponse: Equatable, Sendable {
         self = .status(try StatusReport(status), processID: processID)
       } else if json["stopping"]?.bool == true {
         self = .stopping(processID: processID)
+      } else if json["stopped"]?.bool == true {
+        self = .stopped(complaint: json["complaint"]?.string, processID: processID)
       } else {
         throw .unexpectedResponse("neither a status nor a promise to stop")
       }

@@ -44,11 +44,16 @@ package actor ControlServer<M: Machine> {
   private var isSweeping = false
   /// Resumed whenever a connection has ended.
   private var vacancyWaiters: [CheckedContinuation<Void, Never>] = []
+  /// Those who asked for a stop and are told what came of it.
+  private var outcomeWaiters: [CheckedContinuation<Void, Never>] = []
+  private var complaint: String?
 
   private struct Connection {
     let stream: M.MachineStream
     var activeAtNanoseconds: UInt64
     var isEnding = false
+    /// Asked for a stop, and is silent until that has come to its end.
+    var awaitsOutcome = false
   }
 
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -87,9 +92,15 @@ package actor ControlServer<M: Machine> {
 
   /// Makes `run` return.
   ///
-  /// Responses on their way are cut off after what has been queued.
-  package func stop() {
+  /// Responses on their way are cut off after what has been queued; who asked for the stop is told
+  /// what came of it.
+  ///
+  /// - Parameter complaint: what went wrong at the device's end; nil for nothing.
+  package func stop(complaint: String? = nil) {
     isStopping = true
+    self.complaint = complaint
+    for waiter in outcomeWaiters { waiter.resume() }
+    outcomeWaiters.removeAll()
     listener.stop()
   }
 
@@ -143,7 +154,9 @@ package actor ControlServer<M: Machine> {
       await machine.sleep(nanoseconds: interval)
       let now = machine.nowNanoseconds
       for (id, connection) in connections.sorted(by: { $0.key < $1.key })
-      where now &- connection.activeAtNanoseconds >= limits.idleNanosecondsMax { end(id) }
+      where !connection.awaitsOutcome
+        && now &- connection.activeAtNanoseconds >= limits.idleNanosecondsMax
+      { end(id) }
     }
     isSweeping = false
   }
@@ -155,7 +168,7 @@ package actor ControlServer<M: Machine> {
       while true {
         while let line = lines.nextLine() {
           if line.isEmpty { continue }
-          try await answer(line, on: stream, pieces)
+          try await answer(line, on: stream, id, pieces)
           connections[id]?.activeAtNanoseconds = machine.nowNanoseconds
         }
         guard let vacant = lines.vacant else {
@@ -176,7 +189,7 @@ package actor ControlServer<M: Machine> {
   }
 
   private func answer(
-    _ line: [UInt8], on stream: M.MachineStream, _ pieces: ScatterList
+    _ line: [UInt8], on stream: M.MachineStream, _ id: UInt64, _ pieces: ScatterList
   ) async throws(StreamError) {
     let request: ControlRequest
     do throws(ControlRefusal) {
@@ -201,6 +214,16 @@ package actor ControlServer<M: Machine> {
         throw error
       }
       await target.requestStop()
+      connections[id]?.awaitsOutcome = true
+      await outcome()
+      try await send(.stopped(complaint: complaint, processID: processID), on: stream, pieces)
+    }
+  }
+
+  /// Suspends until the device has been stopped.
+  private func outcome() async {
+    await withCheckedContinuation { waiter in
+      if isStopping { waiter.resume() } else { outcomeWaiters.append(waiter) }
     }
   }
 

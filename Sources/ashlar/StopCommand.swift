@@ -10,7 +10,8 @@ enum StopCommand {
     summary: "end the server of a device in good order",
     discussion: [
       "The server takes no new clients, finishes the requests it has, flushes, and ends. stop "
-        + "returns when its process is gone.",
+        + "returns when its process is gone, with 1 when that end was not in good order: then it "
+        + "says what is not durable.",
       "--force goes on although the device is attached, and kills a server that does not answer "
         + "or does not end in time. Acknowledged writes survive that; requests under way fail.",
     ],
@@ -42,47 +43,65 @@ enum StopCommand {
       return failed(error.description)
     }
     do throws(ControlError) {
-      let wasKilled = try stop(name, path, timeout, isForced)
+      let end = try stop(name, path, timeout, isForced)
       if options.flag("json") {
         let outcome: JSONValue = [
           "version": .integer(1), "name": .string(name), "stopped": true,
-          "killed": .bool(wasKilled),
+          "killed": .bool(end.wasKilled), "complaint": end.complaint.map { .string($0) } ?? .null,
         ]
-        return Terminal.output.write(outcome.text + "\n") ? ExitCode.success : ExitCode.failure
+        guard Terminal.output.write(outcome.text + "\n") else { return ExitCode.failure }
       }
-      return ExitCode.success
+      guard let complaint = end.complaint else { return ExitCode.success }
+      return failed("\(name) has ended, not in good order: \(complaint)")
     } catch {
       if case .notRunning = error { return notRunning(name) }
       return failed(error.explained(name))
     }
   }
 
-  /// - Returns: whether the server had to be killed.
+  /// How a server ended.
+  private struct End {
+    var wasKilled = false
+    /// What it said went wrong.
+    var complaint: String?
+  }
+
   private static func stop(
     _ name: String, _ path: String, _ timeout: UInt64, _ isForced: Bool
-  ) throws(ControlError) -> Bool {
+  ) throws(ControlError) -> End {
     let deadline = Deadline(afterNanoseconds: timeout)
     let answerDeadline = Deadline(afterNanoseconds: min(timeout, 2_000_000_000))
     let processID: Int32
+    var client: ControlClient?
     do throws(ControlError) {
-      var client = try ControlClient(path: path, until: answerDeadline)
-      guard case .stopping(let answered) = try client.ask(.stop, until: answerDeadline) else {
+      var asked = try ControlClient(path: path, until: answerDeadline)
+      guard case .stopping(let answered) = try asked.ask(.stop, until: answerDeadline) else {
         throw .unexpectedResponse("no promise to stop")
       }
       processID = answered
+      client = consume asked
     } catch {
       guard isForced, case .noAnswer(let silent?) = error else { throw error }
       try kill(silent)
-      return true
+      return End(wasKilled: true)
     }
-    guard let facts = ProcessFacts(processID: processID) else { return false }
-    let hasEnded = waitWithProgress(name, deadline) {
-      !ProcessFacts.isRunning(processID, startTicks: facts.startTicks)
+    if let facts = ProcessFacts(processID: processID) {
+      let hasEnded = waitWithProgress(name, deadline) {
+        !ProcessFacts.isRunning(processID, startTicks: facts.startTicks)
+      }
+      guard hasEnded else {
+        guard isForced else { throw .stillRunning(processID: processID) }
+        try kill(processID)
+        return End(wasKilled: true)
+      }
     }
-    if hasEnded { return false }
-    guard isForced else { throw .stillRunning(processID: processID) }
-    try kill(processID)
-    return true
+    do throws(ControlError) {
+      return End(complaint: try client?.outcome())
+    } catch {
+      return End(
+        complaint: "its process was killed or crashed before it had stopped: acknowledged writes "
+          + "are there when it is served again")
+    }
   }
 
   private static func waitWithProgress(

@@ -28,6 +28,7 @@ private var sampleArray: ArrayStatus {
     redundancyLeft: 0, eventCount: 7, configurationID: id(2), logFillBytes: 12 << 20,
     logBytes: 256 << 20, dirtyBytes: 3 << 20, dirtyBytesMax: 64 << 20, checkpointSequence: 100,
     lastSequence: 120, horizon: 119, healedBlockCount: 18, lostBlockCount: 1,
+    lostRuns: [BlockRun(firstBlock: 3, blockCount: 1)],
     events: [
       ArrayEvent(atNanoseconds: 10 * second, text: "started"),
       ArrayEvent(
@@ -83,6 +84,7 @@ struct ArrayReportTests {
       (.optimal, .optimal, .optimal, "optimal", 0), (.degraded, .optimal, .impaired, "degraded", 1),
       (.resyncing, .impaired, .impaired, "resyncing", 1),
       (.optimal, .impaired, .impaired, "impaired", 1), (.failed, .optimal, .failed, "failed", 2),
+      (.damaged, .impaired, .impaired, "damaged", 1),
       (.stopped, .impaired, .failed, "stopped", 2), (.degraded, .failed, .failed, "failed", 2),
     ]
     for (ofArray, ofVolume, state, word, code) in cases {
@@ -105,7 +107,7 @@ struct ArrayReportTests {
       (.raid5, .degraded, 0, "nothing more: the next member that is lost stops it"),
       (.raid0, .optimal, 0, "nothing: raid0 keeps no second copy"),
       (.raid10, .degraded, 0, "not the other halves of the mirrors that are out"),
-      (.raid1, .stopped, nil, "nothing: too many members are gone to serve"),
+      (.raid1, .stopped, nil, "nothing: it takes no writes any more"),
     ] as [(RAIDLevel, ArrayStatus.State, Int?, String)])
   func saysWhatMayGo(level: RAIDLevel, state: ArrayStatus.State, left: Int?, words: String) {
     var array = sampleArray
@@ -126,7 +128,7 @@ struct ArrayReportTests {
       "    action: wait",
       "     array: raid5 of 3 members, chunk 64 KiB, 00000000-0000-0000-0000-000000000001",
       "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home",
-      "  repaired: 18 blocks healed, 1 block lost",
+      "  repaired: 18 blocks healed", "      lost: 1 block: bytes 12288 to 16383",
       "  member    state    read  written  errors  checksums  healed  place",
       "  0       current  12 KiB    8 KiB       0          0       0  /srv/a.img",
       "  1       missing     0 B      0 B       0          0       0  /srv/b.img",

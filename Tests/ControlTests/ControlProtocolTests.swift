@@ -40,6 +40,7 @@ struct ControlProtocolTests {
   func responsesReadBack() throws {
     let responses: [ControlResponse] = [
       .status(sampleReport, processID: 42), .stopping(processID: 1),
+      .stopped(complaint: nil, processID: 2), .stopped(complaint: "no space", processID: 3),
       .refused(ControlRefusal(code: "a", message: "b", action: "c")),
     ]
     for response in responses {

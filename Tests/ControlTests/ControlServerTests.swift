@@ -83,6 +83,18 @@ struct ControlServerTests {
     #expect(await stage.settle { deaf.isClosed })
   }
 
+  @Test("who asked for the stop is told what came of it", arguments: [nil, "a flush failed"])
+  func tellsTheOutcome(complaint: String?) async throws {
+    let stage = Stage()
+    let stream = stage.listener.connect()
+    stream.deliver(ControlRequest.stop.line)
+    #expect(try await stage.answers(stream, 1).count == 1)
+    await stage.server.stop(complaint: complaint)
+    let answers = try await stage.answers(stream, 2)
+    #expect(answers.last == .stopped(complaint: complaint, processID: getpid()))
+    #expect(await stage.settle { stage.hasReturned && stream.isClosed })
+  }
+
   @Test("a line of 64 KiB is read, a longer one refused and the connection closed")
   func boundsLines() async throws {
     let stage = Stage()

@@ -58,6 +58,13 @@ expect_refusal 'one is in use: process [0-9]+' "$ASHLAR" create b --level raid1 
 expect_refusal "called 'a' is already being served" "$ASHLAR" create a --level raid1 --force --size 64M x y
 stop_server
 
+# A name that is known here is not taken by force, which is about contents.
+expect_refusal 'known here.*--forget' "$ASHLAR" create a --level raid1 --log-size 4m --force --size 64M x y
+[[ ! -e x ]] || fail "a refused create left a file"
+create a --level raid1 --size 64M --log-size 4m --forget l0 l1
+# On the same members it is the array itself that is destroyed, and said.
+create a --level raid1 --log-size 4m --force l0 l1 2>"$WORK/told"
+grep -q "destroying what is there: .*l0" "$WORK/told" || { cat "$WORK/told"; fail "--force does not say what it destroys"; }
 # By force, and said.
 create b --level raid1 --log-size 4m --force --json zeros ext4 >"$WORK/json" 2>"$WORK/told" || { cat "$WORK/told"; fail "create --force"; }
 grep -q "destroying what is there: .*ext4 holds a file system" "$WORK/told" || fail "--force does not say what it destroys"

@@ -36,10 +36,10 @@ examine a0 a1 damaged >"$WORK/out"
 says 'superblock A'
 says 'all 3 members in sync'
 dd if=/dev/urandom of=damaged bs=4096 count=2 conv=notrunc status=none
-expect_status 0 examine a0 a1 damaged >"$WORK/out" 2>&1
+expect_status 1 examine a0 a1 damaged >"$WORK/out" 2>&1
 says 'degraded, 2 of 3 members'
 cp a2 short; truncate -s 32M short
-expect_status 0 examine a0 a1 short >"$WORK/out" 2>&1
+expect_status 1 examine a0 a1 short >"$WORK/out" 2>&1
 says 'it was cut short'
 says 'degraded, 2 of 3 members'
 expect_status 1 examine short >"$WORK/out" 2>&1
@@ -51,8 +51,8 @@ jq -e '.version == 1 and .can_start and (.members | length) == 3 and (.arrays[0]
 
 # While it is served, and over NBD.
 serve_array a a
-examine a0 a1 a2 >"$WORK/out"
-says 'in use now'
+expect_status 1 examine a0 a1 a2 >"$WORK/out" 2>&1
+says "array 'a' .*: is in use now, all 3 members in sync"
 stop_server
 nbdkit -f -U "$WORK/kit.sock" file "$DATA/a1" 2>/dev/null &
 on_exit "stop_pid $!"

@@ -13,7 +13,7 @@ settled() { [[ $(array_fact a '.log.dirty_bytes == 0 and .log.checkpoint >= .log
 
 heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   level=$1
-  local n members=() layout expected damaged healed victim hits=() before
+  local n members=() layout expected damaged healed victim hits=() before lost
   note "$level"
   for ((n = 0; n < $2; n++)); do members+=("$DATA/$level-$n"); done
   create_array a "$level" 32M "${members[@]}"
@@ -52,9 +52,13 @@ heal() { # heal LEVEL MEMBER-COUNT VICTIM...
   # Beyond redundancy: the same rows on one member more than the level can spare.
   python3 "$HERE/array-blocks.py" ruin --level "$level" --members "$2" "${members[@]/#/--member=}" >"$WORK/ruined"
   check_blocks verify --lost "$WORK/ruined"
-  array_is a optimal || fail "$level: lost blocks took the array down: $(array_state a)"
+  array_is a damaged || fail "$level: blocks are lost, and the array is $(array_state a)"
+  lost=$(jq length "$WORK/ruined")
+  [[ $(array_fact a .lost_blocks) -eq $lost ]] || fail "$level: $lost blocks are lost, and status counts $(array_fact a .lost_blocks)"
+  grep -q 'error: block [0-9]* is beyond redundancy' "$LOG" || fail "$level: the log does not tell of lost blocks"
   # A write makes a lost block good.
   check_blocks rewrite --lost "$WORK/ruined"
+  wait_until 30 array_is a optimal || fail "$level: nothing is lost any more, and the array is $(array_state a)"
   check_blocks verify
   stop_server
   expect_clean a "${members[@]}"

@@ -55,6 +55,17 @@ serve_array a a
 wait_until 30 array_is a optimal || fail "the array stays $(array_state a)"
 pattern 'read -P 2 1M 1M'
 stop_server
+# Another array's member at its place is no member: left out, by name, and the place is watched on.
+create b --level raid5 --size 64M --log-size 4m b0 b1 b2
+mv a2 away; cp b2 a2
+serve_array a a
+array_is a degraded || fail "the array is $(array_state a), not degraded"
+grep -q "warning: left out: at .*/a2 is now a member of array 'b'" "$LOG" || fail "the log does not say what is at the place"
+"$ASHLAR" status a >"$WORK/out"
+grep -q "at .*/a2 is now a member of array 'b'" "$WORK/out" || { cat "$WORK/out"; fail "status does not say why member 2 is missing"; }
+mv away a2
+wait_until 30 array_is a optimal || fail "the member that is back at its place is not taken back"
+stop_server
 # Two are missing: too few.
 mv a1 away1; mv a2 away2
 expect_refusal 'raid5 needs 2' "$ASHLAR" serve a

@@ -79,7 +79,7 @@ final class ArrayLab: @unchecked Sendable {
     ArrayClient(
       machine,
       try await ArrayEngine.start(
-        members: members, machine: machine, options: options, log: { _ in }))
+        members: members, machine: machine, options: options, log: { _, _ in }))
   }
 }
 

@@ -145,6 +145,6 @@ extension ArrayLab {
     CableClient(
       machine,
       try await ArrayEngine.start(
-        members: cables, machine: machine, options: options, log: { _ in }, record: record))
+        members: cables, machine: machine, options: options, log: { _, _ in }, record: record))
   }
 }

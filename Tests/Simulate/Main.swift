@@ -105,7 +105,7 @@ struct Main {
   private static func replay(_ options: Options) {
     var campaign = options.makeCampaign()
     // What the array says of itself goes between the lines.
-    unsafe WholeArray.tell = { say("  " + $0) }
+    unsafe WholeArray.tell = { say("  " + $1) }
     let plan = campaign.plan(seed: options.seed, crash: options.crash)
     say("seed \(hex(options.seed)): \(plan.shape)")
     for (number, life) in plan.lives.enumerated() { say("life \(number + 1): \(life)") }

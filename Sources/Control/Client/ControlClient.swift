@@ -42,6 +42,18 @@ package struct ControlClient: ~Copyable {
     return response
   }
 
+  /// What the server had to say in the end, when it was asked to stop and its process is gone.
+  ///
+  /// - Returns: its complaint; nil when it had none.
+  /// - Throws: that it ended without a word.
+  package mutating func outcome() throws(ControlError) -> String? {
+    let deadline = Deadline(afterNanoseconds: 0)
+    while true {
+      let response = try ControlResponse(line: receiveLine(until: deadline))
+      if case .stopped(let complaint, _) = response { return complaint }
+    }
+  }
+
   /// Waits until the server closes the connection, as it does when it ends.
   ///
   /// - Returns: false when the deadline passed first.

@@ -4,6 +4,7 @@ import Units
 // What an array adds to the status for people.
 extension StatusText {
   private static let shownEventCount = 10
+  private static let shownRangeCount = 4
 
   static func array(_ array: ArrayReport) -> [String] {
     let chunk = ByteSize.format(array.chunkBytes)
@@ -14,12 +15,10 @@ extension StatusText {
       row("can lose", spareWords(array)),
       row("log", logWords(array)),
     ]
-    if array.healedBlockCount > 0 || array.lostBlockCount > 0 {
-      lines.append(
-        row(
-          "repaired",
-          "\(blocks(array.healedBlockCount)) healed, \(blocks(array.lostBlockCount)) lost"))
+    if array.healedBlockCount > 0 {
+      lines.append(row("repaired", "\(blocks(array.healedBlockCount)) healed"))
     }
+    if array.lostBlockCount > 0 { lines.append(row("lost", lostWords(array))) }
     return lines
   }
 
@@ -72,7 +71,7 @@ extension StatusText {
   /// What may be lost now without harm.
   static func spareWords(_ array: ArrayReport) -> String {
     guard let left = array.redundancyLeft else {
-      return "nothing: too many members are gone to serve"
+      return "nothing: it takes no writes any more"
     }
     if left > 0 { return "any \(left) more member\(left == 1 ? "" : "s")" }
     return switch array.level {
@@ -89,6 +88,15 @@ extension StatusText {
       ? 0 : min(array.logFillBytes, array.logBytes) / max(array.logBytes / 100, 1)
     return "\(ByteSize.format(array.logFillBytes)) of \(ByteSize.format(array.logBytes)) "
       + "(\(min(percent, 100)) %), \(ByteSize.format(array.dirtyBytes)) not yet home"
+  }
+
+  /// Where blocks are that cannot be read; the JSON names more of them.
+  private static func lostWords(_ array: ArrayReport) -> String {
+    let shown = array.lostRanges.prefix(shownRangeCount).map {
+      "\($0.offsetBytes) to \($0.offsetBytes + max($0.byteCount, 1) - 1)"
+    }
+    let more = array.lostRanges.count > shownRangeCount ? ", ..." : ""
+    return "\(blocks(array.lostBlockCount)): bytes \(shown.joined(separator: ", "))\(more)"
   }
 
   private static func blocks(_ count: UInt64) -> String {

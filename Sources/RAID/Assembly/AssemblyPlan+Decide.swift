@@ -305,7 +305,7 @@ struct Decision {
     let lost = geometry.allSlots.subtracting(currentSlots)
     let missing = slots.indices
       .filter { if case .missing = slots[$0] { true } else { false } }
-      .map { AbsentMember(slot: $0, memberID: list.memberIDs[$0]) }
+      .map { absentMember($0, list.memberIDs[$0]) }
     let stale = claims.filter { !currentSlots.contains($0.identity.slot) }.map(\.identity)
     guard geometry.canServe(without: lost) else {
       throw .tooFew(
@@ -326,6 +326,12 @@ struct Decision {
           eventCount: list.eventCount, knownConfiguration: options.knownConfiguration))
     }
     return assembled(geometry, newest, slots, current, wasForced: mayHaveDiverged)
+  }
+
+  private func absentMember(_ slot: Int, _ memberID: Identifier) -> AbsentMember {
+    AbsentMember(
+      slot: slot, memberID: memberID,
+      absence: options.absences[memberID.description] ?? MemberAbsence())
   }
 
   private func assembled(

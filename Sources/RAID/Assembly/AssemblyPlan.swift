@@ -10,14 +10,18 @@ package struct AssemblyOptions: Equatable, Sendable {
   /// It proves something only if the registry learns of a configuration before the first superblock
   /// carries it: then members without it may lack what others did, and members with it do not.
   package var knownConfiguration: String?
+  /// Of members that are not given, by their identity: for refusals.
+  package var absences: [String: MemberAbsence] = [:]
   /// For tests.
   package var plantedBug: PlantedBug?
 
   package init(
-    isForced: Bool = false, knownConfiguration: String? = nil, plantedBug: PlantedBug? = nil
+    isForced: Bool = false, knownConfiguration: String? = nil,
+    absences: [String: MemberAbsence] = [:], plantedBug: PlantedBug? = nil
   ) {
     self.isForced = isForced
     self.knownConfiguration = knownConfiguration
+    self.absences = absences
     self.plantedBug = plantedBug
   }
 }

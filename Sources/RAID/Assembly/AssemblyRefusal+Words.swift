@@ -115,7 +115,8 @@ extension Shortage: CustomStringConvertible {
       text += "."
     }
     for member in unreadable { text += " \(member.path): \(member.trouble)." }
-    return text + " Bring back the missing ones; --force cannot help, because data is not there"
+    return text + " Give the missing ones too, once they are back: without them data is not there, "
+      + "and --force cannot make up for that"
   }
 
   private var needed: String {
@@ -139,7 +140,7 @@ extension Absence: CustomStringConvertible {
       if let knownConfiguration {
         "The registry last saw configuration \(knownConfiguration), which is not the newest here. "
       } else {
-        "No registry says which configuration was the last. "
+        "Nothing proves here which configuration was the last. "
       }
     var text =
       "array '\(arrayName)' \(arrayID) is not started without \(names): \(them) could have gone on "

@@ -15,6 +15,8 @@ package struct Examination: Equatable, Sendable {
     package let reports: [MemberReport]
     package let plan: AssemblyPlan?
     package let refusal: AssemblyRefusal?
+    /// Members that somebody uses now.
+    package let namesInUse: [String]
   }
 
   package let reports: [MemberReport]
@@ -23,7 +25,16 @@ package struct Examination: Equatable, Sendable {
   /// Why all of them together do not make one array, if there are several or none.
   package let refusalTogether: AssemblyRefusal?
 
-  package init(_ reports: [MemberReport], options: AssemblyOptions = AssemblyOptions()) {
+  /// Judges members.
+  ///
+  /// - Parameters:
+  ///   - reports: one for each.
+  ///   - namesInUse: the names of those that somebody has open for use.
+  ///   - options: what a start of the array with this superblock would know.
+  package init(
+    _ reports: [MemberReport], namesInUse: Set<String> = [],
+    options: (Superblock) -> AssemblyOptions = { _ in AssemblyOptions() }
+  ) {
     self.reports = reports
     var arrays: [Superblock] = []
     for newest in reports.compactMap(\.newest)
@@ -36,33 +47,43 @@ package struct Examination: Equatable, Sendable {
         guard let newest = report.newest else { return arrays.count == 1 }
         return newest.arrayID == array.arrayID
       }
-      return Self.outcome(array, own, options)
+      return Self.outcome(array, own, namesInUse, options(array))
     }
     refusalTogether =
-      switch AssemblyPlan.decide(reports: reports, options: options) {
+      switch AssemblyPlan.decide(
+        reports: reports, options: arrays.first.map(options) ?? AssemblyOptions())
+      {
       case .success: nil
       case .failure(let refusal): outcomes.count == 1 ? nil : refusal
       }
   }
 
   private static func outcome(
-    _ array: Superblock, _ reports: [MemberReport], _ options: AssemblyOptions
+    _ array: Superblock, _ reports: [MemberReport], _ namesInUse: Set<String>,
+    _ options: AssemblyOptions
   ) -> Outcome {
+    let inUse = reports.filter { $0.newest != nil && namesInUse.contains($0.name) }.map(\.name)
     let decided = AssemblyPlan.decide(reports: reports, options: options)
     return switch decided {
     case .success(let plan):
       Outcome(
-        arrayID: array.arrayID, arrayName: array.name, reports: reports, plan: plan, refusal: nil)
+        arrayID: array.arrayID, arrayName: array.name, reports: reports, plan: plan, refusal: nil,
+        namesInUse: inUse)
     case .failure(let refusal):
       Outcome(
         arrayID: array.arrayID, arrayName: array.name, reports: reports, plan: nil,
-        refusal: refusal)
+        refusal: refusal, namesInUse: inUse)
     }
   }
 
-  /// Whether everything that was given would be assembled to one array.
+  /// Whether what was given makes one array that would be started now, perhaps without some of it.
   package var canStart: Bool {
-    outcomes.count == 1 && outcomes.allSatisfy { $0.plan != nil }
+    outcomes.count == 1 && outcomes.allSatisfy { $0.plan != nil && $0.namesInUse.isEmpty }
+  }
+
+  /// Whether that array would use everything that was given.
+  package var usesAll: Bool {
+    canStart && reports.allSatisfy { $0.newest != nil && !$0.isCutShort }
   }
 }
 
@@ -77,7 +98,8 @@ extension Examination.Outcome {
       ? "all \(present) members in sync"
       : "degraded, \(present) of \(geometry.memberCount) members in sync"
     let state = plan.isClean ? "clean" : "to be recovered from its log"
-    return "array '\(arrayName)' \(arrayID): can start, \(health), \(state); "
+    let start = namesInUse.isEmpty ? "can start" : "is in use now"
+    return "array '\(arrayName)' \(arrayID): \(start), \(health), \(state); "
       + "\(geometry.level.name), \(ByteSize.format(geometry.byteCount))"
   }
 

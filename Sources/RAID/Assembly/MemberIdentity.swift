@@ -32,17 +32,39 @@ package struct MemberIdentity: Equatable, Hashable, Sendable, CustomStringConver
   }
 }
 
+/// What is known of a member that is not there.
+package struct MemberAbsence: Equatable, Sendable {
+  /// Where it was last; nil when nobody knows.
+  package var place: String?
+  /// Why it is not there, for people; nil when nobody knows.
+  package var reason: String?
+
+  package init(place: String? = nil, reason: String? = nil) {
+    self.place = place
+    self.reason = reason
+  }
+}
+
 /// A member that is not there, as the list knows it.
 package struct AbsentMember: Equatable, Sendable, CustomStringConvertible {
   package var slot: Int
   package var memberID: Identifier
+  package var absence: MemberAbsence
 
-  package init(slot: Int, memberID: Identifier) {
+  package init(slot: Int, memberID: Identifier, absence: MemberAbsence = MemberAbsence()) {
     self.slot = slot
     self.memberID = memberID
+    self.absence = absence
   }
 
   package var description: String {
-    memberID == .none ? "slot \(slot) (nobody)" : "slot \(slot) (member \(memberID))"
+    guard memberID != .none else { return "slot \(slot) (nobody)" }
+    var words = "slot \(slot) (member \(memberID)"
+    if let reason = absence.reason {
+      words += ": \(reason)"
+    } else if let place = absence.place {
+      words += ", last at \(place)"
+    }
+    return words + ")"
   }
 }

@@ -106,7 +106,7 @@ extension ArrayEngine {
     }
     guard !isEnding else { return }
     if case .refused(let reason) = take(handle, report) {
-      parts.events.note("\(handle.name) is not taken back: \(reason)")
+      parts.events.note("\(handle.name) is not taken back: \(reason)", .warning)
     }
   }
 
@@ -137,7 +137,7 @@ extension ArrayEngine {
       divergedSlots.insert(slot)
       parts.events.note(
         "member \(slot) (\(member.name)) has been used without the others and is left alone: "
-          + "'ashlar examine' tells what it has")
+          + "'ashlar examine' tells what it has", .warning)
       return true
     }
     lateDisks[slot] = nil
@@ -162,6 +162,7 @@ extension ArrayEngine {
       "member \(slot) (\(parts.members[slot].name)) is up to date"
         + (parts.hasIncompleteMembers ? "" : "; all members are in sync"))
     if !parts.hasIncompleteMembers { parts.clearChanged() }
+    parts.recheckLostBlocks()
     wakeJanitor()
   }
 

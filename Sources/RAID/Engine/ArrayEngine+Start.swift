@@ -26,14 +26,14 @@ extension ArrayEngine {
   /// Each configuration is handed to `record` before any member has it.
   package static func start(
     members all: [MemberHandle<D>], machine: M, options: ArrayOptions,
-    log: @escaping @Sendable (String) -> Void,
+    log: @escaping @Sendable (EventSeverity, String) -> Void,
     record: @escaping @Sendable (Superblock) async -> Void = { _ in }
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
     let probe = MemberProbe<M, D>(machine)
     let answers = await probe.ask(
       all, withinNanoseconds: options.memberDeadlineNanoseconds)
     for (member, answer) in zip(all, answers) where answer == nil {
-      log("\(member.name) does not answer: the array is started without it")
+      log(.warning, "\(member.name) does not answer: the array is started without it")
     }
     var members = zip(all, answers).filter { $0.1 != nil }.map(\.0)
     var reports = answers.compactMap { $0 }
@@ -43,14 +43,14 @@ extension ArrayEngine {
       let again = await MemberProbe<M, D>(machine).ask(
         members, withinNanoseconds: options.memberDeadlineNanoseconds)
       for (member, answer) in zip(members, again) where answer == nil {
-        log("\(member.name) does not answer any more: the array is started without it")
+        log(.warning, "\(member.name) does not answer any more: the array is started without it")
       }
       reports = zip(reports, again).filter { $0.1 != nil }.map(\.0)
       members = zip(members, again).filter { $0.1 != nil }.map(\.0)
       let later = again.compactMap { $0 }
       switch Ownership.judge(before: reports, after: later) {
       case .free: break
-      case .abandoned(let warnings): for warning in warnings { log(warning) }
+      case .abandoned(let warnings): for warning in warnings { log(.warning, warning) }
       case .inUse(let use): throw .inUse(use)
       }
       reports = later
@@ -58,12 +58,13 @@ extension ArrayEngine {
     let plan: AssemblyPlan
     let assembly = AssemblyOptions(
       isForced: options.isForced, knownConfiguration: options.knownConfiguration,
+      absences: options.absences,
       plantedBug: options.plantedBug)
     switch AssemblyPlan.decide(reports: reports, options: assembly) {
     case .success(let decided): plan = decided
     case .failure(let refusal): throw .assembly(refusal)
     }
-    for warning in plan.warnings { log(warning) }
+    for warning in plan.warnings { log(.warning, warning) }
     if let text = impossibility(plan) { throw .array(.stopped(text)) }
     let engine: ArrayEngine
     do throws(ArrayError) {
@@ -140,12 +141,17 @@ extension ArrayEngine {
         if let superblock = plan.superblocks[slot] {
           superblocks.adopt(superblock, slot: slot)
         }
-      case .stale(let report, _):
-        member.identify(plan.newest.memberIDs[slot], name: handles[report].name)
+      case .stale(let report, let reason):
+        member.identify(
+          plan.newest.memberIDs[slot], name: handles[report].name,
+          absence: "it is out of date: \(reason.words)")
         member.attach(handles[report].disk, state: .syncing)
         member.putOut(nil)
       case .missing:
-        member.identify(plan.newest.memberIDs[slot], name: "missing")
+        let known = options.absences[plan.newest.memberIDs[slot].description]
+        member.identify(
+          plan.newest.memberIDs[slot], name: known?.place ?? "",
+          absence: known?.reason ?? "nothing that was given is this member")
       }
     }
   }

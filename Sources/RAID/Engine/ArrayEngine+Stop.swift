@@ -36,7 +36,7 @@ extension ArrayEngine {
     isOpen = false
     isEnding = true
     keeper.stop()
-    parts.events.tellHeals(isLast: true)
+    parts.events.tellUntold(isLast: true)
     parts.openLog?.stop(.stopped("the array is closed"))
     parts.payloads.close()
     timerRest.signal()

@@ -55,7 +55,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
 
   init(
     machine: M, plan: AssemblyPlan, members: [MemberHandle<D>], options: ArrayOptions,
-    log write: @escaping @Sendable (String) -> Void,
+    log write: @escaping @Sendable (EventSeverity, String) -> Void,
     record: @escaping @Sendable (Superblock) async -> Void
   ) throws(ArrayError) {
     self.machine = machine

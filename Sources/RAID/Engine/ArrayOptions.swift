@@ -13,6 +13,8 @@ package struct ArrayOptions: Sendable {
   package var isForced = false
   /// The configuration that the registry saw last: proof that the missing did not start alone.
   package var knownConfiguration: String?
+  /// Of members that are not given, by their identity: for status and refusals.
+  package var absences: [String: MemberAbsence] = [:]
   /// Members are brought up to date by themselves when they come back.
   package var resyncsAutomatically = true
   /// Another host may reach the members: look whether somebody serves them, and say that we do.

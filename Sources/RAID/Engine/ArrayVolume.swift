@@ -1,3 +1,4 @@
+import DiskFormat
 import Geometry
 package import IO
 package import Units
@@ -118,12 +119,41 @@ extension ArrayEngine {
         action: "stop and serve the array again; 'ashlar examine' tells what is missing")
     }
     let out = membership.lostSlots
-    guard !out.isEmpty else { return .optimal }
-    let names = out.map { "\($0) (\(parts.members[$0].name))" }.joined(separator: ", ")
+    let lost = parts.lostRuns
+    if out.isEmpty && lost.isEmpty { return .optimal }
+    var causes: [String] = []
+    var actions: [String] = []
+    if !lost.isEmpty {
+      causes.append(lostWords(lost))
+      actions.append(
+        "write these blocks again, from a backup: until then reads of them fail, and nothing else "
+          + "does")
+    }
+    if !out.isEmpty {
+      let names = out.map(memberWords).joined(separator: ", ")
+      causes.append("without \(out.count == 1 ? "member" : "members") \(names)")
+      actions.append(
+        "see why at each member's line, and bring it back to its place: it is taken back by "
+          + "itself; one that failed a write stays out until 'ashlar stop' and 'ashlar serve'")
+    }
     return .impaired(
-      cause: "without \(out.count == 1 ? "member" : "members") \(names)",
-      action:
-        "see why at each member's line, and bring it back to its place: it is taken back by itself; "
-        + "one that failed a write stays out until 'ashlar stop' and 'ashlar serve'")
+      cause: causes.joined(separator: "; "), action: actions.joined(separator: "; "))
   }
+
+  private func memberWords(_ slot: Int) -> String {
+    let name = parts.members[slot].name
+    return name.isEmpty ? "\(slot)" : "\(slot) (\(name))"
+  }
+
+  private func lostWords(_ runs: [BlockRun]) -> String {
+    let count = runs.reduce(0) { $0 + $1.blockCount }
+    let first = runs[0].firstBlock * 4096
+    let last = first + runs[0].blockCount * 4096 - 1
+    let more = parts.lostBlocks.isFull ? " or more" : ""
+    return "\(count)\(more) block\(count == 1 ? " is" : "s are") lost, beyond redundancy "
+      + "(bytes \(first) to \(last)\(runs.count > 1 ? ", ..." : ""))"
+  }
+
+  /// All members are in sync, and it accepts writes; blocks that are lost may still be.
+  package var isWhole: Bool { membership.stopReason == nil && membership.lostSlots.isEmpty }
 }

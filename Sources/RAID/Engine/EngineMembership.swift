@@ -78,7 +78,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     }
     members[slot].putOut(reason)
     onExpulsion()
-    events.note("member \(slot) (\(members[slot].name)) is out: it \(reason.words)")
+    events.note("member \(slot) (\(members[slot].name)) is out: it \(reason.words)", .warning)
     parts?.markTouchedChanged()
     // What was behind its end is gone, whenever it was written.
     if case .lost(.cutShort) = reason { parts?.markAllChanged() }
@@ -89,7 +89,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   func stop(_ reason: String) {
     guard stopReason == nil else { return }
     stopReason = reason
-    events.note("the array has stopped accepting writes: \(reason)")
+    events.note("the array has stopped accepting writes: \(reason)", .error)
     onStop(reason)
   }
 

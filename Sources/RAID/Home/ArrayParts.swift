@@ -23,6 +23,8 @@ final class ArrayParts<M: Machine, D: Disk> {
   var recovered: RecoveredLog<M, D>?
   /// Rows that a read found damaged, for the keeper of home to heal.
   var healQueue = HealQueue()
+  /// What reads as EIO, as far as anybody has met it.
+  var lostBlocks = LostBlocks()
   /// Tells the keeper of home that there is something to do.
   var wakeKeeper: () -> Void = {}
   /// The same, so many nanoseconds later.

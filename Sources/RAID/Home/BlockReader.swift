@@ -41,6 +41,17 @@ final class BlockReader<M: Machine, D: Disk> {
     _ firstBlock: UInt64, count: Int, into memory: OwnedBuffer
   ) async throws(ArrayError) -> OwnedBuffer {
     precondition(count <= Self.blockCountMax)
+    do throws(ArrayError) {
+      return try await readBlocks(firstBlock, count, into: memory)
+    } catch {
+      if case .unreadable(let block) = error { parts.noteLost(block) }
+      throw error
+    }
+  }
+
+  private func readBlocks(
+    _ firstBlock: UInt64, _ count: Int, into memory: OwnedBuffer
+  ) async throws(ArrayError) -> OwnedBuffer {
     let all = memory.buffer
     let buffer = all.prefix(count * 4096)
     let job = jobs.popLast() ?? ReadJob()

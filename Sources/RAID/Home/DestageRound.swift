@@ -130,10 +130,7 @@ final class DestageRound<M: Machine, D: Disk> {
     work.changes[index].isTrim = true
     work.changes[index].isLost = true
     memory.new(change.position, work.index).fill(with: 0)
-    parts.events.lostBlockCount += 1
-    parts.events.note(
-      "block \(change.block): its logged content cannot be read any more: reads fail until it is "
-        + "written")
+    parts.noteLost(change.block, "has a logged content that cannot be read any more")
   }
 
   // MARK: Reading
@@ -263,9 +260,7 @@ final class DestageRound<M: Machine, D: Disk> {
         rows[index].becomesUnwritten(geometry) ? .noParity : .reconstructWrite
       rows[index].lost = unknown
       for position in unknown {
-        let block = geometry.block(ofRow: rows[index].row, position: position)
-        parts.events.lostBlockCount += 1
-        parts.events.note("block \(block) is beyond repair: reads fail until it is written")
+        parts.noteLost(geometry.block(ofRow: rows[index].row, position: position))
       }
     }
     for position in 0..<geometry.width {
@@ -453,6 +448,7 @@ final class DestageRound<M: Machine, D: Disk> {
 
   private func setEntries(_ work: RoundRow) {
     for change in work.changes {
+      if !change.isLost { parts.lostBlocks.remove(change.block) }
       let copies = geometry.isMirrored ? 0..<geometry.width : change.position..<change.position + 1
       for position in copies {
         let place = geometry.place(ofRow: work.row, position: position)

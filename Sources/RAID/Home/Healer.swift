@@ -13,20 +13,21 @@ final class Healer<M: Machine, D: Disk> {
     self.parts = parts
   }
 
-  /// Heals what can be healed of a row.
+  /// Heals what can be healed of a row, and takes down what cannot be read.
   func heal(_ row: UInt64) async throws(ArrayError) {
     // The block may have been trimmed or written since it was found.
     let page = parts.placement.page(ofRow: row)
     guard parts.index.trimmedPages[page] == nil, parts.table.isPresent(page) else { return }
     let image: RowImage
     do throws(ArrayError) {
-      image = try await parts.loadRow(row)
+      image = try await parts.loadRow(row, isAgain: true)
     } catch {
       // The page's copies are gone; readers are told.
       if case .unreadable = error { return }
       throw error
     }
     defer { parts.rowImages.giveBack(image) }
+    parts.noteReadability(image, row: row)
     guard !image.solvedBad.isEmpty else { return }
     let group = parts.members.makeGroup()
     var written = SlotSet()

@@ -156,7 +156,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       try await checkpoint()
       hasWorked = true
     }
-    parts.events.tellHeals(isLast: false)
+    parts.events.tellUntold(isLast: false)
     if !isDraining, resync.isNeeded {
       try await resyncStep()
       hasWorked = true
@@ -248,6 +248,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       parts.touch(page)
       if parts.table.isPresent(page) {
         parts.table.blank(page, trimSequence: trim.batchSequence)
+        parts.forgetLost(inPage: page)
         trimmedPages.append(page)
       }
       settlingPins.append(pin)

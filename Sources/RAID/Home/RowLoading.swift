@@ -10,9 +10,10 @@ extension ArrayParts {
   /// Nothing holds the row: what comes of it is right because it verifies against entries that were
   /// read before, or it is reported as unknown.
   ///
-  /// Members that are `excluded` are not asked. The image is to be given back to `rowImages`.
+  /// Members that are `excluded` are not asked. Who loads a row again, because of what was found
+  /// bad in it, does not count that twice. The image is to be given back to `rowImages`.
   func loadRow(
-    _ row: UInt64, excluding excluded: SlotSet = SlotSet()
+    _ row: UInt64, excluding excluded: SlotSet = SlotSet(), isAgain: Bool = false
   ) async throws(ArrayError) -> RowImage {
     try await loadPage(ofRow: row)
     var taken = try rowImages.take()
@@ -48,20 +49,20 @@ extension ArrayParts {
       taken = copy
     }
     let image = taken
-    verify(image, row: row)
+    verify(image, row: row, isAgain: isAgain)
     _ = image.solve(geometry) { position in self.plainChecksum(image, row: row, position) }
     return image
   }
 
   /// Marks the blocks that do not match their entries as bad.
-  private func verify(_ image: RowImage, row: UInt64) {
+  private func verify(_ image: RowImage, row: UInt64, isAgain: Bool) {
     for position in 0..<geometry.width where image.parts[position] == .good {
       guard image.entries[position].state == .written else { continue }
       let place = geometry.place(ofRow: row, position: position)
       let found = CRC32C.checksum(image.buffer(position).bytes) ^ mask(place)
       guard found != image.entries[position].checksum else { continue }
       image.parts[position] = .bad
-      members[place.slot].counters.checksumErrors += 1
+      if !isAgain { members[place.slot].counters.checksumErrors += 1 }
     }
   }
 
@@ -167,12 +168,14 @@ extension ArrayParts {
     let rows = placement.rows(ofPage: page)
     events.note(
       "all copies of table page \(page) are damaged: the blocks of rows \(rows.lowerBound) to "
-        + "\(rows.upperBound - 1) cannot be verified and are lost until they are written")
+        + "\(rows.upperBound - 1) cannot be verified and are lost until they are written", .error)
     table.blank(page, trimSequence: 0)
     try create(page)
     for row in rows {
       for position in 0..<geometry.width {
         table.setEntry(.lost, row: row, position: position)
+        guard position < geometry.dataCount else { continue }
+        _ = lostBlocks.insert(geometry.block(ofRow: row, position: position))
       }
     }
   }
@@ -181,10 +184,12 @@ extension ArrayParts {
   func noteHealed(_ row: UInt64, _ position: Int) {
     let place = geometry.place(ofRow: row, position: position)
     members[place.slot].counters.healedBlocks += 1
-    let isData = position < geometry.dataCount
-    let what =
-      isData ? "block \(geometry.block(ofRow: row, position: position))" : "a parity or copy"
+    let isData = position < geometry.dataCount || geometry.isMirrored
+    let block =
+      isData ? geometry.block(ofRow: row, position: geometry.isMirrored ? 0 : position) : nil
+    let what = block.map { "block \($0)" } ?? "a parity"
     events.noteHealed(
-      row: row, "healed \(what) on member \(place.slot) (member block \(place.memberBlock))")
+      row: row, block: block,
+      "healed \(what) on member \(place.slot) (member block \(place.memberBlock))")
   }
 }

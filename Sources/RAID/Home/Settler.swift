@@ -253,9 +253,7 @@ final class Settler<M: Machine, D: Disk> {
       row.lost.append(position)
       row.image.buffer(position).fill(with: 0)
       row.image.parts[position] = .zeros
-      let block = geometry.block(ofRow: row.intent.row, position: position)
-      parts.events.lostBlockCount += 1
-      parts.events.note("block \(block) is beyond repair: reads fail until it is written")
+      parts.noteLost(geometry.block(ofRow: row.intent.row, position: position))
     }
     sumParity(&row)
   }

@@ -51,8 +51,10 @@ final class MemberCommons<M: Machine> {
 package final class Member<M: Machine, D: Disk> {
   package let slot: Int
   package private(set) var memberID = Identifier.none
-  /// For people: the path of the member.
+  /// For people: the path or URI of the member; where it was last, when it is missing.
   package private(set) var name = ""
+  /// Why it was not in sync when it was identified: a sentence; empty when it was.
+  private var absence = ""
   /// Nil while nothing is known to be in the slot.
   package private(set) var state: MemberState?
   package private(set) var disk: D?
@@ -120,10 +122,16 @@ package final class Member<M: Machine, D: Disk> {
   // MARK: Coming and going
 
   /// Says who belongs into the slot, whether it is there or not.
-  package func identify(_ memberID: Identifier, name: String) {
+  ///
+  /// `absence` says why it is not in sync; empty when it is.
+  package func identify(_ memberID: Identifier, name: String, absence: String = "") {
     self.memberID = memberID
     self.name = name
+    self.absence = absence
   }
+
+  /// Why it is not in sync, for people; empty when that is not known.
+  package var whyOut: String { outReason.map { "it \($0.words)" } ?? absence }
 
   /// Puts a disk into the slot.
   ///

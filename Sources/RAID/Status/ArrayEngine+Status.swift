@@ -7,13 +7,18 @@ extension ArrayEngine {
   /// How the array is now; waits for nothing.
   package var status: ArrayStatus {
     let lost = membership.lostSlots
-    let left = geometry.redundancyLeft(without: lost)
+    // Without writes it protects nothing more.
+    let left = isStopped ? nil : geometry.redundancyLeft(without: lost)
+    let lostRuns = parts.lostRuns
     var status = ArrayStatus(
       arrayID: parts.arrayID, level: geometry.level,
-      chunkBytes: geometry.chunkBlockCount * StripeGeometry.blockBytes, state: state(left),
+      chunkBytes: geometry.chunkBlockCount * StripeGeometry.blockBytes,
+      state: state(left, hasLost: !lostRuns.isEmpty),
       members: (0..<geometry.memberCount).map(memberStatus), redundancyLeft: left,
       eventCount: membership.configuration.eventCount,
-      configurationID: membership.configuration.configurationID)
+      configurationID: membership.configuration.configurationID,
+      lostBlockCount: lostRuns.reduce(0) { $0 + $1.blockCount },
+      lostRuns: Array(lostRuns.prefix(ArrayStatus.lostRunCountMax)))
     switch health {
     case .optimal: break
     case .impaired(cause: let cause, action: let action),
@@ -33,16 +38,18 @@ extension ArrayEngine {
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
     status.healedBlockCount = parts.events.healedBlockCount
-    status.lostBlockCount = parts.events.lostBlockCount
     status.events = parts.events.recent.map {
-      ArrayEvent(atNanoseconds: $0.atNanoseconds, text: $0.text)
+      ArrayEvent(
+        atNanoseconds: $0.atNanoseconds, text: $0.text, offsetBytes: $0.block.map { $0 * 4096 },
+        byteCount: $0.block.map { _ in 4096 })
     }
     return status
   }
 
-  private func state(_ redundancyLeft: Int?) -> ArrayStatus.State {
+  private func state(_ redundancyLeft: Int?, hasLost: Bool) -> ArrayStatus.State {
     if !isOpen { return .stopped }
-    if isStopped || redundancyLeft == nil { return .failed }
+    if redundancyLeft == nil { return .failed }
+    if hasLost { return .damaged }
     if keeper.resyncProgress != nil { return .resyncing }
     return parts.hasIncompleteMembers ? .degraded : .optimal
   }
@@ -51,9 +58,8 @@ extension ArrayEngine {
     let member = parts.members[slot]
     let counters = member.counters
     var status = MemberStatus(
-      slot: slot, memberID: member.memberID, place: member.disk == nil ? "" : member.name,
-      state: memberState(member))
-    if status.state != .current { status.cause = member.outReason.map { "it \($0.words)" } ?? "" }
+      slot: slot, memberID: member.memberID, place: member.name, state: memberState(member))
+    if status.state != .current { status.cause = member.whyOut }
     status.readCount = counters.readCount
     status.readBytes = counters.readBytes
     status.writeCount = counters.writeCount

@@ -13,6 +13,9 @@ package struct ArrayStatus: Equatable, Sendable {
     case degraded
     /// The same, and members are being brought up to date.
     case resyncing
+    /// It serves, but for blocks that are beyond redundancy; whether members are missing as well is
+    /// in `redundancyLeft`.
+    case damaged
     /// It takes no writes any more: what it reads is still right.
     case failed
     /// It serves nothing any more.
@@ -55,12 +58,17 @@ package struct ArrayStatus: Equatable, Sendable {
   // What was found and repaired since the start.
   package var healedBlockCount: UInt64
   /// Blocks that were found beyond redundancy: they read as EIO until they are written again.
+  ///
+  /// There may be more that nobody has met; from `LostBlocks.countMax` on it is a lower bound.
   package var lostBlockCount: UInt64
+  /// The first of them, in order; at most `lostRunCountMax`.
+  package var lostRuns: [BlockRun]
 
   /// What happened last, oldest first; at most `eventCountMax`.
   package var events: [ArrayEvent]
 
   package static let eventCountMax = 50
+  package static let lostRunCountMax = 64
 
   package init(
     arrayID: Identifier, level: RAIDLevel, chunkBytes: UInt64, state: State, cause: String = "",
@@ -68,7 +76,7 @@ package struct ArrayStatus: Equatable, Sendable {
     configurationID: Identifier, logFillBytes: UInt64 = 0, logBytes: UInt64 = 0,
     dirtyBytes: UInt64 = 0, dirtyBytesMax: UInt64 = 0, checkpointSequence: UInt64 = 0,
     lastSequence: UInt64 = 0, horizon: UInt64 = 0, healedBlockCount: UInt64 = 0,
-    lostBlockCount: UInt64 = 0, events: [ArrayEvent] = []
+    lostBlockCount: UInt64 = 0, lostRuns: [BlockRun] = [], events: [ArrayEvent] = []
   ) {
     self.arrayID = arrayID
     self.level = level
@@ -89,6 +97,7 @@ package struct ArrayStatus: Equatable, Sendable {
     self.horizon = horizon
     self.healedBlockCount = healedBlockCount
     self.lostBlockCount = lostBlockCount
+    self.lostRuns = lostRuns
     self.events = events
   }
 }

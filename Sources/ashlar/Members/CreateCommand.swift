@@ -21,6 +21,8 @@ enum CreateCommand {
       "Members that hold anything are refused, and what they hold is named: a member of another "
         + "array, a file system, a partition table, data. So are members that repeat, are too "
         + "small, or are in use. --force destroys what they hold, and says what that is.",
+      "A NAME that is known here belongs to an array whose members are elsewhere: --forget gives it "
+        + "to the new one. The old array is left as it is; 'ashlar serve MEMBER...' still serves it.",
     ],
     operands: [
       Operand("NAME", help: "the array's name, under which it is served"),
@@ -42,6 +44,7 @@ enum CreateCommand {
         "log-policy", "POLICY", default: "full",
         help: "which writes go through the log: full is all of them"),
       .flag("force", help: "destroy what the members hold"),
+      .flag("forget", help: "forget where the members of an array of the same name are"),
       .flag("json", help: "print a JSON object"),
     ],
     run: { options throws(UsageError) in
@@ -66,6 +69,7 @@ struct CreateRequest: Sendable {
   let chunkBytes: UInt64
   let logByteCount: UInt64
   let isForced: Bool
+  let isForgetting: Bool
   let wantsJSON: Bool
 
   init(_ options: ParsedOptions) throws(UsageError) {
@@ -85,6 +89,7 @@ struct CreateRequest: Sendable {
           + "yet: leave it out, or say 'full'")
     }
     isForced = options.flag("force")
+    isForgetting = options.flag("forget")
     wantsJSON = options.flag("json")
     var places: [MemberPlace] = []
     for text in options.operands.dropFirst() { places.append(try MemberPlace(text)) }
@@ -99,7 +104,9 @@ struct CreateRequest: Sendable {
 
   private static var levelConversion: Conversion<RAIDLevel> {
     Conversion { text in
-      if let level = RAIDLevel(name: text) { return .success(level) }
+      if let level = RAIDLevel(name: text) ?? RAIDLevel(name: "raid\(text)") {
+        return .success(level)
+      }
       let names = RAIDLevel.allCases.map(\.name).joined(separator: ", ")
       return .failure(UsageError("is not one of \(names)"))
     }

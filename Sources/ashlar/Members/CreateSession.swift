@@ -69,7 +69,7 @@ actor CreateSession {
   }
 
   private func checkRegistry() throws(Failure) {
-    guard let registry = Registry.ofUser, !request.isForced else { return }
+    guard let registry = Registry.ofUser, !request.isForgetting else { return }
     let record: RegistryRecord?
     do throws(RegistryError) {
       record = try registry.load(request.name)
@@ -77,10 +77,14 @@ actor CreateSession {
       return tell("warning: \(error.explanation)")
     }
     guard let record else { return }
+    // All its members are about to be destroyed anyway, and that is said.
+    let places = request.places.map(\.text)
+    if request.isForced, record.members.allSatisfy({ places.contains($0.place) }) { return }
     throw Failure(
       "an array called '\(request.name)' (\(record.arrayID)) is known here, on "
         + record.members.map(\.place).joined(separator: ", ")
-        + ": choose another name, or --force to forget where its members are")
+        + ": choose another name, or --forget to forget where its members are"
+        + (request.isForced ? " (--force destroys only what is on the members given)" : ""))
   }
 
   private func open(_ members: inout OpenMembers) async throws(Failure) {

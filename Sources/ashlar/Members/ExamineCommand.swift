@@ -15,7 +15,8 @@ enum ExamineCommand {
         + "slot, its configuration, who uses it. Then tells which array would be started of all "
         + "that were given, in which state, and if none, why not and what to do. Writes nothing; "
         + "members that are in use can be examined, too.",
-      "Ends with 0 when all that was given would be started as one array, else with 1.",
+      "Ends with 0 when all that was given would be started now as one array, else with 1: also "
+        + "when that array is being served, and when it would start without some of what was given.",
     ],
     operands: [Operand("MEMBER", isRepeatable: true, help: "a path or an NBD URI")],
     options: [.flag("json", help: "print a JSON object")],
@@ -78,10 +79,15 @@ actor ExamineSession {
       await addContents(of: member, to: &remarks)
     }
     await members.close()
-    let examination = Examination(reports, options: options(for: reports, &remarks))
+    var trouble: [String] = []
+    let inUse = members.members.filter(\.isInUse).map(\.handle.name)
+    let examination = Examination(reports, namesInUse: Set(inUse)) { newest in
+      options(for: newest, members, reports, &trouble)
+    }
+    remarks.notes += trouble
     let text = wantsJSON ? json(examination, remarks).text : text(examination, remarks)
     guard Terminal.output.write(text + "\n") else { return ExitCode.failure }
-    return examination.canStart && remarks.failures.isEmpty
+    return examination.usesAll && remarks.failures.isEmpty
       ? ExitCode.success : ExitCode.failure
   }
 
@@ -97,18 +103,20 @@ actor ExamineSession {
 
   /// What the registry proves, as for a start.
   private func options(
-    for reports: [MemberReport], _ remarks: inout Remarks
+    for newest: Superblock, _ members: OpenMembers, _ reports: [MemberReport],
+    _ trouble: inout [String]
   ) -> AssemblyOptions {
-    guard let newest = reports.lazy.compactMap(\.newest).first, let registry = Registry.ofUser
-    else { return AssemblyOptions() }
+    guard let registry = Registry.ofUser else { return AssemblyOptions() }
     do throws(RegistryError) {
       let record = try registry.load(newest.name)
       guard let record, record.arrayID == newest.arrayID.description else {
         return AssemblyOptions()
       }
-      return AssemblyOptions(knownConfiguration: record.configurationID)
+      return AssemblyOptions(
+        knownConfiguration: record.proof(members),
+        absences: record.absences(members, reports, reasons: [:]))
     } catch {
-      remarks.notes.append(error.explanation)
+      if !trouble.contains(error.explanation) { trouble.append(error.explanation) }
       return AssemblyOptions()
     }
   }

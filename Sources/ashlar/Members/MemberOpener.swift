@@ -23,6 +23,8 @@ struct OpenMember: Sendable {
   let handle: MemberHandle<MemberDisk>
   /// The file was made for this.
   let wasCreated: Bool
+  /// Somebody else uses it: it was opened to be looked at only.
+  var isInUse = false
   /// What an operator should know, in a sentence; nil for nothing.
   let note: String?
 }
@@ -73,6 +75,7 @@ struct MemberOpener: Sendable {
       createByteCount: isMissing ? createByteCount : nil)
     options.lockTimeoutNanoseconds = purpose == .examine ? 0 : lockTimeoutNanoseconds
     var note: String?
+    var isInUse = false
     do throws(FileOpeningError) {
       var opened: (disk: RingDisk, byteCount: UInt64)
       do throws(FileOpeningError) {
@@ -81,6 +84,7 @@ struct MemberOpener: Sendable {
         guard case .inUse = error, purpose == .examine else { throw error }
         options.takesLock = false
         opened = try await machine.openDisk(path: path, options: options)
+        isInUse = true
         note = "\(path) is in use now: what it says may change at any time"
       }
       let alignment = opened.disk.properties.alignmentBytes
@@ -96,7 +100,7 @@ struct MemberOpener: Sendable {
       return OpenMember(
         place: .path(path),
         handle: MemberHandle(name: path, disk: .file(opened.disk), byteCount: opened.byteCount),
-        wasCreated: options.createByteCount != nil, note: note)
+        wasCreated: options.createByteCount != nil, isInUse: isInUse, note: note)
     } catch {
       throw MemberError(Self.explanation(error, path, options), isInUse: error == .inUse)
     }

@@ -28,13 +28,13 @@ struct OpenMembers: Sendable {
     if let identity = member.place.identity { identities.append((identity, member.place.text)) }
   }
 
-  /// Closes the members that were cut short: nothing will be asked of them.
+  /// Closes members and leaves them out.
   ///
-  /// - Parameter reports: one for each member, in order.
-  mutating func removeShort(_ reports: [MemberReport]) async {
+  /// - Parameter isUnwanted: one for each member, in order.
+  mutating func remove(_ isUnwanted: [Bool]) async {
     var kept: [OpenMember] = []
-    for (member, report) in zip(members, reports) {
-      guard report.isCutShort else {
+    for (member, isUnwanted) in zip(members, isUnwanted) {
+      guard isUnwanted else {
         kept.append(member)
         continue
       }

@@ -33,6 +33,17 @@ extension ArrayStartError {
   }
 }
 
+extension ServerLog.Level {
+  init(_ severity: EventSeverity) {
+    self =
+      switch severity {
+      case .notice: .notice
+      case .warning: .warning
+      case .error: .error
+      }
+  }
+}
+
 /// Keeps the registry's record of an array that is being served.
 struct ArrayRecorder: Sendable {
   private let writer: RegistryWriter

@@ -101,25 +101,14 @@ actor Daemon {
     do throws(ArrayStartError) {
       volume = try await ArrayEngine.start(
         members: array.members.handles, machine: machine, options: array.options,
-        log: { log(.notice, $0) }, record: { await recorder?.record($0) })
+        log: { log(ServerLog.Level($0), $1) }, record: { await recorder?.record($0) })
     } catch {
       throw StartError(error.explanation)
     }
     let engine = volume.engine
-    let (places, absences) = (array.places, array.absences)
     let watch = MemberWatch(engine, machine: machine, log: log)
     await watch.start(array.watchedPlaces)
-    let code = await serve(volume, doors) {
-      var status = await engine.status
-      for index in status.members.indices where status.members[index].place.isEmpty {
-        // Where it was last: there to look for it.
-        let memberID = status.members[index].memberID.description
-        status.members[index].place = places[memberID] ?? ""
-        guard status.members[index].state == .missing else { continue }
-        status.members[index].cause = absences[memberID] ?? ""
-      }
-      return status
-    }
+    let code = await serve(volume, doors) { await engine.status }
     await watch.stop()
     recorder?.drain()
     return code
@@ -160,7 +149,11 @@ actor Daemon {
 
   private func claimName() throws(StartError) -> NameClaim {
     do throws(NameClaim.Refusal) {
-      return try NameClaim(settings.server.name, alternative: "choose another --name")
+      var alternative = "choose another --name"
+      if case .array = settings.source {
+        alternative = "an array goes by the name that it was created with, so stop the other one"
+      }
+      return try NameClaim(settings.server.name, alternative: alternative)
     } catch {
       throw StartError(error.message)
     }
@@ -206,7 +199,7 @@ actor Daemon {
     await waitForStop()
     unsafe _ = sd_notify(0, "STOPPING=1")
     let complaint = await server.stop()
-    await control.stop()
+    await control.stop(complaint: complaint)
     await controlTask.value
     if let complaint {
       log(.error, complaint)

@@ -14,8 +14,6 @@ struct PreparedArray: Sendable {
   let watchedPlaces: [WatchedPlace]
   /// Where members are, or were when the registry saw them last, by the member's identity.
   let places: [String: String]
-  /// Why members are missing, by the member's identity, as far as that is known.
-  let absences: [String: String]
 
   /// Opens the members and looks what they make.
   ///
@@ -38,77 +36,104 @@ struct PreparedArray: Sendable {
     }
     var reasons: [String: String] = [:]
     var members = try await Self.open(places, machine, log, &reasons)
-    var known: [String: String] = [:]
-    let reports = await MemberReport.readAll(members.handles)
+    var reports = await MemberReport.readAll(members.handles)
     do throws(MemberError) {
-      let newest = reports.lazy.compactMap(\.newest).first
-      if record == nil, let newest { record = Self.remembered(newest, registry, log) }
-      let isOfRecord = record?.arrayID == newest?.arrayID.description
-      if let known = record, let newest, !isOfRecord {
-        throw MemberError(
-          "where the registry remembers '\(known.name)' (\(known.arrayID)) is now array "
-            + "'\(newest.name)' (\(newest.arrayID)): give the members of the one that is meant")
+      if let record {
+        try await Self.leaveOutForeign(record, &members, &reports, &reasons, log)
+      } else if let newest = reports.lazy.compactMap(\.newest).first {
+        record = Self.remembered(newest, registry, log)
       }
-      var options = source.options
-      options.knownConfiguration = Self.proof(record, members)
-      options.watchesOwners = members.members.contains { $0.place.isShared }
-      self.options = options
-      let assembly = AssemblyOptions(
-        isForced: options.isForced, knownConfiguration: options.knownConfiguration)
-      switch AssemblyPlan.decide(reports: reports, options: assembly) {
-      case .success(let plan): name = plan.newest.name
-      case .failure(let refusal): throw MemberError(refusal.description)
-      }
-      guard isValidDeviceName(name) else {
-        throw MemberError("the array's name '\(name)' \(deviceNameRule)")
-      }
-      for member in record?.members ?? [] { known[member.memberID] = member.place }
-      for (member, report) in zip(members.members, reports) {
-        if let id = report.newest?.memberID { known[id.description] = member.place.text }
-      }
+      options = Self.options(source, record, members, reports, reasons, log)
+      name = try Self.decide(reports, options)
     } catch {
       await members.close()
       throw error
     }
-    absences = Self.absences(members, reports, record, reasons, log)
-    await members.removeShort(reports)
-    self.members = members
+    var known: [String: String] = [:]
+    for member in record?.members ?? [] { known[member.memberID] = member.place }
+    for (member, report) in zip(members.members, reports) {
+      if let id = report.newest?.memberID { known[id.description] = member.place.text }
+    }
     self.places = known
     watchedPlaces = Self.watched(members, reports, places, record)
+    await members.remove(reports.map(\.isCutShort))
+    self.members = members
   }
 
-  /// The configuration that the registry saw last; nil where it proves nothing, because members that
-  /// are missing may have been served from another host.
-  private static func proof(_ record: RegistryRecord?, _ members: OpenMembers) -> String? {
-    guard let record else { return nil }
-    for member in record.members {
-      guard let place = try? MemberPlace(member.place), place.isShared else { continue }
-      guard members.members.contains(where: { $0.place.text == place.text }) else { return nil }
+  /// Leaves out what lies at a member's place and belongs to another array.
+  private static func leaveOutForeign(
+    _ record: RegistryRecord, _ members: inout OpenMembers, _ reports: inout [MemberReport],
+    _ reasons: inout [String: String], _ log: ServerLog
+  ) async throws(MemberError) {
+    let isForeign = reports.map { report in
+      report.newest.map { $0.arrayID.description != record.arrayID } ?? false
     }
-    return record.configurationID
+    guard let first = isForeign.firstIndex(of: true), let other = reports[first].newest else {
+      return
+    }
+    guard reports.contains(where: { $0.newest?.arrayID.description == record.arrayID }) else {
+      throw MemberError(
+        "where the registry remembers '\(record.name)' (\(record.arrayID)) is now array "
+          + "'\(other.name)' (\(other.arrayID)): give the members of the one that is meant")
+    }
+    for (index, member) in members.members.enumerated() where isForeign[index] {
+      guard let found = reports[index].newest else { continue }
+      let place = member.place.text
+      let reason = "at \(place) is now a member of array '\(found.name)' (\(found.arrayID))"
+      reasons[place] = reason
+      log(.warning, "left out: \(reason)")
+    }
+    await members.remove(isForeign)
+    reports = zip(reports, isForeign).filter { !$0.1 }.map(\.0)
   }
 
-  /// Why members are left out; those that were cut short are told to the log here.
-  private static func absences(
-    _ members: OpenMembers, _ reports: [MemberReport], _ record: RegistryRecord?,
-    _ reasons: [String: String], _ log: ServerLog
-  ) -> [String: String] {
-    var absences: [String: String] = [:]
-    for member in record?.members ?? [] {
-      guard let place = try? MemberPlace(member.place), let reason = reasons[place.text] else {
-        continue
+  private static func options(
+    _ source: ArraySource, _ record: RegistryRecord?, _ members: OpenMembers,
+    _ reports: [MemberReport], _ reasons: [String: String], _ log: ServerLog
+  ) -> ArrayOptions {
+    var options = source.options
+    options.knownConfiguration = record?.proof(members)
+    options.absences = record?.absences(members, reports, reasons: reasons) ?? [:]
+    for (memberID, reason) in cutShort(members, reports) {
+      log(.warning, "left out: \(reason)")
+      options.absences[memberID, default: MemberAbsence()].reason = reason
+    }
+    options.watchesOwners = members.members.contains { $0.place.isShared }
+    return options
+  }
+
+  /// Whether it may start; the engine asks the same again, of what the members say then.
+  ///
+  /// - Returns: the array's name.
+  private static func decide(
+    _ reports: [MemberReport], _ options: ArrayOptions
+  ) throws(MemberError) -> String {
+    let assembly = AssemblyOptions(
+      isForced: options.isForced, knownConfiguration: options.knownConfiguration,
+      absences: options.absences)
+    switch AssemblyPlan.decide(reports: reports, options: assembly) {
+    case .success(let plan):
+      let name = plan.newest.name
+      guard isValidDeviceName(name) else {
+        throw MemberError("the array's name '\(name)' \(deviceNameRule)")
       }
-      absences[member.memberID] = reason
+      return name
+    case .failure(let refusal): throw MemberError(refusal.description)
     }
+  }
+
+  /// Members that are shorter than their layout, by identity, and what is wrong.
+  private static func cutShort(
+    _ members: OpenMembers, _ reports: [MemberReport]
+  ) -> [String: String] {
+    var words: [String: String] = [:]
     for (member, report) in zip(members.members, reports) {
       guard let newest = report.newest, let needed = report.neededByteCount, report.isCutShort
       else { continue }
-      let reason =
+      words[newest.memberID.description] =
         "\(member.place.text) was cut short: it has \(report.byteCount) bytes of \(needed)"
-      log(.warning, "left out: \(reason)")
-      absences[newest.memberID.description] = reason
     }
-    return absences
+    return words
   }
 
   /// The places of members that are open, and those where members may turn up.
@@ -210,5 +235,41 @@ struct PreparedArray: Sendable {
       throw error
     }
     return members
+  }
+}
+
+extension RegistryRecord {
+  /// The configuration that the registry saw last; nil where it proves nothing, because members that
+  /// are missing may have been served from another host.
+  func proof(_ opened: OpenMembers) -> String? {
+    for member in members {
+      guard let place = try? MemberPlace(member.place), place.isShared else { continue }
+      guard opened.members.contains(where: { $0.place.text == place.text }) else { return nil }
+    }
+    return configurationID
+  }
+
+  /// What is known of members that are not among those opened, by identity.
+  ///
+  /// - Parameters:
+  ///   - opened: the members.
+  ///   - reports: what these say, one for each, in order.
+  ///   - reasons: why places could not be opened, by place.
+  /// - Returns: where each was last, and why it is not there.
+  func absences(
+    _ opened: OpenMembers, _ reports: [MemberReport], reasons: [String: String]
+  ) -> [String: MemberAbsence] {
+    var absences: [String: MemberAbsence] = [:]
+    let present = reports.compactMap(\.newest?.memberID.description)
+    for member in members where !present.contains(member.memberID) {
+      guard let place = try? MemberPlace(member.place) else { continue }
+      var reason = reasons[place.text]
+      if reason == nil, let index = opened.members.firstIndex(where: { $0.place == place }) {
+        let found = reports[index].newest.map { "member \($0.memberID)" }
+        reason = "at \(place.text) is now \(found ?? reports[index].trouble ?? "something else")"
+      }
+      absences[member.memberID] = MemberAbsence(place: place.text, reason: reason)
+    }
+    return absences
   }
 }

@@ -49,6 +49,10 @@ let serveCommand = Command(
     Option(
       "direct", "on|off", help: "pass the page cache by; default: on where the file system can"),
     Option("memory", "SIZE", help: "serve memory, forgotten at the end"),
+    .flag("read-only", help: "refuse writes"),
+    Option(
+      "request-timeout", "DURATION", default: "60s",
+      help: "for the disk to answer; then the device stops and says so"),
     Option("name", "NAME", help: "the device's name; default: from the file's name, or 'memory'"),
     Option("description", "TEXT", help: "shown to clients that list exports"),
     Option(
@@ -60,7 +64,6 @@ let serveCommand = Command(
       "insecure-plain",
       help: "allow TCP beyond loopback without encryption: anyone who reaches it can read and "
         + "write everything"),
-    .flag("read-only", help: "refuse writes"),
     Option("max-connections", "N", default: "100", help: "clients; further ones wait"),
     Option("max-requests", "N", default: "128", help: "requests in flight per client"),
     Option("max-total-requests", "N", default: "4096", help: "requests in flight in all"),
@@ -72,13 +75,10 @@ let serveCommand = Command(
     Option(
       "stall-timeout", "DURATION", default: "60s",
       help: "for a client to send a payload or take its replies, plus 1 s a MiB"),
-    Option(
-      "request-timeout", "DURATION", default: "60s",
-      help: "for the disk to answer; then the device stops and says so"),
     Option("shutdown-timeout", "DURATION", default: "20s", help: "for an orderly end"),
   ],
   headings: [
-    "force": "arrays", "file": "plain devices", "name": "every device",
+    "force": "arrays", "file": "plain devices", "description": "every device",
   ],
   run: { options throws(UsageError) in
     let settings = try ServeSettings(options)
@@ -144,8 +144,11 @@ struct ServeSettings: Sendable {
     let memory = try options.value("memory", as: .size(in: sizes))
     let path = try options.value("file", as: .path)
     guard options.operands.isEmpty else {
-      for name in ["file", "memory", "size", "direct", "name"] where options.isGiven(name) {
-        throw UsageError("--\(name) is for plain devices, and '\(options.operands[0])' is an array")
+      for name in ["file", "memory", "size", "direct", "name", "request-timeout"]
+      where options.isGiven(name) {
+        let instead = name == "request-timeout" ? "; an array's is --member-timeout" : ""
+        throw UsageError(
+          "--\(name) is for plain devices, and '\(options.operands[0])' is an array\(instead)")
       }
       if options.flag("read-only") { throw UsageError("--read-only goes with --file only") }
       return .array(try ArraySource(options))

@@ -9,12 +9,15 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   private let machine: SimulatedMachine
   private let volume: HostedVolume
   private let takesBack: (@Sendable () async -> Void)?
+  private let isWhole: (@Sendable () async -> Bool)?
 
-  /// Hosts a volume; `takesBack` takes members back that are out.
+  /// Hosts a volume; `takesBack` takes members back that are out, and `isWhole` says whether none is.
   package init(
     _ machine: SimulatedMachine, _ volume: sending HostedVolume,
-    takesBack: (@Sendable () async -> Void)? = nil
+    takesBack: (@Sendable () async -> Void)? = nil,
+    isWhole: (@Sendable () async -> Bool)? = nil
   ) {
+    self.isWhole = isWhole
     self.takesBack = takesBack
     self.machine = machine
     byteCount = volume.traits.byteCount
@@ -51,7 +54,10 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
       range, keepAllocated: keepAllocated, onlyIfFast: false, durably: durably)
   }
 
-  package func isOptimal() async -> Bool { volume.health == .optimal }
+  package func isOptimal() async -> Bool {
+    // Blocks that are lost stay so, however long one waits.
+    await isWhole?() ?? (volume.health == .optimal)
+  }
 
   package func takeBackMembers() async { await takesBack?() }
 

@@ -1,7 +1,7 @@
 import DiskFormat
 import Geometry
 import IO
-import RAID
+package import RAID
 package import Simulator
 package import Units
 import Volumes
@@ -15,7 +15,8 @@ package struct WholeArray: SystemUnderTest {
 
   /// Where the array's own words go: to standard error in a replay.
   // Safe: set once, before anything runs.
-  nonisolated(unsafe) package static var tell: @Sendable (String) -> Void = { _ in }
+  nonisolated(unsafe) package static var tell: @Sendable (EventSeverity, String) -> Void = { _, _ in
+  }
 
   package func redundancy(of shape: ArrayShape) -> Int { shape.geometry.redundancy }
 
@@ -60,7 +61,9 @@ package struct WholeArray: SystemUnderTest {
       throw StartRefusal("\(error)", canBeForced: error.canBeForced)
     }
     let engine = volume.engine
-    return HostedDevice(setup.machine, volume) { await engine.takeBackMembers() }
+    return HostedDevice(
+      setup.machine, volume, takesBack: { await engine.takeBackMembers() },
+      isWhole: { await engine.isWhole })
   }
 
   package func damageableRanges(of shape: ArrayShape) -> [ByteRange] {

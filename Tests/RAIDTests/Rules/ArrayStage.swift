@@ -167,7 +167,7 @@ extension ArrayLab {
       do throws(ArrayStartError) {
         let volume = try await ArrayEngine.start(
           members: next.handles(machine, without: SlotSet(lost)), machine: machine,
-          options: next.options, log: { _ in })
+          options: next.options, log: { _, _ in })
         let client = ArrayClient(machine, volume)
         let stage = ArrayStage(lab: next, machine: machine, disks: [], client: client)
         for block in blocks { found.value.append(await stage.find(block)) }

@@ -141,7 +141,7 @@ struct MembershipHistoryTests {
     let isRefused = try second.run {
       do throws(ArrayStartError) {
         _ = try await ArrayEngine.start(
-          members: lab.handles(second), machine: second, options: lab.options, log: { _ in })
+          members: lab.handles(second), machine: second, options: lab.options, log: { _, _ in })
         return false
       } catch {
         if case .inUse = error { return true }
@@ -168,7 +168,7 @@ struct MembershipHistoryTests {
     let early = Box(0)
     try machine.run {
       let volume = try await ArrayEngine.start(
-        members: lab.handles(machine), machine: machine, options: lab.options, log: { _ in },
+        members: lab.handles(machine), machine: machine, options: lab.options, log: { _, _ in },
         record: { configuration in
           // The members must not be ahead of the record while it is being made.
           await machine.sleep(nanoseconds: 1_000_000)
