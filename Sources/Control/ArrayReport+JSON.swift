@@ -23,6 +23,7 @@ extension ArrayReport {
       "recovery": recovery.json,
       "healed_blocks": .count(healedBlockCount),
       "lost_blocks": .count(lostBlockCount),
+      "lost_has_more": .bool(hasMoreLost),
       "lost_ranges": .array(
         lostRanges.map {
           ["offset_bytes": .count($0.offsetBytes), "byte_count": .count($0.byteCount)]
@@ -55,6 +56,7 @@ extension ArrayReport {
     recovery = try ArrayRecoveryReport(try reader.object("recovery"))
     healedBlockCount = try reader.count("healed_blocks")
     lostBlockCount = try reader.count("lost_blocks")
+    hasMoreLost = try reader.bool("lost_has_more")
     lostRanges = try reader.objects("lost_ranges") { element throws(ControlError) in
       ArrayRangeReport(
         offsetBytes: try element.count("offset_bytes"),

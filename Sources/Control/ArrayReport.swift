@@ -26,6 +26,8 @@ package struct ArrayReport: Equatable, Sendable {
   package var recovery: ArrayRecoveryReport
   package var healedBlockCount: UInt64
   package var lostBlockCount: UInt64
+  /// More were met than can be remembered.
+  package var hasMoreLost: Bool
   /// Where the first of them are, in order.
   package var lostRanges: [ArrayRangeReport]
   /// Oldest first.
@@ -109,6 +111,7 @@ extension ArrayReport {
     recovery = ArrayRecoveryReport(status.recovery)
     healedBlockCount = status.healedBlockCount
     lostBlockCount = status.lostBlockCount
+    hasMoreLost = status.hasMoreLost
     lostRanges = status.lostRuns.map {
       ArrayRangeReport(offsetBytes: $0.firstBlock * 4096, byteCount: $0.blockCount * 4096)
     }

@@ -44,8 +44,8 @@ package actor ControlServer<M: Machine> {
   private var isSweeping = false
   /// Resumed whenever a connection has ended.
   private var vacancyWaiters: [CheckedContinuation<Void, Never>] = []
-  /// Those who asked for a stop and are told what came of it.
-  private var outcomeWaiters: [CheckedContinuation<Void, Never>] = []
+  /// Those who asked for a stop and are told what came of it, by connection.
+  private var outcomeWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
   private var complaint: String?
 
   private struct Connection {
@@ -99,16 +99,16 @@ package actor ControlServer<M: Machine> {
   package func stop(complaint: String? = nil) {
     isStopping = true
     self.complaint = complaint
-    for waiter in outcomeWaiters { waiter.resume() }
-    outcomeWaiters.removeAll()
+    for id in outcomeWaiters.keys.sorted() { resumeOutcomeWaiter(id) }
     listener.stop()
   }
 
   private func admit(_ stream: M.MachineStream) async {
     while connections.count >= limits.connectionCountMax {
       let living = connections.filter { !$0.value.isEnding }
+      // Those who wait for the end of a stop come last: they are silent for a reason.
       let key = { (entry: (key: UInt64, value: Connection)) in
-        (entry.value.activeAtNanoseconds, entry.key)
+        (entry.value.awaitsOutcome ? 1 : 0, entry.value.activeAtNanoseconds, entry.key)
       }
       if let oldest = living.min(by: { key($0) < key($1) }) { end(oldest.key) }
       await vacancy()
@@ -139,6 +139,7 @@ package actor ControlServer<M: Machine> {
     guard connections[id]?.isEnding == false else { return }
     connections[id]?.isEnding = true
     connections[id]?.stream.shutdown()
+    resumeOutcomeWaiter(id)
   }
 
   /// One task looks after the idle times of all connections, as long as there are any.
@@ -206,6 +207,7 @@ package actor ControlServer<M: Machine> {
       }
       try await send(.status(report, processID: processID), on: stream, pieces)
     case .stop:
+      connections[id]?.awaitsOutcome = true
       // Whether or not the answer gets through: it was asked for, so it is done.
       do throws(StreamError) {
         try await send(.stopping(processID: processID), on: stream, pieces)
@@ -214,17 +216,24 @@ package actor ControlServer<M: Machine> {
         throw error
       }
       await target.requestStop()
-      connections[id]?.awaitsOutcome = true
-      await outcome()
+      await outcome(id)
       try await send(.stopped(complaint: complaint, processID: processID), on: stream, pieces)
     }
   }
 
-  /// Suspends until the device has been stopped.
-  private func outcome() async {
+  /// Suspends until the device has been stopped, or the connection is given up.
+  private func outcome(_ id: UInt64) async {
     await withCheckedContinuation { waiter in
-      if isStopping { waiter.resume() } else { outcomeWaiters.append(waiter) }
+      if isStopping || connections[id]?.isEnding != false {
+        waiter.resume()
+      } else {
+        outcomeWaiters[id] = waiter
+      }
     }
+  }
+
+  private func resumeOutcomeWaiter(_ id: UInt64) {
+    outcomeWaiters.removeValue(forKey: id)?.resume()
   }
 
   private static var unixSeconds: UInt64 {

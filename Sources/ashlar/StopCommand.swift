@@ -95,12 +95,13 @@ enum StopCommand {
         return End(wasKilled: true)
       }
     }
+    // A process of another namespace cannot be seen: then its last word is waited for.
     do throws(ControlError) {
-      return End(complaint: try client?.outcome())
-    } catch {
-      return End(
-        complaint: "its process was killed or crashed before it had stopped: acknowledged writes "
-          + "are there when it is served again")
+      return End(complaint: try client?.outcome(until: deadline))
+    } catch .closed {
+      return End(complaint: "it ended without saying how: its log may tell")
+    } catch .noAnswer {
+      throw .stillRunning(processID: processID)
     }
   }
 

@@ -27,7 +27,7 @@ private var sampleArray: ArrayStatus {
     ],
     redundancyLeft: 0, eventCount: 7, configurationID: id(2), logFillBytes: 12 << 20,
     logBytes: 256 << 20, dirtyBytes: 3 << 20, dirtyBytesMax: 64 << 20, checkpointSequence: 100,
-    lastSequence: 120, horizon: 119, healedBlockCount: 18, lostBlockCount: 1,
+    lastSequence: 120, horizon: 119, healedBlockCount: 18, lostBlockCount: 1, hasMoreLost: true,
     lostRuns: [BlockRun(firstBlock: 3, blockCount: 1)],
     events: [
       ArrayEvent(atNanoseconds: 10 * second, text: "started"),
@@ -128,7 +128,7 @@ struct ArrayReportTests {
       "    action: wait",
       "     array: raid5 of 3 members, chunk 64 KiB, 00000000-0000-0000-0000-000000000001",
       "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home",
-      "  repaired: 18 blocks healed", "      lost: 1 block: bytes 12288 to 16383",
+      "  repaired: 18 blocks healed", "      lost: more than 1 block: bytes 12288 to 16383, ...",
       "  member    state    read  written  errors  checksums  healed  place",
       "  0       current  12 KiB    8 KiB       0          0       0  /srv/a.img",
       "  1       missing     0 B      0 B       0          0       0  /srv/b.img",

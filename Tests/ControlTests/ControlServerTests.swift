@@ -95,6 +95,32 @@ struct ControlServerTests {
     #expect(await stage.settle { stage.hasReturned && stream.isClosed })
   }
 
+  @Test("those who wait for the end of a stop keep nobody out, and go last")
+  func stopsKeepNobodyOut() async throws {
+    var limits = ControlLimits()
+    limits.connectionCountMax = 2
+    let stage = Stage(limits)
+    var waiting: [FakeStream] = []
+    for _ in 0..<2 {
+      let stream = stage.listener.connect()
+      stream.deliver(ControlRequest.stop.line)
+      #expect(try await stage.answers(stream, 1).count == 1)
+      waiting.append(stream)
+    }
+    let asking = stage.listener.connect()
+    asking.deliver(ControlRequest.status.line)
+    #expect(try await stage.answers(asking, 1).count == 1)
+    #expect(await stage.settle { waiting[0].isClosed })
+    // Now the one that asks for a status goes before the one that still waits.
+    let next = stage.listener.connect()
+    next.deliver(ControlRequest.status.line)
+    #expect(try await stage.answers(next, 1).count == 1)
+    #expect(await stage.settle { asking.isClosed })
+    #expect(!waiting[1].isClosed)
+    await stage.server.stop()
+    #expect(await stage.settle { stage.hasReturned && waiting[1].isClosed })
+  }
+
   @Test("a line of 64 KiB is read, a longer one refused and the connection closed")
   func boundsLines() async throws {
     let stage = Stage()

@@ -66,6 +66,20 @@ grep -q "at .*/a2 is now a member of array 'b'" "$WORK/out" || { cat "$WORK/out"
 mv away a2
 wait_until 30 array_is a optimal || fail "the member that is back at its place is not taken back"
 stop_server
+# One that was cut short while nobody looked is missing, by its place, and taken back when it is whole.
+truncate -s 8M a2
+serve_array a a
+array_is a degraded || fail "the array is $(array_state a), not degraded"
+"$ASHLAR" status a >"$WORK/out"
+grep -q "missing .*/a2" "$WORK/out" && grep -q "a2 was cut short: it has 8388608 bytes" "$WORK/out" || { cat "$WORK/out"; fail "status does not tell of the member that was cut short"; }
+truncate -s 64M a2
+wait_until 30 array_is a optimal || fail "the member that is whole again is not taken back"
+pattern 'read -P 2 1M 1M'
+stop_server
+# A process that was killed holds its files until its last writes are done: a start waits for that.
+( exec 9<>a1; flock 9; sleep 8 & ) # the lock belongs to a process that is gone
+serve_array a a || fail "a start does not wait for a killed process"
+stop_server
 # Two are missing: too few.
 mv a1 away1; mv a2 away2
 expect_refusal 'raid5 needs 2' "$ASHLAR" serve a

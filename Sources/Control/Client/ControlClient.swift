@@ -42,12 +42,11 @@ package struct ControlClient: ~Copyable {
     return response
   }
 
-  /// What the server had to say in the end, when it was asked to stop and its process is gone.
+  /// What the server has to say in the end, when it was asked to stop.
   ///
   /// - Returns: its complaint; nil when it had none.
-  /// - Throws: that it ended without a word.
-  package mutating func outcome() throws(ControlError) -> String? {
-    let deadline = Deadline(afterNanoseconds: 0)
+  /// - Throws: that it ended without a word, or has not ended.
+  package mutating func outcome(until deadline: Deadline) throws(ControlError) -> String? {
     while true {
       let response = try ControlResponse(line: receiveLine(until: deadline))
       if case .stopped(let complaint, _) = response { return complaint }

@@ -18,7 +18,7 @@ extension StatusText {
     if array.healedBlockCount > 0 {
       lines.append(row("repaired", "\(blocks(array.healedBlockCount)) healed"))
     }
-    if array.lostBlockCount > 0 { lines.append(row("lost", lostWords(array))) }
+    if array.lostBlockCount > 0 || array.hasMoreLost { lines.append(row("lost", lostWords(array))) }
     return lines
   }
 
@@ -95,8 +95,9 @@ extension StatusText {
     let shown = array.lostRanges.prefix(shownRangeCount).map {
       "\($0.offsetBytes) to \($0.offsetBytes + max($0.byteCount, 1) - 1)"
     }
-    let more = array.lostRanges.count > shownRangeCount ? ", ..." : ""
-    return "\(blocks(array.lostBlockCount)): bytes \(shown.joined(separator: ", "))\(more)"
+    let more = array.lostRanges.count > shownRangeCount || array.hasMoreLost ? ", ..." : ""
+    let count = (array.hasMoreLost ? "more than " : "") + blocks(array.lostBlockCount)
+    return "\(count): bytes \(shown.joined(separator: ", "))\(more)"
   }
 
   private static func blocks(_ count: UInt64) -> String {

@@ -33,6 +33,7 @@ extension Examination {
       .init(name: "members", value: .list(reports.map(Self.value))),
       .init(name: "arrays", value: .list(outcomes.map(Self.value))),
       .init(name: "can_start", value: .flag(canStart)),
+      .init(name: "uses_all", value: .flag(usesAll)),
     ]
     if let refusalTogether {
       fields.append(.init(name: "refusal", value: .text(refusalTogether.description)))
@@ -91,7 +92,8 @@ extension Examination {
     var fields: [ExaminationValue.Field] = [
       .init(name: "array", value: .text(outcome.arrayName)),
       .init(name: "array_id", value: .text(outcome.arrayID.description)),
-      .init(name: "can_start", value: .flag(outcome.plan != nil)),
+      .init(name: "can_start", value: .flag(outcome.canStart)),
+      .init(name: "in_use", value: .list(outcome.namesInUse.map { .text($0) })),
       .init(name: "words", value: .text(outcome.headline)),
     ]
     if let refusal = outcome.refusal {

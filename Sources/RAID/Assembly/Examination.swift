@@ -78,7 +78,7 @@ package struct Examination: Equatable, Sendable {
 
   /// Whether what was given makes one array that would be started now, perhaps without some of it.
   package var canStart: Bool {
-    outcomes.count == 1 && outcomes.allSatisfy { $0.plan != nil && $0.namesInUse.isEmpty }
+    outcomes.count == 1 && outcomes.allSatisfy(\.canStart)
   }
 
   /// Whether that array would use everything that was given.
@@ -88,6 +88,9 @@ package struct Examination: Equatable, Sendable {
 }
 
 extension Examination.Outcome {
+  /// Whether it would be started now.
+  package var canStart: Bool { plan != nil && namesInUse.isEmpty }
+
   /// For an operator, in one line.
   package var headline: String {
     guard let plan else { return "array '\(arrayName)' \(arrayID): not to be assembled" }
@@ -98,7 +101,7 @@ extension Examination.Outcome {
       ? "all \(present) members in sync"
       : "degraded, \(present) of \(geometry.memberCount) members in sync"
     let state = plan.isClean ? "clean" : "to be recovered from its log"
-    let start = namesInUse.isEmpty ? "can start" : "is in use now"
+    let start = canStart ? "can start" : "is in use now"
     return "array '\(arrayName)' \(arrayID): \(start), \(health), \(state); "
       + "\(geometry.level.name), \(ByteSize.format(geometry.byteCount))"
   }

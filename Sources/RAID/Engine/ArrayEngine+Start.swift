@@ -25,15 +25,17 @@ extension ArrayEngine {
   /// The members come in any order, stale ones too; `log` is told what happens, a line each.
   /// Each configuration is handed to `record` before any member has it.
   package static func start(
-    members all: [MemberHandle<D>], machine: M, options: ArrayOptions,
+    members all: [MemberHandle<D>], machine: M, options given: ArrayOptions,
     log: @escaping @Sendable (EventSeverity, String) -> Void,
     record: @escaping @Sendable (Superblock) async -> Void = { _ in }
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
+    var options = given
     let probe = MemberProbe<M, D>(machine)
     let answers = await probe.ask(
       all, withinNanoseconds: options.memberDeadlineNanoseconds)
     for (member, answer) in zip(all, answers) where answer == nil {
       log(.warning, "\(member.name) does not answer: the array is started without it")
+      options.noteSilence(of: member.name)
     }
     var members = zip(all, answers).filter { $0.1 != nil }.map(\.0)
     var reports = answers.compactMap { $0 }
@@ -44,6 +46,7 @@ extension ArrayEngine {
         members, withinNanoseconds: options.memberDeadlineNanoseconds)
       for (member, answer) in zip(members, again) where answer == nil {
         log(.warning, "\(member.name) does not answer any more: the array is started without it")
+        options.noteSilence(of: member.name)
       }
       reports = zip(reports, again).filter { $0.1 != nil }.map(\.0)
       members = zip(members, again).filter { $0.1 != nil }.map(\.0)
@@ -151,7 +154,7 @@ extension ArrayEngine {
         let known = options.absences[plan.newest.memberIDs[slot].description]
         member.identify(
           plan.newest.memberIDs[slot], name: known?.place ?? "",
-          absence: known?.reason ?? "nothing that was given is this member")
+          absence: known?.reason ?? "it is not among the members that were given")
       }
     }
   }

@@ -13,7 +13,8 @@ package struct ArrayOptions: Sendable {
   package var isForced = false
   /// The configuration that the registry saw last: proof that the missing did not start alone.
   package var knownConfiguration: String?
-  /// Of members that are not given, by their identity: for status and refusals.
+  /// Where members are or were last, and why they are not there if that is known, by identity: for
+  /// status and refusals.
   package var absences: [String: MemberAbsence] = [:]
   /// Members are brought up to date by themselves when they come back.
   package var resyncsAutomatically = true
@@ -35,6 +36,13 @@ package struct ArrayOptions: Sendable {
   package var plantedBug: PlantedBug?
 
   package init() {}
+
+  /// Whoever was last at this place does not answer.
+  mutating func noteSilence(of place: String) {
+    for (memberID, absence) in absences where absence.place == place {
+      absences[memberID]?.reason = "it did not answer at the start"
+    }
+  }
 
   /// Whether a test planted this bug.
   @inlinable

@@ -120,24 +120,23 @@ extension ArrayEngine {
     }
     let out = membership.lostSlots
     let lost = parts.lostRuns
-    if out.isEmpty && lost.isEmpty { return .optimal }
-    var causes: [String] = []
-    var actions: [String] = []
-    if !lost.isEmpty {
-      causes.append(lostWords(lost))
-      actions.append(
-        "write these blocks again, from a backup: until then reads of them fail, and nothing else "
-          + "does")
-    }
-    if !out.isEmpty {
-      let names = out.map(memberWords).joined(separator: ", ")
-      causes.append("without \(out.count == 1 ? "member" : "members") \(names)")
-      actions.append(
-        "see why at each member's line, and bring it back to its place: it is taken back by "
-          + "itself; one that failed a write stays out until 'ashlar stop' and 'ashlar serve'")
+    let hasLost = !lost.isEmpty || parts.lostBlocks.hasMore
+    guard hasLost || !out.isEmpty else { return .optimal }
+    let names = out.map(memberWords).joined(separator: ", ")
+    let without = "without \(out.count == 1 ? "member" : "members") \(names)"
+    let bringBack =
+      "see why at each member's line, and bring it back to its place: it is taken back by itself; "
+      + "one that failed a write stays out until 'ashlar stop' and 'ashlar serve'"
+    guard hasLost else { return .impaired(cause: without, action: bringBack) }
+    guard !out.isEmpty else {
+      return .impaired(
+        cause: "\(lostWords(lost)) lost, beyond redundancy\(placeWords(lost))",
+        action: "write these blocks again, each as a whole, from a backup: until then reads of "
+          + "them fail, and all others are served")
     }
     return .impaired(
-      cause: causes.joined(separator: "; "), action: actions.joined(separator: "; "))
+      cause: "\(without); \(lostWords(lost)) not to be had without\(placeWords(lost))",
+      action: bringBack + "; what still cannot be read then is lost")
   }
 
   private func memberWords(_ slot: Int) -> String {
@@ -147,11 +146,14 @@ extension ArrayEngine {
 
   private func lostWords(_ runs: [BlockRun]) -> String {
     let count = runs.reduce(0) { $0 + $1.blockCount }
-    let first = runs[0].firstBlock * 4096
-    let last = first + runs[0].blockCount * 4096 - 1
-    let more = parts.lostBlocks.isFull ? " or more" : ""
-    return "\(count)\(more) block\(count == 1 ? " is" : "s are") lost, beyond redundancy "
-      + "(bytes \(first) to \(last)\(runs.count > 1 ? ", ..." : ""))"
+    if parts.lostBlocks.hasMore { return "more than \(count) blocks are" }
+    return count == 1 ? "1 block is" : "\(count) blocks are"
+  }
+
+  private func placeWords(_ runs: [BlockRun]) -> String {
+    guard let first = runs.first else { return "" }
+    return " (bytes \(first.firstBlock * 4096) to \(first.endBlock * 4096 - 1)"
+      + (runs.count > 1 || parts.lostBlocks.hasMore ? ", ...)" : ")")
   }
 
   /// All members are in sync, and it accepts writes; blocks that are lost may still be.

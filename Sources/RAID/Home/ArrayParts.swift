@@ -155,8 +155,10 @@ final class ArrayParts<M: Machine, D: Disk> {
 /// Rows to be healed, each once.
 struct HealQueue {
   private var rows: [UInt64] = []
+  /// The first of them that has not been taken.
+  private var next = 0
   private var queued: Set<UInt64> = []
-  private static let countMax = 4096
+  private static let countMax = 16384
 
   var isEmpty: Bool { rows.isEmpty }
 
@@ -166,12 +168,16 @@ struct HealQueue {
     rows.append(row)
   }
 
-  mutating func takeAll() -> [UInt64] {
-    defer {
-      rows = []
-      queued = []
+  mutating func takeFirst() -> UInt64? {
+    guard next < rows.count else { return nil }
+    let row = rows[next]
+    next += 1
+    queued.remove(row)
+    if next == rows.count {
+      rows.removeAll(keepingCapacity: true)
+      next = 0
     }
-    return rows
+    return row
   }
 }
 

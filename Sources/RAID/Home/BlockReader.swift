@@ -42,7 +42,9 @@ final class BlockReader<M: Machine, D: Disk> {
   ) async throws(ArrayError) -> OwnedBuffer {
     precondition(count <= Self.blockCountMax)
     do throws(ArrayError) {
-      return try await readBlocks(firstBlock, count, into: memory)
+      let owner = try await readBlocks(firstBlock, count, into: memory)
+      parts.lostBlocks.remove(firstBlock..<firstBlock + UInt64(count))
+      return owner
     } catch {
       if case .unreadable(let block) = error { parts.noteLost(block) }
       throw error

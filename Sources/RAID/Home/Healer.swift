@@ -13,7 +13,7 @@ final class Healer<M: Machine, D: Disk> {
     self.parts = parts
   }
 
-  /// Heals what can be healed of a row, and takes down what cannot be read.
+  /// Heals what can be healed of a row.
   func heal(_ row: UInt64) async throws(ArrayError) {
     // The block may have been trimmed or written since it was found.
     let page = parts.placement.page(ofRow: row)
@@ -27,7 +27,7 @@ final class Healer<M: Machine, D: Disk> {
       throw error
     }
     defer { parts.rowImages.giveBack(image) }
-    parts.noteReadability(image, row: row)
+    parts.noteReadable(image, row: row)
     guard !image.solvedBad.isEmpty else { return }
     let group = parts.members.makeGroup()
     var written = SlotSet()

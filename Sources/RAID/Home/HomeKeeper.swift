@@ -139,7 +139,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
       try await applyTrims()
       hasWorked = true
     }
-    if !parts.healQueue.isEmpty {
+    // Whoever waits for the end does not wait for this.
+    if !parts.healQueue.isEmpty, !isDraining {
       try await heal()
       hasWorked = true
     }
@@ -345,9 +346,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   // MARK: Heal and resync
 
+  /// Sectors that cannot be read take a disk seconds each, and destages wait meanwhile.
+  private static var healedRowCountMax: Int { 16 }
+
   private func heal() async throws(ArrayError) {
-    let rows = parts.healQueue.takeAll()
-    for row in rows {
+    for _ in 0..<Self.healedRowCountMax {
+      guard let row = parts.healQueue.takeFirst() else { break }
       // One that awaits its table page is not touched before (rule D1).
       if settlingRows.contains(row) { try await checkpoint() }
       parts.touch(parts.placement.page(ofRow: row))

@@ -1,23 +1,25 @@
 import DiskFormat
 import Geometry
 
-/// Blocks of the array that were found beyond redundancy and have not been written since.
+/// Blocks of the array that could not be read, and that nobody has written or read since.
 ///
-/// What the array tells of data that it cannot give back: found by reads, by destages and by
+/// What the array tells of data that it cannot give back now: met by reads, by destages and by
 /// recovery. Blocks that nobody met are not in it; finding those is a scrub's work.
 struct LostBlocks {
-  /// More than these are not remembered one by one: then the count is a lower bound.
-  static let countMax = 4096
+  /// So many are remembered, one by one.
+  static let countMax = 16384
   private(set) var blocks: Set<UInt64> = []
-  private(set) var isFull = false
+  /// There were more; as nobody knows which, that stays so.
+  private(set) var hasMore = false
 
-  var isEmpty: Bool { blocks.isEmpty }
+  var isEmpty: Bool { blocks.isEmpty && !hasMore }
 
-  /// - Returns: whether the block was not known to be lost, and is now.
+  /// - Returns: whether that is news.
   mutating func insert(_ block: UInt64) -> Bool {
     guard blocks.count < Self.countMax else {
-      isFull = isFull || !blocks.contains(block)
-      return false
+      guard !blocks.contains(block) else { return false }
+      defer { hasMore = true }
+      return !hasMore
     }
     return blocks.insert(block).inserted
   }
@@ -27,40 +29,46 @@ struct LostBlocks {
     if !blocks.isEmpty { blocks.remove(block) }
   }
 
-  mutating func removeAll(where isGone: (UInt64) -> Bool) {
-    for block in blocks where isGone(block) { blocks.remove(block) }
+  mutating func remove(_ range: Range<UInt64>) {
+    guard !blocks.isEmpty else { return }
+    if range.count < blocks.count {
+      for block in range { blocks.remove(block) }
+    } else {
+      for block in blocks where range.contains(block) { blocks.remove(block) }
+    }
   }
 }
 
 extension ArrayParts {
-  /// A block is beyond redundancy, now that nobody has had time to change that.
+  /// A block cannot be read, and nobody has had time to change that since this was found.
+  ///
+  /// Where too few members answer to serve at all, that is what is wrong, and not the block (D4).
   func noteLost(_ block: UInt64, _ cause: String = "is beyond redundancy") {
-    guard lostBlocks.insert(block) else { return }
+    guard (try? checkServing()) != nil, lostBlocks.insert(block) else { return }
     events.noteLost(
       block: block, "block \(block) \(cause): reads of it fail until it is written")
   }
 
-  /// Takes down what an image says of its row's data.
+  /// Takes off the list what an image of the row could give.
   ///
   /// - Precondition: nobody else changes the row meanwhile.
-  func noteReadability(_ image: RowImage, row: UInt64) {
-    for position in 0..<geometry.dataCount {
-      let block = geometry.block(ofRow: row, position: position)
+  func noteReadable(_ image: RowImage, row: UInt64) {
+    guard !lostBlocks.isEmpty else { return }
+    for position in 0..<geometry.dataCount where image.entries[position].state != .lost {
       let isKnown =
         geometry.isMirrored
         ? image.parts.contains { $0 == .good || $0 == .zeros } : image.isKnown(position)
-      if isKnown && image.entries[position].state != .lost {
-        lostBlocks.remove(block)
-      } else {
-        noteLost(block)
-      }
+      if isKnown { lostBlocks.remove(geometry.block(ofRow: row, position: position)) }
     }
   }
 
   /// A trim of the whole page is home.
   func forgetLost(inPage page: UInt64) {
-    lostBlocks.removeAll {
-      placement.page(ofRow: geometry.rowPosition(ofBlock: $0).row) == page
+    guard !lostBlocks.isEmpty else { return }
+    for row in placement.rows(ofPage: page) {
+      for position in 0..<geometry.dataCount {
+        lostBlocks.remove(geometry.block(ofRow: row, position: position))
+      }
     }
   }
 

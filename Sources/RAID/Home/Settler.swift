@@ -460,7 +460,9 @@ final class Settler<M: Machine, D: Disk> {
         parts.table.setEntry(
           .written(checksum ^ parts.mask(place)), row: number, position: position)
       case .trimmed: parts.table.setEntry(.neverWritten, row: number, position: position)
-      case .lost: parts.table.setEntry(.lost, row: number, position: position)
+      case .lost:
+        parts.table.setEntry(.lost, row: number, position: position)
+        parts.noteLost(geometry.block(ofRow: number, position: position))
       }
     }
     for parity in geometry.dataCount..<geometry.width {

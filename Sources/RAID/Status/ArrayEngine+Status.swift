@@ -6,6 +6,7 @@ import Volumes
 extension ArrayEngine {
   /// How the array is now; waits for nothing.
   package var status: ArrayStatus {
+    parts.events.tellUntold(isLast: false)
     let lost = membership.lostSlots
     // Without writes it protects nothing more.
     let left = isStopped ? nil : geometry.redundancyLeft(without: lost)
@@ -13,11 +14,12 @@ extension ArrayEngine {
     var status = ArrayStatus(
       arrayID: parts.arrayID, level: geometry.level,
       chunkBytes: geometry.chunkBlockCount * StripeGeometry.blockBytes,
-      state: state(left, hasLost: !lostRuns.isEmpty),
+      state: state(left, hasLost: !lostRuns.isEmpty || parts.lostBlocks.hasMore),
       members: (0..<geometry.memberCount).map(memberStatus), redundancyLeft: left,
       eventCount: membership.configuration.eventCount,
       configurationID: membership.configuration.configurationID,
       lostBlockCount: lostRuns.reduce(0) { $0 + $1.blockCount },
+      hasMoreLost: parts.lostBlocks.hasMore,
       lostRuns: Array(lostRuns.prefix(ArrayStatus.lostRunCountMax)))
     switch health {
     case .optimal: break

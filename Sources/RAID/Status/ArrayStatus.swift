@@ -57,10 +57,12 @@ package struct ArrayStatus: Equatable, Sendable {
 
   // What was found and repaired since the start.
   package var healedBlockCount: UInt64
-  /// Blocks that were found beyond redundancy: they read as EIO until they are written again.
+  /// Blocks that read as EIO until they are written again, or members come back with them.
   ///
-  /// There may be more that nobody has met; from `LostBlocks.countMax` on it is a lower bound.
+  /// There may be more that nobody has met.
   package var lostBlockCount: UInt64
+  /// More were met than can be remembered.
+  package var hasMoreLost: Bool
   /// The first of them, in order; at most `lostRunCountMax`.
   package var lostRuns: [BlockRun]
 
@@ -76,7 +78,8 @@ package struct ArrayStatus: Equatable, Sendable {
     configurationID: Identifier, logFillBytes: UInt64 = 0, logBytes: UInt64 = 0,
     dirtyBytes: UInt64 = 0, dirtyBytesMax: UInt64 = 0, checkpointSequence: UInt64 = 0,
     lastSequence: UInt64 = 0, horizon: UInt64 = 0, healedBlockCount: UInt64 = 0,
-    lostBlockCount: UInt64 = 0, lostRuns: [BlockRun] = [], events: [ArrayEvent] = []
+    lostBlockCount: UInt64 = 0, hasMoreLost: Bool = false, lostRuns: [BlockRun] = [],
+    events: [ArrayEvent] = []
   ) {
     self.arrayID = arrayID
     self.level = level
@@ -97,6 +100,7 @@ package struct ArrayStatus: Equatable, Sendable {
     self.horizon = horizon
     self.healedBlockCount = healedBlockCount
     self.lostBlockCount = lostBlockCount
+    self.hasMoreLost = hasMoreLost
     self.lostRuns = lostRuns
     self.events = events
   }

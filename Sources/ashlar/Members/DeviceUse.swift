@@ -45,24 +45,43 @@ enum DeviceUse {
     return uses
   }
 
-  /// The processes that hold a lock on a file: one line each in /proc/locks,
-  /// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF`, numbers of the device in hexadecimal.
+  /// Whether a file is locked by processes that have ended, and nobody else.
+  ///
+  /// A process that was killed keeps what it had open until its last writes are done: that ends by
+  /// itself.
+  static func isHeldByEndedProcesses(path: String) -> Bool {
+    var status = stat()
+    // Safe: the path and `status` live until the call returns.
+    guard unsafe stat(path, &status) == 0 else { return false }
+    let holders = lockHolders(device: status.st_dev, file: UInt64(status.st_ino))
+    return !holders.isEmpty && holders.allSatisfy { SmallFile.text("/proc/\($0)/comm") == nil }
+  }
+
   private static func holders(device: dev_t, file: UInt64) -> [String] {
+    lockHolders(device: device, file: file).map { process in
+      guard let program = SmallFile.text("/proc/\(process)/comm") else {
+        return "process \(process), which has ended, still has writes under way: try again when "
+          + "they are done"
+      }
+      return "process \(process) (\(program)) holds it: see 'ashlar status', or wait until it has "
+        + "ended"
+    }
+  }
+
+  /// The processes that took a lock on a file: one line each in /proc/locks,
+  /// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF`, numbers of the device in hexadecimal.
+  private static func lockHolders(device: dev_t, file: UInt64) -> [Int32] {
     let text = SmallFile.text("/proc/locks") ?? ""
-    var words: [String] = []
-    for line in text.split(separator: "\n") {
+    return text.split(separator: "\n").compactMap { line in
       let fields = line.split(separator: " ")
       guard fields.count >= 6, fields[1] == "FLOCK", let process = Int32(fields[4]) else {
-        continue
+        return nil
       }
       let place = fields[5].split(separator: ":")
       guard place.count == 3, UInt64(place[0], radix: 16) == major(device),
         UInt64(place[1], radix: 16) == minor(device), UInt64(place[2]) == file
-      else { continue }
-      let program = SmallFile.text("/proc/\(process)/comm") ?? "?"
-      words.append(
-        "process \(process) (\(program)) holds it: see 'ashlar status', or wait until it has ended")
+      else { return nil }
+      return process
     }
-    return words
   }
 }

@@ -75,13 +75,21 @@ actor ExamineSession {
       }
     }
     let reports = await MemberReport.readAll(members.handles)
+    var inUse = Set(members.members.filter(\.isInUse).map(\.handle.name))
+    do throws(MemberError) {
+      _ = try await members.checkOwners(reports, machine) {
+        Terminal.error.write("ashlar examine: \($0)\n")
+      }
+    } catch {
+      inUse.formUnion(members.members.filter(\.place.isShared).map(\.handle.name))
+      remarks.notes.append(error.message)
+    }
     for (member, report) in zip(members.members, reports) where report.newest == nil {
       await addContents(of: member, to: &remarks)
     }
     await members.close()
     var trouble: [String] = []
-    let inUse = members.members.filter(\.isInUse).map(\.handle.name)
-    let examination = Examination(reports, namesInUse: Set(inUse)) { newest in
+    let examination = Examination(reports, namesInUse: inUse) { newest in
       options(for: newest, members, reports, &trouble)
     }
     remarks.notes += trouble
@@ -114,7 +122,7 @@ actor ExamineSession {
       }
       return AssemblyOptions(
         knownConfiguration: record.proof(members),
-        absences: record.absences(members, reports, reasons: [:]))
+        absences: members.absences(reports, record, reasons: [:]))
     } catch {
       if !trouble.contains(error.explanation) { trouble.append(error.explanation) }
       return AssemblyOptions()

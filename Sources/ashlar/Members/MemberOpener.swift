@@ -43,6 +43,8 @@ struct MemberOpener: Sendable {
   var requestNanoseconds: UInt64 = 30_000_000_000
   /// How long to wait for another process to let go of a file.
   var lockTimeoutNanoseconds: UInt64 = 5_000_000_000
+  /// The same for one that has been killed, whose last writes have to end first.
+  var killedTimeoutNanoseconds: UInt64 = 60_000_000_000
 
   /// Opens a member.
   ///
@@ -81,11 +83,15 @@ struct MemberOpener: Sendable {
       do throws(FileOpeningError) {
         opened = try await machine.openDisk(path: path, options: options)
       } catch {
-        guard case .inUse = error, purpose == .examine else { throw error }
-        options.takesLock = false
+        guard case .inUse = error else { throw error }
+        if purpose == .examine {
+          options.takesLock = false
+          isInUse = true
+          note = "\(path) is in use now: what it says may change at any time"
+        } else {
+          try await waitForEndedProcesses(path)
+        }
         opened = try await machine.openDisk(path: path, options: options)
-        isInUse = true
-        note = "\(path) is in use now: what it says may change at any time"
       }
       let alignment = opened.disk.properties.alignmentBytes
       if alignment > Self.blockByteCount {
@@ -103,6 +109,17 @@ struct MemberOpener: Sendable {
         wasCreated: options.createByteCount != nil, isInUse: isInUse, note: note)
     } catch {
       throw MemberError(Self.explanation(error, path, options), isInUse: error == .inUse)
+    }
+  }
+
+  /// Waits for the last writes of killed processes, as long as nobody else holds the file.
+  private func waitForEndedProcesses(_ path: String) async throws(FileOpeningError) {
+    guard killedTimeoutNanoseconds > 0, DeviceUse.isHeldByEndedProcesses(path: path) else {
+      throw .inUse
+    }
+    let end = machine.readClock() + killedTimeoutNanoseconds
+    while DeviceUse.isHeldByEndedProcesses(path: path), machine.readClock() < end {
+      await machine.sleep(nanoseconds: 100_000_000)
     }
   }
 

@@ -1,4 +1,5 @@
 import Control
+import DiskFormat
 import IO
 import RAID
 import Ring
@@ -51,6 +52,37 @@ struct OpenMembers: Sendable {
       await member.handle.disk.close()
       if removesCreated, member.wasCreated { SmallFile.remove(member.place.text) }
     }
+  }
+
+  /// Where members are or were last, and why they are not there, by identity.
+  ///
+  /// - Parameters:
+  ///   - reports: what the open members say, one for each, in order.
+  ///   - record: what the registry remembers.
+  ///   - reasons: why places could not be opened, by place.
+  /// - Returns: one for each member that is remembered or open.
+  func absences(
+    _ reports: [MemberReport], _ record: RegistryRecord?, reasons: [String: String]
+  ) -> [String: MemberAbsence] {
+    var absences: [String: MemberAbsence] = [:]
+    let present = reports.compactMap(\.newest?.memberID.description)
+    for member in record?.members ?? [] {
+      guard let place = try? MemberPlace(member.place) else { continue }
+      var reason = reasons[place.text]
+      if reason == nil, !present.contains(member.memberID),
+        let index = members.firstIndex(where: { $0.place == place })
+      {
+        reason =
+          reports[index].newest.map { "\(place.text) is now member \($0.memberID)" }
+          ?? "\(place.text): \(reports[index].trouble ?? "it has no superblock")"
+      }
+      absences[member.memberID] = MemberAbsence(place: place.text, reason: reason)
+    }
+    for (member, report) in zip(members, reports) {
+      guard let id = report.newest?.memberID.description else { continue }
+      absences[id, default: MemberAbsence()].place = member.place.text
+    }
+    return absences
   }
 
   /// Looks whether another host is writing to members that no lock of this one guards.

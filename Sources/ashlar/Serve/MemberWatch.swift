@@ -137,6 +137,7 @@ actor MemberWatch {
   private func offer(_ place: inout WatchedPlace) async -> MemberOffer {
     var opener = MemberOpener(machine: machine)
     opener.lockTimeoutNanoseconds = 0
+    opener.killedTimeoutNanoseconds = 0
     let member: OpenMember
     do throws(MemberError) {
       member = try await opener.open(place.place, for: .use)

@@ -55,9 +55,9 @@ struct PreparedArray: Sendable {
       if let id = report.newest?.memberID { known[id.description] = member.place.text }
     }
     self.places = known
-    watchedPlaces = Self.watched(members, reports, places, record)
     await members.remove(reports.map(\.isCutShort))
     self.members = members
+    watchedPlaces = Self.watched(members, reports, places, record)
   }
 
   /// Leaves out what lies at a member's place and belongs to another array.
@@ -93,7 +93,7 @@ struct PreparedArray: Sendable {
   ) -> ArrayOptions {
     var options = source.options
     options.knownConfiguration = record?.proof(members)
-    options.absences = record?.absences(members, reports, reasons: reasons) ?? [:]
+    options.absences = members.absences(reports, record, reasons: reasons)
     for (memberID, reason) in cutShort(members, reports) {
       log(.warning, "left out: \(reason)")
       options.absences[memberID, default: MemberAbsence()].reason = reason
@@ -225,6 +225,7 @@ struct PreparedArray: Sendable {
         // One patience for all of them.
         let spent = machine.readClock() - begin
         opener.lockTimeoutNanoseconds -= min(opener.lockTimeoutNanoseconds, spent)
+        opener.killedTimeoutNanoseconds -= min(opener.killedTimeoutNanoseconds, spent)
       }
       guard !members.members.isEmpty else {
         let said = places.compactMap { reasons[$0.text] }
@@ -247,29 +248,5 @@ extension RegistryRecord {
       guard opened.members.contains(where: { $0.place.text == place.text }) else { return nil }
     }
     return configurationID
-  }
-
-  /// What is known of members that are not among those opened, by identity.
-  ///
-  /// - Parameters:
-  ///   - opened: the members.
-  ///   - reports: what these say, one for each, in order.
-  ///   - reasons: why places could not be opened, by place.
-  /// - Returns: where each was last, and why it is not there.
-  func absences(
-    _ opened: OpenMembers, _ reports: [MemberReport], reasons: [String: String]
-  ) -> [String: MemberAbsence] {
-    var absences: [String: MemberAbsence] = [:]
-    let present = reports.compactMap(\.newest?.memberID.description)
-    for member in members where !present.contains(member.memberID) {
-      guard let place = try? MemberPlace(member.place) else { continue }
-      var reason = reasons[place.text]
-      if reason == nil, let index = opened.members.firstIndex(where: { $0.place == place }) {
-        let found = reports[index].newest.map { "member \($0.memberID)" }
-        reason = "at \(place.text) is now \(found ?? reports[index].trouble ?? "something else")"
-      }
-      absences[member.memberID] = MemberAbsence(place: place.text, reason: reason)
-    }
-    return absences
   }
 }
