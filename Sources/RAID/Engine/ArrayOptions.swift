@@ -32,6 +32,8 @@ package struct ArrayOptions: Sendable {
   package var destageDelayNanoseconds: UInt64 = 200_000_000
   /// A seal follows a flush that nothing else follows for so long.
   package var sealDelayNanoseconds: UInt64 = 5_000_000
+  /// What the slowest of a hundred requests of clients may take while rebuild or scrub go on.
+  package var latencyBudgetNanoseconds: UInt64 = 20_000_000
   /// For tests.
   package var plantedBug: PlantedBug?
 

@@ -9,7 +9,9 @@ import IO
 final class HomeKeeper<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private let healer: Healer<M, D>
-  private let resync: Resync<M, D>
+  let resync: Resync<M, D>
+  /// Divides time between clients and upkeep.
+  let governor: UpkeepGovernor
   /// Writes superblocks with a new checkpoint; the engine's.
   private let writeSuperblocks: (UInt64) async throws(ArrayError) -> Void
   private var round: DestageRound<M, D>?
@@ -31,9 +33,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
   var onResyncEnd: () -> Void = {}
-  /// Has all its blocks, and waits for its log: it must not be taken back meanwhile, or it would
-  /// count as up to date although it was away.
-  private var joiningSlot: Int?
+  /// They have all their blocks, and wait for their log: they must not be taken back meanwhile, or
+  /// they would count as up to date although they were away.
+  private var joiningTargets: [RebuildTarget] = []
   /// Set by who wants everything home and the log empty.
   private var isDraining: Bool { !drainWaiters.isEmpty }
   private(set) var failure: ArrayError?
@@ -45,16 +47,27 @@ final class HomeKeeper<M: Machine, D: Disk> {
     self.parts = parts
     self.writeSuperblocks = writeSuperblocks
     healer = Healer(parts)
-    resync = Resync(parts)
+    resync = Resync(parts, PageReader(parts))
+    governor = UpkeepGovernor(
+      budgetNanoseconds: parts.options.latencyBudgetNanoseconds,
+      now: parts.machine.nowNanoseconds)
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
+    parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isActive
   }
 
-  var resyncProgress: ResyncProgress? {
-    resync.progress
-      ?? joiningSlot.map { ResyncProgress(slot: $0, donePageCount: 1, pageCount: 1) }
+  /// Members wait for the log: others cannot be taken back before.
+  var isJoining: Bool { !joiningTargets.isEmpty }
+
+  /// How far members have been brought up to date; nil where none is.
+  var rebuildStatus: RebuildStatus? {
+    guard isJoining else { return resync.status }
+    var status = RebuildStatus()
+    status.slots = joiningTargets.map(\.slot)
+    status.seats = joiningTargets.map(\.seat)
+    status.isJoining = true
+    return status
   }
 
   // MARK: Asking
@@ -158,8 +171,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
       hasWorked = true
     }
     parts.events.tellUntold(isLast: false)
-    if !isDraining, resync.isNeeded {
-      try await resyncStep()
+    if isDraining || resync.isPaused, resync.isUnsettled {
+      try await resync.settle(writesMap: true)
+      hasWorked = true
+    }
+    if !isDraining, wantsUpkeep, upkeepRestNanoseconds == nil {
+      try await upkeepStep()
       hasWorked = true
     }
     return hasWorked
@@ -171,9 +188,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
       let end = pendingSinceNanoseconds &+ parts.options.destageDelayNanoseconds
       let now = parts.machine.nowNanoseconds
       let wait = end > now ? end - now : 1_000_000
-      await rest(forNanoseconds: max(1_000_000, min(wait, parts.options.destageDelayNanoseconds)))
+      let rest = max(1_000_000, min(wait, parts.options.destageDelayNanoseconds))
+      await self.rest(forNanoseconds: min(rest, upkeepRestNanoseconds ?? rest))
     } else {
-      await rest(forNanoseconds: nil)
+      await rest(forNanoseconds: upkeepRestNanoseconds)
     }
   }
 
@@ -344,7 +362,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     end()
   }
 
-  // MARK: Heal and resync
+  // MARK: Heal
 
   /// Sectors that cannot be read take a disk seconds each, and destages wait meanwhile.
   private static var healedRowCountMax: Int { 16 }
@@ -363,15 +381,49 @@ final class HomeKeeper<M: Machine, D: Disk> {
     parts.forgetTouched()
   }
 
-  private func resyncStep() async throws(ArrayError) {
-    defer { if resyncProgress == nil { onResyncEnd() } }
-    guard let slot = try await resync.step() else { return }
-    // All blocks are there. Its log must be, too, before it has a say (rule T4).
-    joiningSlot = slot
-    let sequence = parts.log.join(slot)
+  // MARK: Upkeep
+
+  private var wantsUpkeep: Bool { resync.isNeeded }
+
+  /// How long upkeep leaves the members to the clients; nil when it may go on.
+  private var upkeepRestNanoseconds: UInt64? {
+    guard wantsUpkeep else { return nil }
+    return governor.restNanoseconds(parts.machine.nowNanoseconds)
+  }
+
+  /// Without clients a step may take so long, unless something comes up.
+  private static var longStepNanoseconds: UInt64 { 100_000_000 }
+  private static var longStepPageCount: Int { 32 }
+
+  /// One step of the work that nobody waits for: short while clients are there.
+  private func upkeepStep() async throws(ArrayError) {
+    let began = parts.machine.nowNanoseconds
+    governor.judge(began)
+    let isShort = governor.hasClients(began) || parts.index.pendingBlockCount > 0
+    let pageCountMax = isShort ? 1 : Self.longStepPageCount
+    let end = began &+ Self.longStepNanoseconds
+    try await resyncStep(pageCountMax) {
+      !isWoken && !isStopping && parts.machine.nowNanoseconds < end
+    }
+    governor.noteStep(began: began, ended: parts.machine.nowNanoseconds)
+  }
+
+  private func resyncStep(
+    _ pageCountMax: Int, _ mayGoOn: () -> Bool
+  ) async throws(ArrayError) {
+    joiningTargets = try await resync.step(pageCountMax: pageCountMax, mayGoOn: mayGoOn)
+    if !joiningTargets.isEmpty { try await join() }
+  }
+
+  /// All blocks of the members are there. Their log must be, too, before they have a say (rule T4).
+  private func join() async throws(ArrayError) {
+    let targets = joiningTargets
+    var sequence: UInt64 = 0
+    for target in targets { sequence = max(sequence, parts.log.join(target.slot)) }
     defer {
-      parts.log.endJoining(slot)
-      joiningSlot = nil
+      for target in targets { parts.log.endJoining(target.slot) }
+      joiningTargets = []
+      onResyncEnd()
     }
     if !parts.options.plants(.resyncForgetsLog) {
       while parts.log.checkpointSequence < sequence {
@@ -381,13 +433,14 @@ final class HomeKeeper<M: Machine, D: Disk> {
         try await checkpoint()
       }
     }
-    guard parts.members[slot].state == .syncing else { return }
-    try await becomeCurrent(slot)
+    for target in targets where parts.members[target.slot].state == .syncing {
+      try await becomeCurrent(target.slot)
+    }
   }
 
   /// Brings a member whose state is `syncing` up to date.
   func resync(_ slot: Int) {
-    resync.begin(slot)
+    resync.begin(slot: slot, seat: slot)
     wake()
   }
 }

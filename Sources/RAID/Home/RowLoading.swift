@@ -40,6 +40,7 @@ extension ArrayParts {
     await group.wait()
     for failure in group.failures {
       taken.parts[failure.tag] = failure.error == .absent ? .absent : .bad
+      if failure.error != .absent { taken.failedReads |= 1 << UInt32(failure.tag) }
       await noteReadFailure(failure.slot, failure.error)
     }
     members.release(group)
