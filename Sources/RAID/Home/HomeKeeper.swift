@@ -10,6 +10,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private let healer: Healer<M, D>
   let resync: Resync<M, D>
+  let scrub: Scrub<M, D>
   /// Divides time between clients and upkeep.
   let governor: UpkeepGovernor
   /// Writes superblocks with a new checkpoint; the engine's.
@@ -47,14 +48,16 @@ final class HomeKeeper<M: Machine, D: Disk> {
     self.parts = parts
     self.writeSuperblocks = writeSuperblocks
     healer = Healer(parts)
-    resync = Resync(parts, PageReader(parts))
+    let pages = PageReader(parts)
+    resync = Resync(parts, pages)
+    scrub = Scrub(parts, pages)
     governor = UpkeepGovernor(
       budgetNanoseconds: parts.options.latencyBudgetNanoseconds,
       now: parts.machine.nowNanoseconds)
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isActive
+    parts.index.isEmpty && !hasUnsettled && parts.healQueue.isEmpty && !resync.isActive
   }
 
   /// Members wait for the log: others cannot be taken back before.
@@ -184,7 +187,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   private func sleep() async {
     // Blocks wait a while for company; then the clock is what wakes.
-    if !parts.index.isEmpty || !settlingPins.isEmpty {
+    if !parts.index.isEmpty || hasUnsettled {
       let end = pendingSinceNanoseconds &+ parts.options.destageDelayNanoseconds
       let now = parts.machine.nowNanoseconds
       let wait = end > now ? end - now : 1_000_000
@@ -280,8 +283,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// start.
   private static var settlingRowCountMax: Int { 4096 }
 
+  /// Something was done that the table does not have durably.
+  private var hasUnsettled: Bool { !settlingPins.isEmpty || !settlingRows.isEmpty }
+
   private var wantsCheckpoint: Bool {
-    guard !settlingPins.isEmpty || parts.log.checkpointCandidate > parts.log.checkpointSequence
+    guard
+      hasUnsettled || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
     if parts.table.wantsWriting || isDraining || parts.log.needsSpace { return true }
     if parts.log.fillFraction > 0.5 || settlingRows.count >= Self.settlingRowCountMax {
@@ -370,20 +377,38 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private func heal() async throws(ArrayError) {
     for _ in 0..<Self.healedRowCountMax {
       guard let row = parts.healQueue.takeFirst() else { break }
-      // One that awaits its table page is not touched before (rule D1).
-      if settlingRows.contains(row) { try await checkpoint() }
-      parts.touch(parts.placement.page(ofRow: row))
-      busyRows = [row]
-      try await healer.heal(row)
-      busyRows = []
-      signalAll(\.roundWaiters)
+      _ = try await heal(row)
     }
     parts.forgetTouched()
   }
 
+  /// Heals a row now.
+  ///
+  /// - Returns: the positions that were bad, and are as they should be now.
+  func heal(_ row: UInt64) async throws(ArrayError) -> [Int] {
+    try await hold(row)
+    defer { letGo() }
+    return try await healer.heal(row)
+  }
+
+  /// Takes a row that is about to be written outside of a destage.
+  func hold(_ row: UInt64) async throws(ArrayError) {
+    // One that awaits its table page is not touched before (rule D1).
+    if settlingRows.contains(row) { try await checkpoint() }
+    parts.touch(parts.placement.page(ofRow: row))
+    busyRows = [row]
+  }
+
+  /// Gives the held row back; with `isSettling` it awaits its table page now.
+  func letGo(isSettling: Bool = false) {
+    if isSettling { settlingRows.formUnion(busyRows) }
+    busyRows = []
+    signalAll(\.roundWaiters)
+  }
+
   // MARK: Upkeep
 
-  private var wantsUpkeep: Bool { resync.isNeeded }
+  private var wantsUpkeep: Bool { resync.isNeeded || scrub.isNeeded }
 
   /// How long upkeep leaves the members to the clients; nil when it may go on.
   private var upkeepRestNanoseconds: UInt64? {
@@ -402,8 +427,14 @@ final class HomeKeeper<M: Machine, D: Disk> {
     let isShort = governor.hasClients(began) || parts.index.pendingBlockCount > 0
     let pageCountMax = isShort ? 1 : Self.longStepPageCount
     let end = began &+ Self.longStepNanoseconds
-    try await resyncStep(pageCountMax) {
-      !isWoken && !isStopping && parts.machine.nowNanoseconds < end
+    let mayGoOn = {
+      !self.isWoken && !self.isStopping && self.parts.machine.nowNanoseconds < end
+    }
+    // Redundancy first.
+    if resync.isNeeded {
+      try await resyncStep(pageCountMax, mayGoOn)
+    } else {
+      try await scrub.step(of: self, pageCountMax: pageCountMax)
     }
     governor.noteStep(began: began, ended: parts.machine.nowNanoseconds)
   }

@@ -68,7 +68,7 @@ extension ArrayParts {
   }
 
   /// What a written block's CRC32C must be, without the mask.
-  private func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
+  func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
     guard image.entries[position].state == .written else { return nil }
     return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))
   }

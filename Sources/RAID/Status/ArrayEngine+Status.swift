@@ -40,6 +40,8 @@ extension ArrayEngine {
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
     status.rebuild = keeper.rebuildStatus
+    status.scrub = keeper.scrub.status
+    status.scrubHistory = keeper.scrub.history
     status.latencyBudget = keeper.governor.status(machine.nowNanoseconds)
     status.healedBlockCount = parts.events.healedBlockCount
     status.events = parts.events.recent.map {

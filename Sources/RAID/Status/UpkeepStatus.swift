@@ -37,3 +37,33 @@ package struct LatencyBudgetStatus: Equatable, Sendable {
 
   package init() {}
 }
+
+/// How far a scrub is, and what it has found.
+package struct ScrubStatus: Equatable, Sendable {
+  package var kind: ScrubKind
+  package var beganSeconds: UInt64
+  package var donePages: UInt64
+  package var pages: UInt64
+  /// What was read and verified, and what that will be, as far as can be told.
+  package var doneBytes: UInt64
+  package var bytes: UInt64
+  /// Lately; 0 while nobody knows.
+  package var bytesPerSecond: UInt64 = 0
+  package var secondsLeft: ClosedRange<UInt64>?
+  package var isPaused: Bool
+  package var counts: ScrubCounts
+  /// The first of what was found; at most `ScrubRun.rangeCountMax`.
+  package var ranges: [ScrubRange]
+
+  package init(_ run: ScrubRun, pages: UInt64, bytes: UInt64) {
+    kind = run.kind
+    beganSeconds = run.beganSeconds
+    donePages = run.donePages
+    self.pages = pages
+    doneBytes = run.doneBytes
+    self.bytes = bytes
+    isPaused = run.isPaused
+    counts = run.counts
+    ranges = run.ranges
+  }
+}
