@@ -93,6 +93,7 @@ final class Scrub<M: Machine, D: Disk> {
     if history.count > ScrubState.historyCountMax { history.removeFirst() }
     run = nil
     runNumber += 1
+    reader.forgetIdle()
     let counts = ended.counts
     parts.events.note(
       "the scrub (\(ended.kind.rawValue)) is \(ending.rawValue): \(ended.doneBytes >> 20) MiB "

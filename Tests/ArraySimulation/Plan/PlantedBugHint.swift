@@ -55,7 +55,7 @@ package struct PlantedBugHint: Sendable {
     case .oldWritesNotDrained: directed(.lateWrites, 34)
     case .resyncForgetsTable: directed(.staleReturn, 4)
     case .resyncForgetsLog: directed(.staleReturn)
-    case .rebuildMissesWritesBehind: directed(.staleReturn)
+    case .rebuildMissesWritesBehind: directed(.writesBehind)
     case .changedFlagClearedEarly: directed(.pausedRebuild)
     case .believedBeforePassEnds: directed(.staleReturn)
     case .scrubRepairsTowardsBadData: directed(.scrubbed)
