@@ -467,6 +467,7 @@ final class Resync<M: Machine, D: Disk> {
     try parts.checkServing()
     for position in positions {
       let block = parts.geometry.block(ofRow: row, position: position)
+      guard !parts.isSuperseded(block) else { continue }
       parts.noteLost(block, "could not be had while members were brought up to date")
       named.insert(BlockRun(firstBlock: block, blockCount: 1))
     }

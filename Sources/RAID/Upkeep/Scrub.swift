@@ -251,7 +251,9 @@ final class Scrub<M: Machine, D: Disk> {
     for row in image.rows where number == runNumber {
       let first = image.index(row, 0)
       let all = first..<first + geometry.width
-      guard all.contains(where: { image.entries[$0].state != .neverWritten }) else { continue }
+      guard all.contains(where: { image.entries[$0].state != .neverWritten }),
+        !isRewritten(row)
+      else { continue }
       blockCount += all.count { image.isWanted[$0] }
       if !isWhole || image.hasBad(row) {
         try await inspectCarefully(row, image, kind, number, keeper)
@@ -261,6 +263,11 @@ final class Scrub<M: Machine, D: Disk> {
       }
     }
     noteDone(image.page, byteCount: UInt64(blockCount) * 4096, number)
+  }
+
+  /// Whether nothing that lies at home of a row counts any more.
+  private func isRewritten(_ row: UInt64) -> Bool {
+    (0..<geometry.dataCount).allSatisfy { parts.isSuperseded(block(row, $0)) }
   }
 
   private func noteDone(_ page: UInt64, byteCount: UInt64, _ number: Int) {
@@ -315,6 +322,7 @@ final class Scrub<M: Machine, D: Disk> {
     where !isDataKnown && image.parts[position] == .bad
       && image.entries[position].state == .written
     {
+      if position < geometry.dataCount, parts.isSuperseded(block(row, position)) { continue }
       try parts.checkServing()
       note(
         number, block: block(row, position), slot: slot(row, position), trouble(image, position),
