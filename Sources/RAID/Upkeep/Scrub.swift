@@ -127,8 +127,12 @@ final class Scrub<M: Machine, D: Disk> {
     let pages = nextPages(from: now.nextPage, max: min(pageCountMax, Self.pageCountMax))
     guard !pages.isEmpty else { return end(.completed) }
     var pinned: [UInt64] = []
-    defer { for page in pinned { parts.table.unpin(page) } }
-    try await inspectTable(pages, now.kind, number, &pinned)
+    var leftPages: Set<UInt64> = []
+    defer {
+      for page in pinned { parts.table.unpin(page) }
+      parts.table.forget(leftPages)
+    }
+    leftPages = try await inspectTable(pages, now.kind, number, &pinned)
     try await inspectPages(pages, pinned, now.kind, number, keeper, isGentle)
     let time = parts.machine.nowNanoseconds
     if number == runNumber, time >= keptNanoseconds &+ Self.keepNanoseconds { keepNow() }
@@ -153,12 +157,14 @@ final class Scrub<M: Machine, D: Disk> {
 
   // MARK: The table
 
+  /// - Returns: the pages with copies that were left as they are.
   private func inspectTable(
     _ pages: [UInt64], _ kind: ScrubKind, _ number: Int, _ pinned: inout [UInt64]
-  ) async throws(ArrayError) {
+  ) async throws(ArrayError) -> Set<UInt64> {
     if kind == .repair { for page in pages { parts.touch(page) } }
     let troubles = try await parts.table.inspectCopies(
-      of: pages, repairs: kind == .repair, pinned: &pinned)
+      of: pages, repairs: kind == .repair, isExpected: parts.index.hasContent(page:),
+      pinned: &pinned)
     if kind == .repair { parts.forgetTouched() }
     for trouble in troubles {
       let rows = parts.placement.rows(ofPage: trouble.page)
@@ -171,6 +177,7 @@ final class Scrub<M: Machine, D: Disk> {
         number, block: geometry.block(ofRow: rows.lowerBound, position: 0), slot: slot, .table,
         trouble.isRepaired ? .repaired : .notRepaired)
     }
+    return Set(troubles.filter { !$0.isRepaired }.map(\.page))
   }
 
   /// Nothing that the page described can be told right from wrong.
