@@ -80,6 +80,35 @@ struct EngineTests {
     #expect(gaps.allSatisfy { $0 > 4_900_000 && $0 < 5_100_000 })
   }
 
+  @Test("a low rate is not told as a higher one: the wait for the next turn is part of the runtime")
+  func lowRate() throws {
+    let site = BenchSite()
+    let job = site.job(.randread) {
+      $0.rateIOPS = 2
+      $0.ioDepth = 4
+      $0.isTimeBased = true
+      $0.runtimeNanoseconds = 3 * second
+    }
+    let result = try site.run(job)
+    #expect(result.jobs[0].read.operationCount == 6)
+    #expect(result.jobs[0].read.iops == 2)
+  }
+
+  @Test("places that wait for their turn end with the last operation of the job")
+  func rateEnds() throws {
+    let site = BenchSite()
+    let job = site.job(.randread) {
+      $0.rateIOPS = 1
+      $0.ioDepth = 32
+      $0.operationCountMax = 4
+    }
+    let result = try site.run(job)
+    #expect(result.jobs[0].read.operationCount == 4)
+    #expect(result.elapsedNanoseconds < 4 * second)
+    // As many as in fio: nothing is waited for behind the last.
+    #expect(result.jobs[0].runtimeNanoseconds < 3_010_000_000)
+  }
+
   @Test("a rate that the target cannot keep is not made up for in a burst")
   func rateBeyondTarget() throws {
     let site = BenchSite()
