@@ -151,6 +151,28 @@ struct EngineTests {
     #expect(site.target.calls.count >= 115)
   }
 
+  @Test("what is in flight when the ramp ends counts towards number_ios and size")
+  func rampThenLimits() throws {
+    let site = BenchSite(byteCount: 64 * kib)
+    let ramped = { (options: inout JobOptions) in
+      options.ioDepth = 8
+      options.rampNanoseconds = 1_050_000
+    }
+    let byNumber = site.job(.randread) {
+      ramped(&$0)
+      $0.operationCountMax = 13
+    }
+    #expect(try site.run(byNumber).jobs[0].read.operationCount == 13)
+    let bySize = site.job(.randread) { ramped(&$0) }
+    #expect(try site.run(bySize).jobs[0].read.byteCount == 64 * kib)
+    let checked = site.job(.randwrite) {
+      ramped(&$0)
+      $0.verify = .crc32c
+      $0.distribution = .zipf(theta: 1.2)
+    }
+    #expect(try site.run(checked).jobs[0].write.byteCount == 64 * kib)
+  }
+
   @Test("without time_based a job that has done its size ends before its runtime")
   func runtimeEndsEarly() throws {
     let site = BenchSite(byteCount: 64 * kib)

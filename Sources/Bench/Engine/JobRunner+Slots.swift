@@ -23,8 +23,8 @@ extension JobRunner {
   private func startCounting() {
     isCounting = true
     phase = .running
-    issuedByteCount = 0
-    issuedOperationCount = 0
+    issuedByteCount = openByteCount
+    issuedOperationCount = openOperationCount
   }
 
   /// The sync that is due; nil for none.
@@ -80,6 +80,8 @@ extension JobRunner {
     guard let next else { return nil }
     issuedByteCount += next.range.byteCount
     issuedOperationCount += 1
+    openByteCount += next.range.byteCount
+    openOperationCount += 1
     if next.kind == .write {
       writesSinceSync += 1
       writesSinceDataSync += 1
@@ -147,6 +149,8 @@ extension JobRunner {
       count(operation.kind, range, end, end - start)
       if verifier != nil { finishVerified(operation, buffer) }
     }
+    openByteCount -= range.byteCount
+    openOperationCount -= 1
     if verifier != nil { wakeOverlapping() }
     return end
   }

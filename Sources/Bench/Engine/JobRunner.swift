@@ -50,6 +50,9 @@ package actor JobRunner<JobMachine: Machine> {
   var isCounting = false
   var issuedByteCount: UInt64 = 0
   var issuedOperationCount: UInt64 = 0
+  /// Planned and not yet answered: what of the ramp is still going to be counted.
+  var openByteCount: UInt64 = 0
+  var openOperationCount: UInt64 = 0
   var rateLimit: RateLimit?
   var writesSinceSync: UInt64 = 0
   var writesSinceDataSync: UInt64 = 0
