@@ -219,7 +219,11 @@ package actor JobRunner<JobMachine: Machine> {
   }
 
   /// The target does not answer: ends the job with an error.
+  ///
+  /// - Returns: how many operations are given up.
   package func giveUp(afterNanoseconds timeout: UInt64) -> Int {
+    // Its operations grow older while other jobs go on, and are asked about again and again.
+    guard !isAbandoned else { return 0 }
     fail(
       "no answer from \(target.description) within \(TimeSpan.format(nanoseconds: timeout))",
       ETIMEDOUT)
