@@ -310,6 +310,27 @@ struct EngineTests {
     #expect(result.samples.map(\.endNanoseconds) == [result.elapsedNanoseconds])
   }
 
+  @Test("what a job did last before a stonewall is in the samples, too")
+  func samplesAtStonewall() throws {
+    let site = BenchSite()
+    var environment = RunEnvironment()
+    environment.keepsSamples = true
+    environment.sampleNanoseconds = second
+    let paced = { (options: inout JobOptions) in
+      options.rateIOPS = 100
+      options.isTimeBased = true
+      options.runtimeNanoseconds = 2_500_000_000
+    }
+    let first = site.job(.randread) { paced(&$0) }
+    let second = site.job(.randwrite) {
+      paced(&$0)
+      $0.waitsForPrevious = true
+    }
+    let result = try site.run(first, second, environment: environment)
+    #expect(result.jobs[0].read.operationCount == 250)
+    #expect(result.samples.reduce(0) { $0 + $1.operationCounts[0] } == 250)
+  }
+
   @Test("samples cover the run, and their operations are all that were counted")
   func samples() throws {
     let site = BenchSite()

@@ -281,7 +281,8 @@ package actor BenchRun<RunMachine: Machine> {
     var bytes: [UInt64] = [0, 0, 0]
     var latency = LatencyHistogram()
     var hasCounted = false
-    for index in units.indices where units[index].groupNumber == groupNumber {
+    // Those that have ended as well: what they did last belongs to the interval in which they ended.
+    for index in units.indices where units[index].groupNumber <= groupNumber {
       var counts: [UInt64] = [0, 0, 0]
       var byteCounts: [UInt64] = [0, 0, 0]
       var isMeasuring = false
