@@ -105,7 +105,7 @@ struct EngineTests {
     let result = try site.run(job)
     #expect(result.jobs[0].read.operationCount == 4)
     #expect(result.elapsedNanoseconds < 4 * second)
-    // As many as in fio: nothing is waited for behind the last.
+    // Nothing is waited for behind the last.
     #expect(result.jobs[0].runtimeNanoseconds < 3_010_000_000)
   }
 

@@ -1,3 +1,4 @@
+import Glibc
 package import IO
 package import Units
 
@@ -179,8 +180,9 @@ package actor BenchRun<RunMachine: Machine> {
     let unit = units[index]
     var merged: JobResult?
     for runner in unit.runners {
-      let one = await runner.takeResult(processor: unit.processor)
+      var one = await runner.takeResult(processor: unit.processor)
       result.performedOperationCount += await runner.performedOperationCount
+      judgeChecking(&one)
       if merged == nil { merged = one } else { merged?.merge(one) }
     }
     guard var job = merged else { return }
@@ -195,20 +197,29 @@ package actor BenchRun<RunMachine: Machine> {
       job[direction].iopsSamples = samples.iops
       job[direction].bandwidthSamples = samples.bandwidth
     }
-    let options = job.options
-    let wasCutShort = job.firstError != nil || interruptedNanoseconds != nil
-    if options.verify != .none, options.writes, options.verifiesAtEnd, wasCutShort,
-      job.verification?.passNanoseconds == 0
-    {
-      result.notes.append("\(options.name): not all that it has written was read back")
-    }
-    if options.verify != .none, !options.writes, job[.read].operationCount > 0,
-      let found = job.verification, found.blocksChecked == 0, found.unreadable == 0
-    {
-      result.notes.append(
-        "\(options.name): nothing was checked: of what it has read, the saved state knows nothing")
-    }
     result.jobs.append(job)
+  }
+
+  /// Has nobody believe that more was checked than was.
+  private func judgeChecking(_ job: inout JobResult) {
+    let options = job.options
+    guard let found = job.verification else { return }
+    let wasCutShort = job.firstError != nil || interruptedNanoseconds != nil
+    guard !wasCutShort else {
+      if options.writes, options.verifiesAtEnd, found.passNanoseconds == 0 {
+        result.notes.append("\(options.name): not all that it has written was read back")
+      }
+      return
+    }
+    let wasToCheck = !options.writes || options.verifiesAtEnd
+    guard wasToCheck, found.blocksChecked == 0, found.unreadable == 0 else { return }
+    // Whoever looks at the exit code alone must not take this for a check that was passed.
+    job.errorCount += 1
+    job.errorNumber = ENODATA
+    job.firstError =
+      options.writes
+      ? "nothing was checked: it has written nothing"
+      : "nothing was checked: of what it has read, the saved state knows nothing"
   }
 
   private func noteSharing() {
