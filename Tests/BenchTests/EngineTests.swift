@@ -63,6 +63,28 @@ struct EngineTests {
     #expect(result.jobs[0].read.latency.count == 96)
   }
 
+  @Test("so are the sections of a file that have it and run at once, as in fio; a stonewall parts")
+  func groupOfSections() throws {
+    let site = BenchSite(byteCount: 128 * kib)
+    func section(_ name: String, _ workload: Workload, waits: Bool = false) -> JobOptions {
+      site.job(workload) {
+        $0.name = name
+        $0.isGroupReporting = true
+        $0.waitsForPrevious = waits
+      }
+    }
+    let alone = site.job(.read) { $0.name = "alone" }
+    let result = try site.run(
+      alone, section("a", .read), section("b", .write), section("c", .read, waits: true))
+    #expect(result.jobs.map(\.options.name) == ["alone", "a", "c"])
+    #expect(result.jobs.map(\.cloneCount) == [1, 2, 1])
+    #expect(result.jobs.map(\.read.operationCount) == [32, 32, 32])
+    #expect(result.jobs.map(\.write.operationCount) == [0, 32, 0])
+    let text = NormalReport.text(result)
+    #expect(text.contains("\na, b: 2 jobs together, on test\n"))
+    #expect(text.contains("\nc: read, bs 4k, depth 1, on test\n"))
+  }
+
   @Test("rate_iops is exact over ten seconds, and evenly spaced", arguments: [1, 8])
   func rate(depth: Int) throws {
     let site = BenchSite()

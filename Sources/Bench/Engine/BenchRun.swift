@@ -59,10 +59,12 @@ package actor BenchRun<RunMachine: Machine> {
 
   private typealias Runner = JobRunner<RunMachine>
 
-  /// What one entry of the report stands for: a job, or a group of clones.
+  /// What one entry of the report stands for: a job, or with `group_reporting` all that have it
+  /// and run at once.
   private struct Unit {
     var runners: [Runner]
     var groupNumber: Int
+    var isGroup = false
     var samples = [(iops: SampleSummary, bandwidth: SampleSummary)](
       repeating: (SampleSummary(), SampleSummary()), count: 3)
     var operationCounts: [UInt64] = [0, 0, 0]
@@ -104,10 +106,13 @@ package actor BenchRun<RunMachine: Machine> {
             run: machine.randomNumber()),
           samplesLatency: environment.keepsSamples, machine: machine)
       }
-      if job.options.isGroupReporting {
-        units.append(Unit(runners: runners, groupNumber: group))
-      } else {
+      if !job.options.isGroupReporting {
         units += runners.map { Unit(runners: [$0], groupNumber: group) }
+      } else if let last = units.indices.last, units[last].isGroup, units[last].groupNumber == group
+      {
+        units[last].runners += runners
+      } else {
+        units.append(Unit(runners: runners, groupNumber: group, isGroup: true))
       }
     }
     groupCount = group + 1
