@@ -149,6 +149,15 @@ struct VerifyTests {
     #expect(kinds(result) == ["zeros": 8])
     #expect(result.jobs[0].verification?.blocksChecked == 16)
     #expect(result.jobs[0].read.operationCount == 16)
+    let otherSeed = site.job(.read) {
+      $0.verify = .crc32c
+      $0.randomSeed = 5
+      $0.regionByteCount = 32 * kib
+    }
+    let foreign = try site.run(otherSeed)
+    #expect(kinds(foreign) == ["foreign": 8])
+    let sentence = foreign.jobs[0].verification?.sentences.first ?? ""
+    #expect(sentence.contains("--randseed=0x89: verify with the seed of the writer"))
   }
 
   @Test("a stale block is found by a later run that has the saved state, and not without it")
