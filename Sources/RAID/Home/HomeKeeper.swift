@@ -273,6 +273,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     return parts.index.isEmpty && isOldEnough
   }
 
+  /// Recovery has brought blocks home: their pins are released when the table is durable.
+  func noteSettled(_ pins: [UInt64]) { settlingPins += pins }
+
   /// Makes durable what was done: table, map, superblocks; then log space is free.
   func checkpoint() async throws(ArrayError) {
     let pins = settlingPins

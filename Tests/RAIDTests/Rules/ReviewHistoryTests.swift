@@ -1,0 +1,75 @@
+import DiskFormat
+import Geometry
+import IO
+import RAID
+import Simulator
+import TestSupport
+import Testing
+import Units
+
+@Suite("RAID: histories of the review")
+struct ReviewHistoryTests {
+  @Test("L5: a server that is killed in its first destage, again and again, drains a full log at last")
+  func killedWhileDraining() throws {
+    let lab = try ArrayLab.filled(.raid5, memberCount: 3)
+    lab.options.dirtyBytesMax = 8 << 20
+    let geometry = try lab.geometry()
+    let blocks = (0..<400 as Range<UInt64>).map { geometry.block(ofRow: $0, position: 0) }
+    let written = Box(0)
+    try lab.play(seed: 4) { stage in
+      try await stage.client.write(0, [UInt8](repeating: 1, count: 800 * 4096))
+      try await stage.client.close()
+    }
+    // The log is filled while nothing can be destaged.
+    try lab.play(seed: 3) { stage in
+      stage.machine.faultPlan.fail(
+        operation: stage.machine.faultPlan.count(of: .read) + 1, of: .read, with: .stuck,
+        persistently: true)
+      stage.machine.start {
+        for block in blocks {
+          try? await stage.write(block, 2)
+          written.value += 1
+        }
+      }
+      var last = -1
+      while written.value > last {
+        last = written.value
+        await stage.pass(milliseconds: 20)
+      }
+      await stage.kill()
+    }
+    #expect(written.value < 400)
+    let hasBegun = Box(false)
+    for life in 0..<60 as Range<UInt64> {
+      do {
+        try lab.play(seed: 100 + life, milliseconds: 60_000) { stage in
+          let first = await stage.client.status()
+          hasBegun.value = await stage.waitFor {
+            await stage.client.status().lastSequence > first.lastSequence
+          }
+          await stage.kill()
+        }
+      } catch {
+        Issue.record("life \(life): \(error)")
+        break
+      }
+      // Everything is home, or nothing can be brought home any more.
+      if !hasBegun.value { break }
+    }
+    try lab.play(seed: 999, milliseconds: 60_000) { stage in
+      try await stage.client.close()
+    }
+    let found = try lab.found([blocks[0], blocks[written.value - 1]])
+    #expect(found == [.version(2), .version(2)])
+  }
+}
+
+extension ArrayStage {
+  fileprivate func waitFor(milliseconds: Int = 2000, _ isSeen: () async -> Bool) async -> Bool {
+    for _ in 0..<milliseconds * 10 {
+      if await isSeen() { return true }
+      await pass(milliseconds: 0.1)
+    }
+    return false
+  }
+}
