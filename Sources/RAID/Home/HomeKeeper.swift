@@ -386,6 +386,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     guard parts.members[slot].state == .syncing else { return }
     try await becomeCurrent(slot)
+    for row in resync.takeMissedRows() { parts.requestHeal(row) }
   }
 
   /// Brings a member whose state is `syncing` up to date.

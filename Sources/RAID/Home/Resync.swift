@@ -20,6 +20,10 @@ final class Resync<M: Machine, D: Disk> {
   private var pages: [UInt64] = []
   private var next = 0
   private var hasTable = false
+  /// What could not be read from the others, up to a limit.
+  private var missedRows: [UInt64] = []
+  private static var missedRowCountMax: Int { 16384 }
+
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
   }
@@ -37,6 +41,15 @@ final class Resync<M: Machine, D: Disk> {
     pages = parts.changedPages
     next = 0
     hasTable = false
+    missedRows = []
+  }
+
+  /// Rows whose blocks the member does not have, because the others could not be read then.
+  ///
+  /// To be looked at again when it is current: a read that failed once may succeed the next time.
+  func takeMissedRows() -> [UInt64] {
+    defer { missedRows = [] }
+    return missedRows
   }
 
   /// Does a bounded part of the work.
@@ -109,7 +122,11 @@ final class Resync<M: Machine, D: Disk> {
         throw error
       }
       defer { parts.rowImages.giveBack(image) }
-      guard image.parts[position] == .good else { continue }
+      guard image.parts[position] == .good else {
+        let isMissed = image.entries[position].state == .written
+        if isMissed, missedRows.count < Self.missedRowCountMax { missedRows.append(row) }
+        continue
+      }
       let group = parts.members.makeGroup()
       parts.members.writeData(
         parts.geometry.place(ofRow: row, position: position), from: image.buffer(position),

@@ -62,6 +62,41 @@ struct ReviewHistoryTests {
     let found = try lab.found([blocks[0], blocks[written.value - 1]])
     #expect(found == [.version(2), .version(2)])
   }
+
+  private static let second: UInt64 = 1_000_000_000
+
+  @Test("T8: a block that could not be read while a member was resynced is on it all the same")
+  func resyncMeetsReadError() throws {
+    let lab = ArrayLab(.raid1, memberCount: 2)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    lab.options.readmissionDelayNanoseconds = 100_000_000
+    try lab.create(seed: 1)
+    let machine = SimulatedMachine(seed: 2)
+    try machine.run {
+      let handles = lab.cables(machine)
+      let client = try await lab.start(machine, cables: handles)
+      for number in 0..<4 as Range<UInt64> {
+        try await client.write(number * 4096, lab.block(1, number))
+      }
+      try await client.flush()
+      await machine.sleep(nanoseconds: Self.second)
+      handles[1].disk.cut()
+      try await client.write(4096, lab.block(2, 1), durably: true)
+      #expect(await client.wait(1, .out, nanoseconds: 10 * Self.second))
+      await machine.sleep(nanoseconds: Self.second)
+      // For a while the only good copy cannot be read.
+      let home = try lab.homes(row: 1)[0]
+      lab.media[0].flipBits(at: home.offsetBytes)
+      handles[1].disk.mend()
+      #expect(await client.wait(1, .current, nanoseconds: 60 * Self.second))
+      lab.media[0].flipBits(at: home.offsetBytes)
+      await machine.sleep(nanoseconds: 5 * Self.second)
+      #expect(await client.status().state == .optimal)
+      let copy = ByteRange(from: try lab.homes(row: 1)[1].offsetBytes, to: try lab.homes(row: 1)[1].endBytes)
+      #expect(lab.media[1].live.bytes(copy) == lab.block(2, 1))
+      try await client.close()
+    }
+  }
 }
 
 extension ArrayStage {
