@@ -98,6 +98,52 @@ struct ReviewHistoryTests {
     }
   }
 
+  @Test("P9: writes go on while a returned member gets many table pages")
+  func resyncOfManyPages() throws {
+    let lab = ArrayLab(.raid1, memberCount: 2, memberByteCount: 256 << 20)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    lab.options.readmissionDelayNanoseconds = 100_000_000
+    try lab.create(seed: 1)
+    let machine = SimulatedMachine(seed: 2)
+    try machine.run {
+      let handles = lab.cables(machine)
+      let client = try await lab.start(machine, cables: handles)
+      try await client.write(0, lab.block(1, 0), durably: true)
+      handles[1].disk.cut()
+      try await client.write(0, lab.block(2, 0), durably: true)
+      #expect(await client.wait(1, .out, nanoseconds: 10 * Self.second))
+      // A block of each page.
+      let pageCount: UInt64 = 240
+      for page in 0..<pageCount {
+        let block = page * 252
+        try await client.write(block * 4096, lab.block(3, block))
+      }
+      try await client.flush()
+      await machine.sleep(nanoseconds: Self.second)
+      // Slow to sync: a disk that turns.
+      for disk in handles.map(\.disk) {
+        disk.disk.latency = DiskLatency(
+          shortestNanoseconds: 1_000_000, longestNanoseconds: 1_000_000, synchronizeFactor: 100,
+          slowPerMillion: 0)
+      }
+      handles[1].disk.mend()
+      #expect(await client.wait(1, .syncing, nanoseconds: 10 * Self.second))
+      var longest: UInt64 = 0
+      var count = 0
+      while await client.state(1) == .syncing {
+        let begin = machine.nowNanoseconds
+        let block = UInt64(count % 1000)
+        try await client.write(block * 4096, lab.block(4, block))
+        longest = max(longest, machine.nowNanoseconds - begin)
+        count += 1
+      }
+      print("longest write", longest / 1_000_000, "ms of", count)
+      #expect(await client.state(1) == .current)
+      #expect(longest < 10 * Self.second)
+      try await client.close()
+    }
+  }
+
   @Test("T1: a superblock that a lost connection left unsynced is not the only one when the next is written")
   func superblocksOfReturned() throws {
     let lab = ArrayLab(.raid1, memberCount: 2)
