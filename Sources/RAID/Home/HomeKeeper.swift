@@ -18,6 +18,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private var settlingPins: [UInt64] = []
   private var settlingRows: Set<UInt64> = []
   private var trimmedPages: [UInt64] = []
+  /// Pages that are durably gone, whose space has not been given back.
+  private var punchQueue: [UInt64] = []
 
   private var rest = WaitPoint()
   private var isWoken = false
@@ -155,6 +157,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     if wantsCheckpoint {
       try await checkpoint()
+      hasWorked = true
+    }
+    if !punchQueue.isEmpty {
+      await punch()
       hasWorked = true
     }
     parts.events.tellUntold(isLast: false)
@@ -300,7 +306,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       parts.table.forgetTrims(through: candidate)
     }
     if parts.options.plants(.tableSplitByMember) { try await setLateEntries() }
-    await punch(pages)
+    punchQueue += pages
   }
 
   /// A planted bug: data and parity of a row have their entries in different pages (rule T2).
@@ -313,15 +319,21 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
   }
 
-  /// Gives the space of trimmed pages back to the members' file systems.
-  private func punch(_ pages: [UInt64]) async {
+  /// So many pages are given back together.
+  private static var punchedPageCountMax: Int { 64 }
+
+  /// Gives the space of some trimmed pages back to the members' file systems; destages wait
+  /// meanwhile.
+  private func punch() async {
+    let pages = punchQueue.suffix(Self.punchedPageCountMax)
+    punchQueue.removeLast(pages.count)
+    let group = parts.members.makeGroup()
     for page in pages where !parts.table.isPresent(page) {
-      let group = parts.members.makeGroup()
       for slot in 0..<parts.geometry.memberCount { punch(page, slot, group) }
-      await group.wait()
-      // One that cannot keeps its space; nothing depends on it.
-      parts.members.release(group)
     }
+    await group.wait()
+    // One that cannot keeps its space; nothing depends on it.
+    parts.members.release(group)
   }
 
   private func punch(_ page: UInt64, _ slot: Int, _ group: OperationGroup) {

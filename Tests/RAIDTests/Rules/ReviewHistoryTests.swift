@@ -137,10 +137,35 @@ struct ReviewHistoryTests {
         longest = max(longest, machine.nowNanoseconds - begin)
         count += 1
       }
-      print("longest write", longest / 1_000_000, "ms of", count)
       #expect(await client.state(1) == .current)
       #expect(longest < 10 * Self.second)
       try await client.close()
+    }
+  }
+
+  @Test("P9: writes go on while the space of many trimmed pages is given back")
+  func trimOfManyPages() throws {
+    let lab = ArrayLab(.raid1, memberCount: 2, memberByteCount: 256 << 20)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    lab.options.dirtyBytesMax = 256 << 10
+    try lab.create(seed: 1)
+    try lab.play(seed: 2) { stage in
+      let pageCount: UInt64 = 240
+      for page in 0..<pageCount { try await stage.write(page * 252, 1) }
+      try await stage.client.flush()
+      await stage.pass(milliseconds: 1000)
+      stage.setLatency(microseconds: 20_000, synchronizeFactor: 1)
+      try await stage.client.trim(ByteRange(from: 0, to: pageCount * 252 * 4096))
+      let before = stage.machine.faultPlan.count(of: .clear)
+      var longest: UInt64 = 0
+      for count in 0..<1000 as Range<UInt64> {
+        let begin = stage.machine.nowNanoseconds
+        try await stage.write(count, 2)
+        longest = max(longest, stage.machine.nowNanoseconds - begin)
+      }
+      #expect(longest < 2 * Self.second)
+      try await stage.client.close()
+      #expect(stage.machine.faultPlan.count(of: .clear) - before >= 470)
     }
   }
 
