@@ -284,6 +284,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   /// Makes durable what was done: table, map, superblocks; then log space is free.
   func checkpoint() async throws(ArrayError) {
+    // Who lacks what went home is not on the list any more when the table says that it is there:
+    // recovery takes the table's word for it.
+    for slot in parts.members.unusableSlots { try await parts.keeper.expel(slot, .timedOut) }
     let pins = settlingPins
     let rows = settlingRows
     let pages = trimmedPages
