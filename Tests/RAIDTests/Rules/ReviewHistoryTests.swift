@@ -169,6 +169,121 @@ struct ReviewHistoryTests {
     }
   }
 
+  @Test(
+    "T5, T8: members leave and return one after the other, and any one may be lost then",
+    arguments: [(RAIDLevel.raid1, 2), (.raid1, 3), (.raid5, 3), (.raid5, 4), (.raid6, 4), (.raid10, 4), (.raid10, 3), (.raid10, 5)])
+  func returnsInTurn(shape: (level: RAIDLevel, memberCount: Int)) throws {
+    try Self.returnInTurn(shape.level, shape.memberCount, 0)
+  }
+
+  private static func returnInTurn(_ level: RAIDLevel, _ memberCount: Int, _ seed: UInt64) throws {
+    let lab = ArrayLab(level, memberCount: memberCount, memberByteCount: 4 << 20, chunkBytes: 4096 << (seed % 3))
+    lab.options.readmissionDelayNanoseconds = 50_000_000
+    lab.options.memberDeadlineNanoseconds = 2_000_000_000
+    try lab.create(seed: seed * 7 + 1)
+    let model = Box([UInt64: UInt8]())
+    let deviceBlockCount = try lab.geometry().blockCount
+    let blockCount = min(700, deviceBlockCount)
+    let machine = SimulatedMachine(seed: seed * 7 + 2)
+    defer { machine.crash(.kill) }
+    @Sendable func draw(_ count: UInt64) -> UInt64 { machine.randomNumber() % count }
+    if draw(2) == 0 { lab.options.tableCacheBytes = 8192 }
+    if draw(2) == 0 { lab.options.destageDelayNanoseconds = draw(20_000_000) }
+    if draw(3) == 0 { lab.options.destageRowCountMax = 1 + Int(draw(8)) }
+    let isOptimal = Box(false)
+    try machine.run(within: Simulation.Limits(virtualNanoseconds: 2_000_000_000_000)) {
+      let handles = lab.cables(machine)
+      let client = try await lab.start(machine, cables: handles)
+      for handle in handles {
+        handle.disk.disk.latency = DiskLatency(
+          shortestNanoseconds: 20_000, longestNanoseconds: 20_000 + draw(300_000), synchronizeFactor: 4,
+          slowPerMillion: 0)
+      }
+      let isEnding = Box(false)
+      let hasEnded = Box(false)
+      machine.start {
+        while !isEnding.value {
+          let block = draw(2) == 0 ? draw(blockCount) : draw(40)
+          let length = min(1 + draw(draw(4) == 0 ? 60 : 4), blockCount - block)
+          do {
+            switch draw(10) {
+            case 0:
+              let whole = draw(4) == 0
+              let range = whole ? ByteRange(from: 0, to: deviceBlockCount * 4096)
+                : ByteRange(from: block * 4096, to: (block + length) * 4096)
+              try await client.trim(range)
+              for number in range.offsetBytes / 4096..<range.endBytes / 4096 { model.value[number] = nil }
+            case 1: try await client.flush()
+            default:
+              var bytes: [UInt8] = []
+              var versions: [UInt64: UInt8] = [:]
+              for number in block..<block + length {
+                let version = UInt8(1 + draw(9))
+                versions[number] = version
+                bytes += [UInt8](repeating: Self.mark(version, number), count: 4096)
+              }
+              try await client.write(block * 4096, bytes)
+              for (number, version) in versions { model.value[number] = version }
+            }
+          } catch {
+            Issue.record("\(level) \(memberCount) seed \(seed): \(error) \(await client.status().cause)")
+            break
+          }
+          await machine.sleep(nanoseconds: draw(30_000_000))
+        }
+        hasEnded.value = true
+      }
+      for _ in 0..<4 {
+        await machine.sleep(nanoseconds: draw(300_000_000))
+        let slot = Int(draw(UInt64(memberCount)))
+        handles[slot].disk.cut()
+        await machine.sleep(nanoseconds: draw(400_000_000))
+        handles[slot].disk.mend()
+        await machine.sleep(nanoseconds: Self.second)
+        for _ in 0..<5_000 where await client.status().state != .optimal {
+          await machine.sleep(nanoseconds: 20_000_000)
+        }
+        guard await client.status().state == .optimal else {
+          Issue.record("\(level) \(memberCount) seed \(seed) slot \(slot): \(await client.status().state) \(await client.status().cause) \(handles.map(\.disk.connectionCount)) \(await client.status().events.suffix(8).map(\.text))")
+          break
+        }
+      }
+      isEnding.value = true
+      while !hasEnded.value { await machine.sleep(nanoseconds: 1_000_000) }
+      try await client.flush()
+      for _ in 0..<1_000 where await client.status().state != .optimal {
+        await machine.sleep(nanoseconds: 5_000_000)
+      }
+      isOptimal.value = await client.status().state == .optimal
+      if !isOptimal.value { Issue.record("not optimal: \(await client.status().cause)") }
+      for medium in lab.media { medium.unflushedFate = .loseAll }
+      machine.crash(.powerLoss)
+      await machine.sleep(nanoseconds: 1)
+    }
+    guard isOptimal.value else { return }
+    for lost in 0..<memberCount {
+      let copy = ArrayLab(level, memberCount: memberCount, copying: lab)
+      copy.options.isForced = true
+      let reader = SimulatedMachine(seed: 5)
+      defer { reader.crash(.kill) }
+      try reader.run {
+        let client = try await copy.start(reader, without: SlotSet([lost]))
+        for block in 0..<blockCount {
+          let expected = model.value[block].map { Self.mark($0, block) } ?? 0
+          let bytes = try? await client.read(copy.range(block))
+          if bytes != [UInt8](repeating: expected, count: 4096) {
+            Issue.record("\(level) \(memberCount) seed \(seed) without \(lost): block \(block) is \(bytes?.first ?? 255), not \(expected)")
+            return
+          }
+        }
+      }
+    }
+  }
+
+  private static func mark(_ version: UInt8, _ number: UInt64) -> UInt8 {
+    UInt8(truncatingIfNeeded: UInt64(version) &* 29 &+ number &* 7) | 1
+  }
+
   @Test("T1: a superblock that a lost connection left unsynced is not the only one when the next is written")
   func superblocksOfReturned() throws {
     let lab = ArrayLab(.raid1, memberCount: 2)
