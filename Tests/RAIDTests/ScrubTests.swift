@@ -218,7 +218,7 @@ struct ScrubTests {
         let counts = Box<ScrubCounts?>(nil)
         try lab.play(seed: 9, without: [lost]) { stage in
           counts.value = try await stage.scrub(kind).record.counts
-          await stage.kill()
+          try await stage.client.close()
         }
         #expect(counts.value?.checksum == 1 && counts.value?.total == 1, "\(shape) \(kind)")
       }

@@ -12,7 +12,7 @@ struct TableCopyTrouble: Equatable {
 
 extension ChecksumTable {
   /// Reads all copies of some pages, also of those that are in memory, and tells which are damaged
-  /// or old; with `repairs` these are written again.
+  /// or old.
   ///
   /// For the loop that owns home: nobody else writes pages meanwhile. The pages that are in memory
   /// afterwards are pinned: `pinned` says which. An old copy of a page that is going to be written
@@ -20,7 +20,7 @@ extension ChecksumTable {
   ///
   /// - Precondition: all are present, and at most `batchPageCount`.
   func inspectCopies(
-    of numbers: [UInt64], repairs: Bool, isExpected: (UInt64) -> Bool, pinned: inout [UInt64]
+    of numbers: [UInt64], isExpected: (UInt64) -> Bool, pinned: inout [UInt64]
   ) async throws(ArrayError) -> [TableCopyTrouble] {
     while let number = numbers.first(where: { loads[$0] != nil }) {
       // Somebody is reading it: what comes of that is looked at below.
@@ -67,8 +67,7 @@ extension ChecksumTable {
     }
     probeBuffers.give(memory)
     if isOutOfMemory { throw .outOfMemory }
-    guard repairs else { return troubles }
-    return try await repairCopies(troubles)
+    return troubles
   }
 
   private func judge(
@@ -97,7 +96,10 @@ extension ChecksumTable {
     for number in numbers { cache.forget(number) }
   }
 
-  private func repairCopies(
+  /// Writes the copies again that were found damaged or old.
+  ///
+  /// - Precondition: their pages have been pinned since.
+  func repairCopies(
     _ found: [TableCopyTrouble]
   ) async throws(ArrayError) -> [TableCopyTrouble] {
     var troubles = found

@@ -161,11 +161,14 @@ final class Scrub<M: Machine, D: Disk> {
   private func inspectTable(
     _ pages: [UInt64], _ kind: ScrubKind, _ number: Int, _ pinned: inout [UInt64]
   ) async throws(ArrayError) -> Set<UInt64> {
-    if kind == .repair { for page in pages { parts.touch(page) } }
-    let troubles = try await parts.table.inspectCopies(
-      of: pages, repairs: kind == .repair, isExpected: parts.index.hasContent(page:),
-      pinned: &pinned)
-    if kind == .repair { parts.forgetTouched() }
+    var troubles = try await parts.table.inspectCopies(
+      of: pages, isExpected: parts.index.hasContent(page:), pinned: &pinned)
+    if kind == .repair, troubles.contains(where: { $0.slot != nil }) {
+      // Not all that is looked at: who is out would have to get everything.
+      for trouble in troubles where trouble.slot != nil { parts.touch(trouble.page) }
+      troubles = try await parts.table.repairCopies(troubles)
+      parts.forgetTouched()
+    }
     for trouble in troubles {
       let rows = parts.placement.rows(ofPage: trouble.page)
       guard let slot = trouble.slot else {
