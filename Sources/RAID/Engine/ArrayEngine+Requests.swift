@@ -13,20 +13,37 @@ extension ArrayEngine {
 
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
     try checkOpen()
-    let pieceBytes = UInt64(BlockReader<M, D>.blockCountMax) * 4096
     var start = range.offsetBytes
     while start < range.endBytes {
+      let isLong =
+        range.endBytes - start / 4096 * 4096 > UInt64(Self.shortReadBlockCountMax) * 4096
+        && longReadCount < Self.longReadCountMax
+      let blockCount = isLong ? BlockReader<M, D>.blockCountMax : Self.shortReadBlockCountMax
       // Pieces end where blocks do, so that none is read twice.
-      let end = min(range.endBytes, start / 4096 * 4096 + pieceBytes)
+      let end = min(range.endBytes, start / 4096 * 4096 + UInt64(blockCount) * 4096)
       let target = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
-      try await readPiece(ByteRange(from: start, to: end), into: target)
+      let piece = ByteRange(from: start, to: end)
+      if isLong {
+        longReadCount += 1
+        defer { longReadCount -= 1 }
+        try await readPiece(piece, into: target, by: longBuffers)
+      } else {
+        try await readPiece(piece, into: target, by: buffers)
+      }
       start = end
     }
   }
 
-  private func readPiece(_ range: ByteRange, into target: IOBuffer) async throws(ArrayError) {
-    guard let memory = buffers.take() else { throw .outOfMemory }
-    defer { buffers.give(memory) }
+  /// Blocks that are read at once in most requests, and in those beyond the limit of long ones.
+  static var shortReadBlockCountMax: Int { 64 }
+  /// Long reads at once: they take four times the memory.
+  static var longReadCountMax: Int { 16 }
+
+  private func readPiece(
+    _ range: ByteRange, into target: IOBuffer, by pool: OwnedBufferPool
+  ) async throws(ArrayError) {
+    guard let memory = pool.take() else { throw .outOfMemory }
+    defer { pool.give(memory) }
     let first = range.offsetBytes / 4096
     let count = Int((range.endBytes + 4095) / 4096 - first)
     let found = try await reader.read(first, count: count, into: memory)

@@ -25,6 +25,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   let publisher: IndexPublisher<M, D>
   let reservations = RangeReservations()
   let buffers: OwnedBufferPool
+  /// For long reads; as long as they last.
+  let longBuffers: OwnedBufferPool
+  var longReadCount = 0
   var geometry: StripeGeometry { parts.geometry }
 
   // Tasks that live as long as the array.
@@ -92,8 +95,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     self.keeper = keeper
     reader = BlockReader(parts) { await keeper.waitForHome($0) }
     publisher = IndexPublisher(parts) { keeper.notePublished(wasEmpty: $0) }
-    buffers = OwnedBufferPool(
-      byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: 64)
+    buffers = OwnedBufferPool(byteCount: Self.shortReadBlockCountMax * 4096, idleCountMax: 64)
+    longBuffers = OwnedBufferPool(
+      byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: Self.longReadCountMax)
     parts.wakeKeeper = { keeper.wake() }
     payloads.onShortage = { keeper.wake() }
   }
