@@ -25,9 +25,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   let publisher: IndexPublisher<M, D>
   let reservations = RangeReservations()
   let buffers: OwnedBufferPool
-  /// For long reads; as long as they last.
-  let longBuffers: OwnedBufferPool
-  var longReadCount = 0
+  let longReads: LongReads
   var geometry: StripeGeometry { parts.geometry }
 
   // Tasks that live as long as the array.
@@ -96,8 +94,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     reader = BlockReader(parts) { await keeper.waitForHome($0) }
     publisher = IndexPublisher(parts) { keeper.notePublished(wasEmpty: $0) }
     buffers = OwnedBufferPool(byteCount: Self.shortReadBlockCountMax * 4096, idleCountMax: 64)
-    longBuffers = OwnedBufferPool(
-      byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: Self.longReadCountMax)
+    longReads = LongReads(
+      byteCount: BlockReader<M, D>.blockCountMax * 4096, countMax: Self.longReadCountMax)
     parts.wakeKeeper = { keeper.wake() }
     payloads.onShortage = { keeper.wake() }
   }
