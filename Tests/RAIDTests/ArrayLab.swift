@@ -14,6 +14,8 @@ final class ArrayLab: @unchecked Sendable {
   let media: [SimulatedMedium]
   let settings: CreationSettings
   var options = ArrayOptions()
+  /// Takes down the state of scrubs.
+  var keepScrub: @Sendable (ScrubState) -> Void = { _ in }
 
   init(
     _ level: RAIDLevel, memberCount: Int, memberByteCount: UInt64 = 4 << 20,
@@ -79,7 +81,8 @@ final class ArrayLab: @unchecked Sendable {
     ArrayClient(
       machine,
       try await ArrayEngine.start(
-        members: members, machine: machine, options: options, log: { _, _ in }))
+        members: members, machine: machine, options: options, log: { _, _ in },
+        keepScrub: keepScrub))
   }
 }
 

@@ -166,4 +166,15 @@ struct LatencyHistogramTests {
     #expect(histogram.bins.map(\.count).reduce(0, +) == UInt64(values.count))
     #expect(histogram.bins.last?.lastNanoseconds == 1 << 42)
   }
+
+  @Test("after a reset it is as if nothing had been recorded")
+  func reset() {
+    var histogram = LatencyHistogram()
+    for value in [3, 1_000_000, 77_000] as [UInt64] { histogram.record(nanoseconds: value) }
+    histogram.reset()
+    #expect(histogram.count == 0 && histogram.bins.isEmpty && histogram.percentile(0.99) == 0)
+    histogram.record(nanoseconds: 5)
+    #expect(histogram.minimumNanoseconds == 5 && histogram.maximumNanoseconds == 5)
+    #expect(histogram.meanNanoseconds == 5 && histogram.bins.count == 1)
+  }
 }

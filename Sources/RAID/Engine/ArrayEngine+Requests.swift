@@ -13,6 +13,8 @@ extension ArrayEngine {
 
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     var start = range.offsetBytes
     while start < range.endBytes {
       // Pieces end where blocks do, so that none is read twice.
@@ -40,6 +42,8 @@ extension ArrayEngine {
     guard range.limited(toBlocks: BlockReader<M, D>.blockCountMax) == range,
       let long = longReads.take()
     else { return nil }
+    let began = requestBegins()
+    defer { requestEnds(began) }
     do throws(ArrayError) {
       try await readLong(range, by: long)
     } catch {
@@ -79,6 +83,8 @@ extension ArrayEngine {
 
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     if range.byteCount <= Self.atomicBytes {
       try await writeAtomically(range, from: buffer)
     } else {
@@ -183,6 +189,8 @@ extension ArrayEngine {
 
   func flush() async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     try await parts.log.flush()
   }
 
@@ -191,6 +199,8 @@ extension ArrayEngine {
   /// Makes the whole blocks of a range never-written; the rest of it stays.
   func trim(_ range: ByteRange, durably: Bool) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     let inside = range.alignedInside(4096)
     try await trimBlocks(
       inside.offsetBytes / 4096..<inside.endBytes / 4096)
@@ -250,6 +260,8 @@ extension ArrayEngine {
     _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
   ) async throws(ArrayError) -> Bool {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     if keepAllocated {
       // Only content takes space, so it is written.
       if onlyIfFast { return false }
@@ -333,6 +345,19 @@ extension ArrayEngine {
 
   private func checkOpen() throws(ArrayError) {
     guard isOpen else { throw stoppedError }
+  }
+
+  // MARK: Time
+
+  /// A client waits from now on: upkeep is steered by how long.
+  private func requestBegins() -> UInt64 {
+    keeper.governor.requestBegins()
+    return machine.nowNanoseconds
+  }
+
+  private func requestEnds(_ began: UInt64) {
+    let now = machine.nowNanoseconds
+    keeper.governor.requestEnds(nanoseconds: now &- began, now: now)
   }
 }
 

@@ -167,5 +167,9 @@ extension ArrayEngine {
   }
 
   /// All members are in sync, and it accepts writes; blocks that are lost may still be.
-  package var isWhole: Bool { membership.stopReason == nil && membership.lostSlots.isEmpty }
+  ///
+  /// A member that is just becoming current counts when the configuration that says so is durable.
+  package var isWhole: Bool {
+    membership.stopReason == nil && membership.lostSlots.isEmpty && keeper.rebuildStatus == nil
+  }
 }

@@ -59,6 +59,15 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case resyncForgetsTable
   /// T8, T4: a resync forgets that the log of a member that comes back is empty.
   case resyncForgetsLog
+  /// A rebuild's targets do not get what is written behind the position of the pass.
+  case rebuildMissesWritesBehind
+  /// A page's changed flag is taken away before the target's fdatasync: the position is persisted
+  /// too early.
+  case changedFlagClearedEarly
+  /// T4: a member that comes back is believed before the pass has ended.
+  case believedBeforePassEnds
+  /// A scrub takes a block that does not verify for right, and makes parity and table fit it.
+  case scrubRepairsTowardsBadData
   /// R1: a write can be read before it is acknowledged.
   case visibleBeforeAcknowledged
   /// Acknowledges before the batch is written (P1).

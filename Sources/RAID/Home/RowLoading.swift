@@ -40,6 +40,7 @@ extension ArrayParts {
     await group.wait()
     for failure in group.failures {
       taken.parts[failure.tag] = failure.error == .absent ? .absent : .bad
+      if failure.error != .absent { taken.failedReads |= 1 << UInt32(failure.tag) }
       await noteReadFailure(failure.slot, failure.error)
     }
     members.release(group)
@@ -67,7 +68,7 @@ extension ArrayParts {
   }
 
   /// What a written block's CRC32C must be, without the mask.
-  private func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
+  func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
     guard image.entries[position].state == .written else { return nil }
     return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))
   }
