@@ -32,6 +32,7 @@ package struct ArrayReport: Equatable, Sendable {
   package var lostRanges: [ArrayRangeReport]
   /// Oldest first.
   package var events: [ArrayEventReport]
+  package var upkeep = UpkeepReport()
 }
 
 /// What an array's start found in the log, and how long it took.

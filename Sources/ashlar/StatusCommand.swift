@@ -137,7 +137,8 @@ enum StatusCommand {
     }
     return sightings.map { sighting in
       StatusText.describe(
-        sighting, previous: previous[sighting.name], elapsedNanoseconds: elapsedNanoseconds)
+        sighting, previous: previous[sighting.name], elapsedNanoseconds: elapsedNanoseconds,
+        nowUnixSeconds: UInt64(max(0, time(nil))))
     }.joined(separator: "\n")
   }
 
