@@ -156,6 +156,10 @@ extension ArrayEngine {
       + (runs.count > 1 || parts.lostBlocks.hasMore ? ", ...)" : ")")
   }
 
-  /// All members are in sync, and it accepts writes; blocks that are lost may still be.
-  package var isWhole: Bool { membership.stopReason == nil && membership.lostSlots.isEmpty }
+  /// All members are in sync, none is being replaced, and it accepts writes; blocks that are lost
+  /// may still be.
+  package var isWhole: Bool {
+    membership.stopReason == nil && membership.lostSlots.isEmpty
+      && parts.members.incompleteTargets.isEmpty
+  }
 }

@@ -29,6 +29,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
+  /// Lets a replacement that has everything change places with its target; the engine's.
+  var takeOver: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
   var onResyncEnd: () -> Void = {}
   /// Has all its blocks, and waits for its log: it must not be taken back meanwhile, or it would
@@ -368,24 +370,51 @@ final class HomeKeeper<M: Machine, D: Disk> {
     guard let slot = try await resync.step() else { return }
     // All blocks are there. Its log must be, too, before it has a say (rule T4).
     joiningSlot = slot
+    guard slot < parts.geometry.memberCount else {
+      defer { joiningSlot = nil }
+      return try await takeOver(slot)
+    }
     let sequence = parts.log.join(slot)
     defer {
       parts.log.endJoining(slot)
       joiningSlot = nil
     }
-    if !parts.options.plants(.resyncForgetsLog) {
-      while parts.log.checkpointSequence < sequence {
-        try await parts.log.waitUntilDurable(sequence)
-        try await applyTrims()
-        if parts.index.pendingBlockCount > 0 { _ = try await destage() }
-        try await checkpoint()
-      }
-    }
+    if !parts.options.plants(.resyncForgetsLog) { try await bringHome(through: sequence) }
     guard parts.members[slot].state == .syncing else { return }
     try await becomeCurrent(slot)
   }
 
-  /// Brings a member whose state is `syncing` up to date.
+  /// Brings home what was logged up to a batch, and passes the checkpoint over it.
+  ///
+  /// Only for who is called by the loop.
+  func bringHome(through sequence: UInt64) async throws(ArrayError) {
+    while parts.log.checkpointSequence < sequence { try await bringHomeOnce(sequence) }
+  }
+
+  /// Brings everything home, so that the log is empty: for who holds the log.
+  ///
+  /// - Returns: false when something cannot be brought home now.
+  func bringAllHome() async throws(ArrayError) -> Bool {
+    var triesLeft = 64
+    while !parts.index.isEmpty || !settlingPins.isEmpty
+      || parts.log.checkpointSequence < parts.log.lastSequence
+    {
+      guard triesLeft > 0 else { return false }
+      let before = parts.index.pendingBlockCount
+      try await bringHomeOnce(parts.log.lastSequence)
+      if parts.index.pendingBlockCount >= before { triesLeft -= 1 }
+    }
+    return true
+  }
+
+  private func bringHomeOnce(_ sequence: UInt64) async throws(ArrayError) {
+    try await parts.log.waitUntilDurable(sequence)
+    try await applyTrims()
+    if parts.index.pendingBlockCount > 0 { _ = try await destage() }
+    try await checkpoint()
+  }
+
+  /// Brings a member whose state is `syncing` up to date, in a slot or in a seat.
   func resync(_ slot: Int) {
     resync.begin(slot)
     wake()

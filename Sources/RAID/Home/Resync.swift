@@ -10,7 +10,7 @@ package struct ResyncProgress: Equatable, Sendable {
   package var pageCount: Int
 }
 
-/// Brings members that were out up to date: table pages first, then every row of every page that
+/// Brings members up to date that were out, and replacements: table pages first, then every row of every page that
 /// changed while they were out (rules T4, T5, T8).
 ///
 /// Destage writes to such a member as well, so a page that was done stays right.
@@ -30,7 +30,7 @@ final class Resync<M: Machine, D: Disk> {
     slot.map { ResyncProgress(slot: $0, donePageCount: next, pageCount: pages.count) }
   }
 
-  /// Starts with a member whose state is `syncing`.
+  /// Starts with a member whose state is `syncing`, in a slot or in a seat.
   func begin(_ member: Int) {
     guard slot == nil else { return }
     slot = member
@@ -63,7 +63,7 @@ final class Resync<M: Machine, D: Disk> {
       }
       next += 1
     } else {
-      try await parts.synchronize(SlotSet([slot]))
+      try await parts.synchronizeTarget(slot)
       end()
       return parts.members[slot].state == .syncing ? slot : nil
     }
@@ -96,13 +96,15 @@ final class Resync<M: Machine, D: Disk> {
 
   /// Writes the member's blocks of some rows, from what the others have.
   private func copy(_ rows: Range<UInt64>, to slot: Int) async throws(ArrayError) {
+    let home = parts.members.homeSlot(of: slot)
     for row in rows {
       let position = (0..<parts.geometry.width).first {
-        parts.geometry.place(ofRow: row, position: $0).slot == slot
+        parts.geometry.place(ofRow: row, position: $0).slot == home
       }
       guard let position else { continue }
       let image: RowImage
       do throws(ArrayError) {
+        // A replacement is no source; who it is a copy of is.
         image = try await parts.loadRow(row, excluding: SlotSet([slot]))
       } catch {
         if case .unreadable = error { continue }
@@ -111,8 +113,9 @@ final class Resync<M: Machine, D: Disk> {
       defer { parts.rowImages.giveBack(image) }
       guard image.parts[position] == .good else { continue }
       let group = parts.members.makeGroup()
+      let place = parts.geometry.place(ofRow: row, position: position)
       parts.members.writeData(
-        parts.geometry.place(ofRow: row, position: position), from: image.buffer(position),
+        BlockPlace(slot: slot, memberBlock: place.memberBlock), from: image.buffer(position),
         keeping: image.memory, group)
       await group.wait()
       try await parts.expelFailed(group)

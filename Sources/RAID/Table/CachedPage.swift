@@ -139,6 +139,11 @@ final class PageCache {
     }
   }
 
+  /// Calls `body` with every page in memory.
+  func forEach(_ body: (CachedPage) -> Void) {
+    for page in clock { body(page) }
+  }
+
   /// All dirty pages, in order.
   func dirtyPages() -> [CachedPage] {
     clock.filter(\.isDirty).sorted { $0.number < $1.number }

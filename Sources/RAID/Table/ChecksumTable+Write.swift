@@ -197,7 +197,18 @@ extension ChecksumTable {
 
   // MARK: To a member that comes back
 
-  /// The copy of a page that a member keeps; nil when it keeps none.
+  /// Forgets what is known of the copies of a slot: another member is there, and nothing that it
+  /// may hold in their places is believed.
+  func forgetCopies(of slot: Int) {
+    cache.forEach { page in
+      guard let copy = copyIndex(ofPage: page.number, slot: slot) else { return }
+      page.copies[copy] = .unknown
+      page.repairSlots.remove(slot)
+    }
+    for index in flags.mapPages.indices { flags.mapPages[index].copies[slot] = .unknown }
+  }
+
+  /// The copy of a page that a slot keeps; nil when it keeps none.
   package func copyIndex(ofPage number: UInt64, slot: Int) -> Int? {
     (0..<placement.copyCount).first { placement.slot(ofPage: number, copy: $0) == slot }
   }
@@ -208,7 +219,7 @@ extension ChecksumTable {
   ///
   /// - Parameters:
   ///   - numbers: pages; absent ones, and those of which the member keeps no copy, are left out.
-  ///   - slot: the member.
+  ///   - slot: the member, by slot or seat.
   /// - Returns: false when the member was put out meanwhile.
   /// - Throws: `pageLost` for the first page that cannot be read from the others; what was written
   ///   before is of no use then.
@@ -216,7 +227,8 @@ extension ChecksumTable {
     of numbers: some Sequence<UInt64>, to slot: Int
   ) async throws(TableError) -> Bool {
     var pinned: [UInt64] = []
-    for number in numbers where copyIndex(ofPage: number, slot: slot) != nil {
+    let home = members.homeSlot(of: slot)
+    for number in numbers where copyIndex(ofPage: number, slot: home) != nil {
       do throws(TableError) {
         guard try await loadPinned(number) else { continue }
       } catch {
@@ -245,7 +257,7 @@ extension ChecksumTable {
     let group = members.makeGroup()
     for (index, number) in pinned.enumerated() {
       guard isPresent(number), let page = cache.find(number),
-        let copy = copyIndex(ofPage: number, slot: slot)
+        let copy = copyIndex(ofPage: number, slot: members.homeSlot(of: slot))
       else { continue }
       // A clean page keeps its sequence: the copies are the same.
       if page.isDirty { pageSequence += 1 }
@@ -255,7 +267,8 @@ extension ChecksumTable {
         members.write(
           slot, atBytes: offset(number, copy, target), from: part, keeping: memory, group)
       }
-      page.copies[copy] = .firstIsNewest
+      // What is known of its target's copies stays.
+      if slot < members.count { page.copies[copy] = .firstIsNewest }
     }
     let failures = await finish(group, on: slot, memory)
     do throws(ArrayError) {
@@ -288,7 +301,9 @@ extension ChecksumTable {
   ///
   /// - Returns: false when the member was put out meanwhile.
   package func voidCopy(of number: UInt64, on slot: Int) async throws(ArrayError) -> Bool {
-    guard let copy = copyIndex(ofPage: number, slot: slot) else { return members[slot].isUsable }
+    guard let copy = copyIndex(ofPage: number, slot: members.homeSlot(of: slot)) else {
+      return members[slot].isUsable
+    }
     await writeTurn.acquire()
     defer { writeTurn.release() }
     guard let memory = writeBuffers.take() else { throw .outOfMemory }
