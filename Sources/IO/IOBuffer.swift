@@ -68,6 +68,13 @@ package struct IOBuffer: @unchecked Sendable {
       && memcmp(baseAddress, baseAddress + 1, byteCount - 1) == 0
   }
 
+  /// Whether both have the same bytes.
+  package func isEqual(to other: IOBuffer) -> Bool {
+    guard byteCount == other.byteCount else { return false }
+    // Safe: inside both views.
+    return unsafe memcmp(baseAddress, other.baseAddress, byteCount) == 0
+  }
+
   /// The memory as a span, for codecs.
   @inlinable
   package var bytes: RawSpan {

@@ -40,6 +40,16 @@ package struct LatencyHistogram: Sendable {
     lowestNanoseconds = min(lowestNanoseconds, nanoseconds)
   }
 
+  /// Forgets everything; allocates nothing.
+  package mutating func reset() {
+    for index in 0..<Self.bucketCount { counts[index] = 0 }
+    count = 0
+    maximumNanoseconds = 0
+    lowestNanoseconds = .max
+    sumNanoseconds = 0
+    sumOfSquares = 0
+  }
+
   /// Adds everything that `other` has counted.
   package mutating func merge(_ other: LatencyHistogram) {
     for index in 0..<Self.bucketCount { counts[index] += other.counts[index] }

@@ -105,7 +105,7 @@ struct TableMembersTests {
         host.members[1].attach(disk, state: .syncing)
         #expect(try await host.version(0) == (bug == nil ? 2 : 13))
         guard bug == nil else { return }
-        #expect(try await table.writeCopies(of: 0..<12, to: 1))
+        #expect(try await table.writeCopies(of: 0..<12, ofSlot: 1, to: 1))
         #expect(try await table.writeMapCopies(to: 1))
         host.members[1].setState(.current)
         table.clearChanged(0..<3)

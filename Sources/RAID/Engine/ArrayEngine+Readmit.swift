@@ -17,7 +17,7 @@ extension ArrayEngine {
   func readmitRecovered() async -> Bool {
     guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return false }
     noteNewlyOut()
-    guard keeper.resyncProgress == nil, !readmissionNanoseconds.isEmpty else { return false }
+    guard !keeper.isJoining, !readmissionNanoseconds.isEmpty else { return false }
     let now = machine.nowNanoseconds
     var next = UInt64.max
     for (slot, time) in readmissionNanoseconds.sorted(by: { $0.key < $1.key }) {

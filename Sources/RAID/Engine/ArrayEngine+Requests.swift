@@ -13,6 +13,8 @@ extension ArrayEngine {
 
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     let pieceBytes = UInt64(BlockReader<M, D>.blockCountMax) * 4096
     var start = range.offsetBytes
     while start < range.endBytes {
@@ -39,6 +41,8 @@ extension ArrayEngine {
 
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     if range.byteCount <= Self.atomicBytes {
       try await writeAtomically(range, from: buffer)
     } else {
@@ -143,6 +147,8 @@ extension ArrayEngine {
 
   func flush() async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     try await parts.log.flush()
   }
 
@@ -151,6 +157,8 @@ extension ArrayEngine {
   /// Makes the whole blocks of a range never-written; the rest of it stays.
   func trim(_ range: ByteRange, durably: Bool) async throws(ArrayError) {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     let inside = range.alignedInside(4096)
     try await trimBlocks(
       inside.offsetBytes / 4096..<inside.endBytes / 4096)
@@ -210,6 +218,8 @@ extension ArrayEngine {
     _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
   ) async throws(ArrayError) -> Bool {
     try checkOpen()
+    let began = requestBegins()
+    defer { requestEnds(began) }
     if keepAllocated {
       // Only content takes space, so it is written.
       if onlyIfFast { return false }
@@ -293,5 +303,18 @@ extension ArrayEngine {
 
   private func checkOpen() throws(ArrayError) {
     guard isOpen else { throw stoppedError }
+  }
+
+  // MARK: Time
+
+  /// A client waits from now on: upkeep is steered by how long.
+  private func requestBegins() -> UInt64 {
+    keeper.governor.requestBegins()
+    return machine.nowNanoseconds
+  }
+
+  private func requestEnds(_ began: UInt64) {
+    let now = machine.nowNanoseconds
+    keeper.governor.requestEnds(nanoseconds: now &- began, now: now)
   }
 }

@@ -81,12 +81,11 @@ extension ArrayEngine {
     membership.reserves.first { $0.targetSlot == nil && parts.members[$0.seat].isUsable }?.seat
   }
 
-  /// One pass at a time; the next one begins when it has ended.
+  /// All together; those that come while others wait for the log, behind them.
   private func beginPass() {
-    guard keeper.resyncProgress == nil else { return }
-    for place in parts.members.incompleteTargets {
+    guard !keeper.isJoining else { return }
+    for place in parts.members.incompleteTargets where !keeper.resync.hasTarget(place) {
       keeper.resync(place)
-      return
     }
   }
 

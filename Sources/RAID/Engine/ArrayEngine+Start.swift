@@ -23,11 +23,13 @@ extension ArrayEngine {
   /// Assembles members, recovers, and serves.
   ///
   /// The members come in any order, stale ones too; `log` is told what happens, a line each.
-  /// Each configuration is handed to `record` before any member has it.
+  /// Each configuration is handed to `record` before any member has it. What is to be kept of scrubs
+  /// is handed to `keepScrub`, which must not wait: losing it costs a new scrub.
   package static func start(
     members all: [MemberHandle<D>], machine: M, options given: ArrayOptions,
     log: @escaping @Sendable (EventSeverity, String) -> Void,
-    record: @escaping @Sendable (Superblock) async -> Void = { _ in }
+    record: @escaping @Sendable (Superblock) async -> Void = { _ in },
+    keepScrub: @escaping @Sendable (ScrubState) -> Void = { _ in }
   ) async throws(ArrayStartError) -> ArrayVolume<M, D> {
     var options = given
     let probe = MemberProbe<M, D>(machine)
@@ -74,6 +76,7 @@ extension ArrayEngine {
       engine = try ArrayEngine(
         machine: machine, plan: plan, members: members, options: options, log: log,
         record: record)
+      await engine.continueScrub(keepScrub)
     } catch {
       throw .array(error)
     }

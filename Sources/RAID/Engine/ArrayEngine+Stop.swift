@@ -36,6 +36,7 @@ extension ArrayEngine {
     isOpen = false
     isEnding = true
     keeper.stop()
+    keeper.scrub.keepPosition()
     parts.events.tellUntold(isLast: true)
     parts.openLog?.stop(.stopped("the array is closed"))
     parts.payloads.close()

@@ -35,6 +35,12 @@ package struct ArrayOptions: Sendable {
   package var destageDelayNanoseconds: UInt64 = 200_000_000
   /// A seal follows a flush that nothing else follows for so long.
   package var sealDelayNanoseconds: UInt64 = 5_000_000
+  /// What the slowest of a hundred requests of clients may take while rebuild or scrub go on.
+  package var latencyBudgetNanoseconds: UInt64 = 20_000_000
+  /// What was kept of scrubs at the last run: one that was under way goes on.
+  package var scrubState: ScrubState?
+  /// The time since 1970, for records of what was done when; 0 where nobody knows.
+  package var unixSeconds: @Sendable () -> UInt64 = { 0 }
   /// For tests.
   package var plantedBug: PlantedBug?
 

@@ -122,11 +122,19 @@ extension ArrayEngine {
     let lost = parts.lostRuns
     let hasLost = !lost.isEmpty || parts.lostBlocks.hasMore
     guard hasLost || !out.isEmpty else { return .optimal }
+    let syncing = out.filter { parts.members[$0].state == .syncing }
     let names = out.map(memberWords).joined(separator: ", ")
+    guard hasLost || syncing.count < out.count else {
+      return .impaired(
+        cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") being "
+          + "brought up to date",
+        action: "wait: 'ashlar rebuild --wait' tells when it is done")
+    }
     let without = "without \(out.count == 1 ? "member" : "members") \(names)"
     let bringBack =
-      "see why at each member's line, and bring it back to its place: it is taken back by itself; "
-      + "one that failed a write stays out until 'ashlar stop' and 'ashlar serve'"
+      "see why at each member's line: one that is put back at its place is taken back by itself, "
+      + "one that failed a write at the next start; one that is lost for good is replaced by "
+      + "'ashlar member replace'"
     guard hasLost else { return .impaired(cause: without, action: bringBack) }
     guard !out.isEmpty else {
       return .impaired(

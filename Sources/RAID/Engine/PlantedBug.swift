@@ -67,6 +67,15 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case exchangeBeforeLogIsHome
   /// T6: a member that was replaced has its slot again when it comes back.
   case replacedMemberTakenBack
+  /// A rebuild's targets do not get what is written behind the position of the pass.
+  case rebuildMissesWritesBehind
+  /// A page's changed flag is taken away before the target's fdatasync: the position is persisted
+  /// too early.
+  case changedFlagClearedEarly
+  /// T4: a member that comes back is believed before the pass has ended.
+  case believedBeforePassEnds
+  /// A scrub takes a block that does not verify for right, and makes parity and table fit it.
+  case scrubRepairsTowardsBadData
   /// R1: a write can be read before it is acknowledged.
   case visibleBeforeAcknowledged
   /// Acknowledges before the batch is written (P1).

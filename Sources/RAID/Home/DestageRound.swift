@@ -396,7 +396,9 @@ final class DestageRound<M: Machine, D: Disk> {
     _ source: (RoundRow, Int) -> Int?
   ) async throws(ArrayError) {
     let group = parts.members.makeGroup()
-    let writable = parts.members.writableSlots
+    let writable =
+      parts.options.plants(.rebuildMissesWritesBehind)
+      ? parts.members.currentSlots : parts.members.writableSlots
     var written = SlotSet()
     for position in 0..<geometry.width {
       var index = 0

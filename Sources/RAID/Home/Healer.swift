@@ -14,21 +14,24 @@ final class Healer<M: Machine, D: Disk> {
   }
 
   /// Heals what can be healed of a row.
-  func heal(_ row: UInt64) async throws(ArrayError) {
+  ///
+  /// - Returns: the positions that were bad, and are as they should be now.
+  @discardableResult
+  func heal(_ row: UInt64) async throws(ArrayError) -> [Int] {
     // The block may have been trimmed or written since it was found.
     let page = parts.placement.page(ofRow: row)
-    guard parts.index.trimmedPages[page] == nil, parts.table.isPresent(page) else { return }
+    guard parts.index.trimmedPages[page] == nil, parts.table.isPresent(page) else { return [] }
     let image: RowImage
     do throws(ArrayError) {
       image = try await parts.loadRow(row, isAgain: true)
     } catch {
       // The page's copies are gone; readers are told.
-      if case .unreadable = error { return }
+      if case .unreadable = error { return [] }
       throw error
     }
     defer { parts.rowImages.giveBack(image) }
     parts.noteReadable(image, row: row)
-    guard !image.solvedBad.isEmpty else { return }
+    guard !image.solvedBad.isEmpty else { return [] }
     let group = parts.members.makeGroup()
     var written = SlotSet()
     for position in image.solvedBad {
@@ -42,8 +45,12 @@ final class Healer<M: Machine, D: Disk> {
     let failed = Set(group.failures.map(\.tag))
     try await parts.expelFailed(group)
     try await parts.synchronize(written)
-    for position in image.solvedBad where !failed.contains(position) {
-      parts.noteHealed(row, position)
+    let healed = image.solvedBad.filter { position in
+      let slot = parts.geometry.place(ofRow: row, position: position).slot
+      return !failed.contains(position) && written.contains(slot)
+        && parts.members.writableSlots.contains(slot)
     }
+    for position in healed { parts.noteHealed(row, position) }
+    return healed
   }
 }

@@ -9,7 +9,10 @@ import IO
 final class HomeKeeper<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private let healer: Healer<M, D>
-  private let resync: Resync<M, D>
+  let resync: Resync<M, D>
+  let scrub: Scrub<M, D>
+  /// Divides time between clients and upkeep.
+  let governor: UpkeepGovernor
   /// Writes superblocks with a new checkpoint; the engine's.
   private let writeSuperblocks: (UInt64) async throws(ArrayError) -> Void
   private var round: DestageRound<M, D>?
@@ -33,9 +36,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
   var takeOver: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
   var onResyncEnd: () -> Void = {}
-  /// Has all its blocks, and waits for its log: it must not be taken back meanwhile, or it would
-  /// count as up to date although it was away.
-  private var joiningSlot: Int?
+  /// They have all their blocks, and wait for their log: they must not be taken back meanwhile, or
+  /// they would count as up to date although they were away.
+  private var joiningTargets: [RebuildTarget] = []
   /// Set by who wants everything home and the log empty.
   private var isDraining: Bool { !drainWaiters.isEmpty }
   private(set) var failure: ArrayError?
@@ -47,16 +50,29 @@ final class HomeKeeper<M: Machine, D: Disk> {
     self.parts = parts
     self.writeSuperblocks = writeSuperblocks
     healer = Healer(parts)
-    resync = Resync(parts)
+    let pages = PageReader(parts)
+    resync = Resync(parts, pages)
+    scrub = Scrub(parts, pages)
+    governor = UpkeepGovernor(
+      budgetNanoseconds: parts.options.latencyBudgetNanoseconds,
+      now: parts.machine.nowNanoseconds)
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
+    parts.index.isEmpty && !hasUnsettled && parts.healQueue.isEmpty && !resync.isActive
   }
 
-  var resyncProgress: ResyncProgress? {
-    resync.progress
-      ?? joiningSlot.map { ResyncProgress(slot: $0, donePageCount: 1, pageCount: 1) }
+  /// Members wait for the log: others cannot be taken back before.
+  var isJoining: Bool { !joiningTargets.isEmpty }
+
+  /// How far members have been brought up to date; nil where none is.
+  var rebuildStatus: RebuildStatus? {
+    guard isJoining else { return resync.status }
+    var status = RebuildStatus()
+    status.slots = joiningTargets.map(\.slot)
+    status.seats = joiningTargets.map(\.seat)
+    status.isJoining = true
+    return status
   }
 
   // MARK: Asking
@@ -160,8 +176,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
       hasWorked = true
     }
     parts.events.tellUntold(isLast: false)
-    if !isDraining, resync.isNeeded {
-      try await resyncStep()
+    if isDraining || resync.isPaused, resync.isUnsettled {
+      try await resync.settle(writesMap: true)
+      hasWorked = true
+    }
+    if !isDraining, wantsUpkeep, upkeepRestNanoseconds == nil {
+      try await upkeepStep()
       hasWorked = true
     }
     return hasWorked
@@ -169,13 +189,14 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   private func sleep() async {
     // Blocks wait a while for company; then the clock is what wakes.
-    if !parts.index.isEmpty || !settlingPins.isEmpty {
+    if !parts.index.isEmpty || hasUnsettled {
       let end = pendingSinceNanoseconds &+ parts.options.destageDelayNanoseconds
       let now = parts.machine.nowNanoseconds
       let wait = end > now ? end - now : 1_000_000
-      await rest(forNanoseconds: max(1_000_000, min(wait, parts.options.destageDelayNanoseconds)))
+      let rest = max(1_000_000, min(wait, parts.options.destageDelayNanoseconds))
+      await self.rest(forNanoseconds: min(rest, upkeepRestNanoseconds ?? rest))
     } else {
-      await rest(forNanoseconds: nil)
+      await rest(forNanoseconds: upkeepRestNanoseconds)
     }
   }
 
@@ -264,8 +285,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// start.
   private static var settlingRowCountMax: Int { 4096 }
 
+  /// Something was done that the table does not have durably.
+  private var hasUnsettled: Bool { !settlingPins.isEmpty || !settlingRows.isEmpty }
+
   private var wantsCheckpoint: Bool {
-    guard !settlingPins.isEmpty || parts.log.checkpointCandidate > parts.log.checkpointSequence
+    guard
+      hasUnsettled || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
     if parts.table.wantsWriting || isDraining || parts.log.needsSpace { return true }
     if parts.log.fillFraction > 0.5 || settlingRows.count >= Self.settlingRowCountMax {
@@ -346,7 +371,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     end()
   }
 
-  // MARK: Heal and resync
+  // MARK: Heal
 
   /// Sectors that cannot be read take a disk seconds each, and destages wait meanwhile.
   private static var healedRowCountMax: Int { 16 }
@@ -354,34 +379,92 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private func heal() async throws(ArrayError) {
     for _ in 0..<Self.healedRowCountMax {
       guard let row = parts.healQueue.takeFirst() else { break }
-      // One that awaits its table page is not touched before (rule D1).
-      if settlingRows.contains(row) { try await checkpoint() }
-      parts.touch(parts.placement.page(ofRow: row))
-      busyRows = [row]
-      try await healer.heal(row)
-      busyRows = []
-      signalAll(\.roundWaiters)
+      _ = try await heal(row)
     }
     parts.forgetTouched()
   }
 
-  private func resyncStep() async throws(ArrayError) {
-    defer { if resyncProgress == nil { onResyncEnd() } }
-    guard let slot = try await resync.step() else { return }
-    // All blocks are there. Its log must be, too, before it has a say (rule T4).
-    joiningSlot = slot
-    guard slot < parts.geometry.memberCount else {
-      defer { joiningSlot = nil }
-      return try await takeOver(slot)
+  /// Heals a row now.
+  ///
+  /// - Returns: the positions that were bad, and are as they should be now.
+  func heal(_ row: UInt64) async throws(ArrayError) -> [Int] {
+    try await hold(row)
+    defer { letGo() }
+    return try await healer.heal(row)
+  }
+
+  /// Takes a row that is about to be written outside of a destage.
+  func hold(_ row: UInt64) async throws(ArrayError) {
+    // One that awaits its table page is not touched before (rule D1).
+    if settlingRows.contains(row) { try await checkpoint() }
+    parts.touch(parts.placement.page(ofRow: row))
+    busyRows = [row]
+  }
+
+  /// Gives the held row back; with `isSettling` it awaits its table page now.
+  func letGo(isSettling: Bool = false) {
+    if isSettling { settlingRows.formUnion(busyRows) }
+    busyRows = []
+    signalAll(\.roundWaiters)
+  }
+
+  // MARK: Upkeep
+
+  private var wantsUpkeep: Bool { resync.isNeeded || scrub.isNeeded }
+
+  /// How long upkeep leaves the members to the clients; nil when it may go on.
+  private var upkeepRestNanoseconds: UInt64? {
+    guard wantsUpkeep else { return nil }
+    return governor.restNanoseconds(parts.machine.nowNanoseconds)
+  }
+
+  /// Without clients a step may take so long, unless something comes up.
+  private static var longStepNanoseconds: UInt64 { 100_000_000 }
+  private static var longStepPageCount: Int { 32 }
+
+  /// One step of the work that nobody waits for: short while clients are there.
+  private func upkeepStep() async throws(ArrayError) {
+    let began = parts.machine.nowNanoseconds
+    governor.judge(began)
+    let isShort = governor.hasClients(began) || parts.index.pendingBlockCount > 0
+    let pageCountMax = isShort ? 1 : Self.longStepPageCount
+    let end = began &+ Self.longStepNanoseconds
+    let mayGoOn = {
+      !self.isWoken && !self.isStopping && self.parts.machine.nowNanoseconds < end
     }
-    let sequence = parts.log.join(slot)
+    // Redundancy first.
+    if resync.isNeeded {
+      try await resyncStep(pageCountMax, mayGoOn)
+    } else {
+      try await scrub.step(of: self, pageCountMax: pageCountMax)
+    }
+    governor.noteStep(began: began, ended: parts.machine.nowNanoseconds)
+  }
+
+  private func resyncStep(
+    _ pageCountMax: Int, _ mayGoOn: () -> Bool
+  ) async throws(ArrayError) {
+    joiningTargets = try await resync.step(pageCountMax: pageCountMax, mayGoOn: mayGoOn)
+    if !joiningTargets.isEmpty { try await join() }
+  }
+
+  /// All blocks of the targets are there. A member's log must be, too, before it has a say (rule
+  /// T4); a replacement changes places with its target.
+  private func join() async throws(ArrayError) {
+    let members = joiningTargets.filter { !$0.isReplacement }
+    let replacements = joiningTargets.filter(\.isReplacement)
     defer {
-      parts.log.endJoining(slot)
-      joiningSlot = nil
+      for target in members { parts.log.endJoining(target.slot) }
+      joiningTargets = []
+      onResyncEnd()
     }
+    var sequence: UInt64 = 0
+    for target in members { sequence = max(sequence, parts.log.join(target.slot)) }
     if !parts.options.plants(.resyncForgetsLog) { try await bringHome(through: sequence) }
-    guard parts.members[slot].state == .syncing else { return }
-    try await becomeCurrent(slot)
+    for target in members where parts.members[target.slot].state == .syncing {
+      try await becomeCurrent(target.slot)
+    }
+    for target in replacements { try await takeOver(target.seat) }
   }
 
   /// Brings home what was logged up to a batch, and passes the checkpoint over it.
@@ -415,8 +498,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   /// Brings a member whose state is `syncing` up to date, in a slot or in a seat.
-  func resync(_ slot: Int) {
-    resync.begin(slot)
+  func resync(_ place: Int) {
+    resync.begin(slot: parts.members.homeSlot(of: place), seat: place)
     wake()
   }
 }

@@ -1,125 +1,522 @@
 import DiskFormat
 import Geometry
 import IO
-import Parity
 
-/// How far a member has been brought up to date.
-package struct ResyncProgress: Equatable, Sendable {
-  package var slot: Int
-  package var donePageCount: Int
-  package var pageCount: Int
+/// A member that is brought up to date: whose blocks it gets, and where they are written.
+struct RebuildTarget: Equatable {
+  /// The slot whose blocks these are.
+  var slot: Int
+  /// Where they are written: the slot itself, or the seat of a replacement.
+  var seat: Int
+  /// Which of the seat's disks, one after the other, this is: one that left and came back is another
+  /// target.
+  var attachment: Int
+
+  /// A copy of a member that goes on serving.
+  var isReplacement: Bool { slot != seat }
 }
 
-/// Brings members up to date that were out, and replacements: table pages first, then every row of every page that
-/// changed while they were out (rules T4, T5, T8).
+/// Brings members up to date, all together, in one pass over the pages that are marked changed:
+/// the page's table copies, then every block of the targets in it (rules T4, T5, T8;
+/// docs/upkeep.md, section 3).
 ///
-/// Destage writes to such a member as well, so a page that was done stays right.
+/// Destage writes to the targets as well, so a page that was done stays right. What says how far
+/// the pass has come is the marks themselves: one is taken away when the page is durable on every
+/// target, and only then.
 final class Resync<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
-  private var slot: Int?
-  private var pages: [UInt64] = []
-  private var next = 0
-  private var hasTable = false
-  init(_ parts: ArrayParts<M, D>) {
+  private let reader: PageReader<M, D>
+  private var targets: [RebuildTarget] = []
+  /// Another value whenever the pass begins anew: what was begun before is of no use then.
+  private var passNumber = 0
+  /// Pages whose table copies the targets have, and whose data is next, in order.
+  private var batch: ArraySlice<UInt64> = []
+  /// From where on marked pages are looked for.
+  private var nextPage: UInt64 = 0
+  private var hasMap = false
+  /// Done, but perhaps not durable on the targets.
+  private var unsettledPages: [UInt64] = []
+  /// Marks taken away that the media still have.
+  private var clearedPageCount = 0
+  private var donePageCount: UInt64 = 0
+  private var pageCount: UInt64 = 0
+  private var doneBytes: UInt64 = 0
+  private var rate = WorkRate()
+  private var named = NamedBlocks()
+  private(set) var isPaused = false
+
+  /// Pages whose table copies are written together.
+  private static var batchPageCount: Int { 32 }
+  /// Pages that are made durable together: 64 MiB of the array's blocks.
+  private static var unsettledPageCountMax: Int { 32 }
+  /// After so many the map is written, so that a crash does not cost what was done.
+  private static var clearedPageCountMax: Int { 64 }
+
+  init(_ parts: ArrayParts<M, D>, _ reader: PageReader<M, D>) {
     self.parts = parts
+    self.reader = reader
   }
 
-  var isNeeded: Bool { slot != nil }
+  /// Whether there is something to do now.
+  var isNeeded: Bool { !targets.isEmpty && !isPaused }
 
-  var progress: ResyncProgress? {
-    slot.map { ResyncProgress(slot: $0, donePageCount: next, pageCount: pages.count) }
+  var isActive: Bool { !targets.isEmpty }
+
+  /// Whether the pass is for a member, in a slot or in a seat.
+  func hasTarget(_ place: Int) -> Bool { targets.contains { $0.seat == place && isValid($0) } }
+
+  /// Something was done that a crash would cost.
+  var isUnsettled: Bool { !unsettledPages.isEmpty || clearedPageCount > 0 }
+
+  var status: RebuildStatus? {
+    guard isActive else { return nil }
+    var status = RebuildStatus()
+    status.slots = targets.map(\.slot)
+    status.seats = targets.map(\.seat)
+    status.donePages = donePageCount
+    status.pages = max(pageCount, donePageCount)
+    status.doneBytes = doneBytes
+    let left = bytesLeft
+    status.bytes = doneBytes + left
+    status.isPaused = isPaused
+    status.bytesPerSecond = isPaused ? 0 : rate.bytesPerSecond
+    status.secondsLeft = isPaused ? nil : rate.secondsLeft(forBytes: left)
+    named.fill(&status)
+    return status
   }
 
-  /// Starts with a member whose state is `syncing`, in a slot or in a seat.
-  func begin(_ member: Int) {
-    guard slot == nil else { return }
-    slot = member
-    pages = parts.changedPages
-    next = 0
-    hasTable = false
+  /// What is left to be written, if the rest is like what was done; at first as if all were full.
+  private var bytesLeft: UInt64 {
+    let pagesLeft = pageCount - min(pageCount, donePageCount)
+    guard donePageCount == 0 else {
+      return UInt64(Double(doneBytes) / Double(donePageCount) * Double(pagesLeft))
+    }
+    let geometry = parts.geometry
+    let blocksOfSlot =
+      parts.placement.rowsPerPage * UInt64(geometry.width) / UInt64(geometry.memberCount)
+    return pagesLeft * blocksOfSlot * 4096 * UInt64(targets.count)
   }
 
-  /// Does a bounded part of the work.
+  // MARK: Targets
+
+  /// Adds a target: a member whose state is `syncing`, or a replacement.
   ///
-  /// - Returns: the member, when all its blocks are there, durably.
-  func step() async throws(ArrayError) -> Int? {
-    guard let slot else { return nil }
-    guard parts.members[slot].state == .syncing else {
-      end()
+  /// The pass begins anew, over what is marked.
+  func begin(slot: Int, seat: Int) {
+    targets.removeAll { $0.seat == seat }
+    targets.append(
+      RebuildTarget(
+        slot: slot, seat: seat, attachment: parts.members[seat].attachmentCount))
+    restart()
+  }
+
+  func pause() {
+    isPaused = true
+    rate.restart()
+  }
+
+  func resume() { isPaused = false }
+
+  private func restart() {
+    passNumber += 1
+    batch = []
+    nextPage = 0
+    hasMap = false
+    unsettledPages = []
+    donePageCount = 0
+    pageCount = UInt64(parts.table.changedPageCount)
+    doneBytes = 0
+    rate.restart()
+    named = NamedBlocks()
+  }
+
+  /// Whether a target is still one.
+  private func isValid(_ target: RebuildTarget) -> Bool {
+    let member = parts.members[target.seat]
+    return member.state == .syncing && member.attachmentCount == target.attachment
+  }
+
+  private func dropLeavers() { targets.removeAll { !isValid($0) } }
+
+  /// No member lacks anything but the targets.
+  private var isNobodyElseOut: Bool {
+    (0..<parts.geometry.memberCount).allSatisfy { slot in
+      parts.members.currentSlots.contains(slot) || targets.contains { $0.seat == slot }
+    }
+  }
+
+  // MARK: The pass
+
+  /// Does a bounded part of the work: up to so many pages, as long as `mayGoOn` says so.
+  ///
+  /// - Returns: the targets, when all their blocks are there, durably.
+  func step(
+    pageCountMax: Int, mayGoOn: () -> Bool
+  ) async throws(ArrayError) -> [RebuildTarget] {
+    dropLeavers()
+    guard isNeeded else { return [] }
+    let pass = passNumber
+    if !hasMap {
+      try await writeMap(pass)
+      return []
+    }
+    if batch.isEmpty {
+      let pages = nextBatch()
+      guard !pages.isEmpty else { return try await end(pass) }
+      nextPage = (pages.last ?? 0) + 1
+      if !parts.options.plants(.resyncForgetsTable) { try await writeTable(pages) }
+      if pass == passNumber { batch = pages[...] }
+      return []
+    }
+    if parts.options.plants(.believedBeforePassEnds) { return end() }
+    try await copyPages(pass, pageCountMax, mayGoOn)
+    if pass == passNumber, unsettledPages.count >= Self.unsettledPageCountMax {
+      try await settle()
+    }
+    return []
+  }
+
+  private func end(_ pass: Int) async throws(ArrayError) -> [RebuildTarget] {
+    try await settle()
+    // What the targets were asked to write must be durable, also where nothing was to be copied.
+    try await parts.synchronizeTargets(targets.map(\.seat))
+    dropLeavers()
+    return pass == passNumber ? end() : []
+  }
+
+  private func end() -> [RebuildTarget] {
+    defer {
+      targets = []
+      restart()
+    }
+    return targets
+  }
+
+  private func nextBatch() -> [UInt64] {
+    var pages: [UInt64] = []
+    var next = nextPage
+    while pages.count < Self.batchPageCount, let page = parts.table.nextChanged(from: next) {
+      pages.append(page)
+      next = page + 1
+    }
+    return pages
+  }
+
+  private func writeMap(_ pass: Int) async throws(ArrayError) {
+    for target in targets {
+      guard parts.options.plants(.resyncForgetsTable) == false else { break }
+      _ = try await parts.table.writeMapCopies(to: target.seat)
+    }
+    if pass == passNumber { hasMap = true }
+  }
+
+  /// Gives the targets their copies of these pages.
+  private func writeTable(_ pages: [UInt64]) async throws(ArrayError) {
+    await parts.table.loadAhead(pages)
+    for target in targets {
+      do throws(TableError) {
+        _ = try await parts.table.writeCopies(of: pages, ofSlot: target.slot, to: target.seat)
+      } catch {
+        guard case .pageLost = error else { throw ArrayError(error) }
+        for page in pages { try await writeTable(page, to: target) }
+      }
+    }
+  }
+
+  private func writeTable(_ page: UInt64, to target: RebuildTarget) async throws(ArrayError) {
+    do throws(TableError) {
+      _ = try await parts.table.writeCopies(of: [page], ofSlot: target.slot, to: target.seat)
+    } catch {
+      guard case .pageLost = error else { throw ArrayError(error) }
+      try parts.checkServing()
+      // Nobody has it: its blocks are lost, whatever this member's copy says of before.
+      _ = try await parts.table.voidCopy(of: page, ofSlot: target.slot, on: target.seat)
+    }
+  }
+
+  /// Makes what was done durable on the targets, and takes the marks of these pages away.
+  ///
+  /// With `writesMap` the marks on the media follow at once.
+  func settle(writesMap: Bool = false) async throws(ArrayError) {
+    let pass = passNumber
+    let pages = unsettledPages
+    if !pages.isEmpty {
+      if !parts.options.plants(.changedFlagClearedEarly) {
+        try await parts.synchronizeTargets(targets.map(\.seat))
+      }
+      guard pass == passNumber else { return }
+      unsettledPages = []
+      // One that has left since comes back to all that is marked.
+      guard targets.allSatisfy(isValid), isNobodyElseOut else { return }
+      parts.table.clearChanged(pages)
+      clearedPageCount += pages.count
+    }
+    guard clearedPageCount >= (writesMap ? 1 : Self.clearedPageCountMax) else { return }
+    clearedPageCount = 0
+    try await parts.table.writeMap()
+  }
+
+  // MARK: Copying
+
+  /// Copies pages of the batch, reading the next while the former are written.
+  private func copyPages(
+    _ pass: Int, _ pageCountMax: Int, _ mayGoOn: () -> Bool
+  ) async throws(ArrayError) {
+    var reading: [PageImage] = []
+    var writing: [PageImage] = []
+    var failure: ArrayError?
+    var begunCount = 0
+    do throws(ArrayError) {
+      while true {
+        while pass == passNumber, reading.count + writing.count < PageReader<M, D>.imageCountMax,
+          begunCount < pageCountMax, begunCount == 0 || mayGoOn(), let page = batch.first
+        {
+          batch = batch.dropFirst()
+          begunCount += 1
+          if let image = try await beginReading(page) {
+            reading.append(image)
+          } else if pass == passNumber {
+            noteDone(page, byteCount: 0)
+          }
+        }
+        if !reading.isEmpty {
+          let image = reading.removeFirst()
+          writing.append(image)
+          try await copy(image)
+          if writing.count < PageReader<M, D>.imageCountMax / 2, !reading.isEmpty { continue }
+        }
+        guard !writing.isEmpty else { break }
+        let image = writing.removeFirst()
+        defer { reader.giveBack(image) }
+        try await reader.finishWriting(image)
+        if pass == passNumber { noteDone(image.page, byteCount: image.writtenBytes) }
+      }
+    } catch {
+      failure = error
+    }
+    for image in reading + writing {
+      await image.group?.wait()
+      reader.giveBack(image)
+    }
+    if let failure { throw failure }
+  }
+
+  private func noteDone(_ page: UInt64, byteCount: UInt64) {
+    unsettledPages.append(page)
+    donePageCount += 1
+    doneBytes += byteCount
+    rate.note(doneBytes, at: parts.machine.nowNanoseconds)
+  }
+
+  /// - Returns: nil when there is nothing to be copied.
+  private func beginReading(_ page: UInt64) async throws(ArrayError) -> PageImage? {
+    guard parts.table.isPresent(page) else { return nil }
+    let image = try reader.take()
+    let readable = parts.readableSlots.subtracting(untrustedSlots)
+    do throws(ArrayError) {
+      try await reader.begin(image, page: page) { image, row in
+        self.choose(image, row, readable)
+      }
+      return image
+    } catch {
+      reader.giveBack(image)
+      guard case .unreadable = error else { throw error }
+      try parts.checkServing()
+      namePage(page)
       return nil
     }
-    if !hasTable {
-      if !parts.options.plants(.resyncForgetsTable) {
-        guard try await writeTable(to: slot) else {
-          end()
-          return nil
-        }
-      }
-      hasTable = true
-    } else if next < pages.count {
-      let page = pages[next]
-      if parts.table.isPresent(page) {
-        try await copy(parts.placement.rows(ofPage: page), to: slot)
-      }
-      next += 1
-    } else {
-      try await parts.synchronizeTarget(slot)
-      end()
-      return parts.members[slot].state == .syncing ? slot : nil
-    }
-    if parts.members[slot].state != .syncing { end() }
-    return nil
   }
 
-  /// Gives the member its copies of the pages that changed, and the map.
-  private func writeTable(to slot: Int) async throws(ArrayError) -> Bool {
-    for page in pages {
-      do throws(TableError) {
-        guard try await parts.table.writeCopies(of: [page], to: slot) else { return false }
-      } catch {
-        switch error {
-        // Nobody has it: its blocks are lost, whatever this member's copy says of before.
-        case .pageLost:
-          guard try await parts.table.voidCopy(of: page, on: slot) else { return false }
-        case .outOfMemory: throw .outOfMemory
-        case .stopped(let error): throw error
-        }
+  /// Targets that are not believed themselves.
+  private var untrustedSlots: SlotSet {
+    SlotSet(targets.filter { !$0.isReplacement }.map(\.slot))
+  }
+
+  /// The place in the row of a target's block that is to be written.
+  private func position(_ image: PageImage, _ row: UInt64, of target: RebuildTarget) -> Int? {
+    (0..<image.geometry.width).first { position in
+      let index = image.index(row, position)
+      return image.places[index].slot == target.slot && image.entries[index].state == .written
+    }
+  }
+
+  /// Says what has to be read of a row: the block itself where its member serves, one copy, or all.
+  private func choose(_ image: PageImage, _ row: UInt64, _ readable: SlotSet) {
+    let first = image.index(row, 0)
+    let all = first..<first + image.geometry.width
+    for target in targets {
+      guard let position = position(image, row, of: target) else { continue }
+      let isReadable = { (index: Int) in
+        image.entries[index].state == .written && readable.contains(image.places[index].slot)
+      }
+      if isReadable(first + position) {
+        image.isWanted[first + position] = true
+      } else if image.geometry.isMirrored {
+        if let source = all.first(where: isReadable) { image.isWanted[source] = true }
+      } else {
+        for index in all where isReadable(index) { image.isWanted[index] = true }
       }
     }
-    return try await parts.table.writeMapCopies(to: slot)
   }
 
-  private func end() {
-    slot = nil
-    pages = []
+  /// Verifies what was read, finds what is missing, and begins to write it to the targets.
+  private func copy(_ image: PageImage) async throws(ArrayError) {
+    guard await reader.finish(image) else { return try await copyCarefully(image) }
+    var sources = [Int?](repeating: nil, count: image.places.count)
+    for row in image.rows {
+      let isDone = solve(image, row, &sources)
+      if !isDone { try await solveCarefully(image, row, &sources) }
+    }
+    write(image, sources)
   }
 
-  /// Writes the member's blocks of some rows, from what the others have.
-  private func copy(_ rows: Range<UInt64>, to slot: Int) async throws(ArrayError) {
-    let home = parts.members.homeSlot(of: slot)
+  private func write(_ image: PageImage, _ sources: [Int?]) {
+    var blockCount = 0
+    for target in targets {
+      blockCount += reader.beginWriting(image, slot: target.slot, to: target.seat) { sources[$0] }
+    }
+    image.writtenBytes = UInt64(blockCount) * 4096
+  }
+
+  /// Finds the targets' blocks of a row from what was read of it.
+  ///
+  /// - Returns: false when something was wrong, or is missing.
+  private func solve(_ image: PageImage, _ row: UInt64, _ sources: inout [Int?]) -> Bool {
+    if image.hasBad(row) { return false }
+    let first = image.index(row, 0)
+    var isSolved = false
+    for target in targets {
+      guard let position = position(image, row, of: target) else { continue }
+      let index = first + position
+      if image.geometry.isMirrored, image.parts[index] != .good {
+        let copies = first..<first + image.geometry.width
+        guard let source = copies.first(where: { image.isWanted[$0] && image.parts[$0] == .good }),
+          plainChecksum(image, source) == plainChecksum(image, index)
+        else { return false }
+        sources[index] = image.offsets[source]
+        continue
+      }
+      if image.parts[index] != .good, !isSolved {
+        isSolved = true
+        _ = image.rowView(row).solve(image.geometry) { position in
+          let index = first + position
+          return image.entries[index].state == .written ? self.plainChecksum(image, index) : nil
+        }
+        image.adoptView(row)
+      }
+      guard image.parts[index] == .good else { return false }
+      sources[index] = image.offsets[index]
+    }
+    return true
+  }
+
+  /// What a written block's CRC32C must be, without the mask.
+  private func plainChecksum(_ image: PageImage, _ index: Int) -> UInt32 {
+    image.entries[index].checksum ^ parts.mask(image.places[index])
+  }
+
+  /// The same by itself, with everything that can be asked; what cannot be had is named.
+  private func solveCarefully(
+    _ image: PageImage, _ row: UInt64, _ sources: inout [Int?]
+  ) async throws(ArrayError) {
+    let found: RowImage
+    do throws(ArrayError) {
+      found = try await parts.loadRow(row, excluding: untrustedSlots, isAgain: true)
+    } catch {
+      guard case .unreadable = error else { throw error }
+      return try name(row, 0..<parts.geometry.dataCount)
+    }
+    defer { parts.rowImages.giveBack(found) }
+    if !found.solvedBad.isEmpty { parts.requestHeal(row) }
+    for target in targets {
+      guard let position = position(image, row, of: target) else { continue }
+      let index = image.index(row, position)
+      guard found.parts[position] == .good, found.entries[position] == image.entries[index] else {
+        sources[index] = nil
+        continue
+      }
+      image.buffer(index).copy(from: found.buffer(position))
+      image.parts[index] = .good
+      sources[index] = image.offsets[index]
+    }
+    try name(
+      row,
+      (0..<parts.geometry.dataCount).filter { position in
+        parts.geometry.isMirrored
+          ? !found.parts.contains { $0 == .good || $0 == .zeros } : !found.isKnown(position)
+      })
+  }
+
+  /// All of a page again in other memory: into this one something may yet land.
+  private func copyCarefully(_ image: PageImage) async throws(ArrayError) {
+    // The member that gave up is out by now, and its page is done when it comes back; who else is a
+    // target gets it from the rows by themselves.
+    let fresh = try reader.take()
+    defer { reader.giveBack(fresh) }
+    fresh.restart(page: image.page, rows: image.rows)
+    fresh.entries = image.entries
+    var sources = [Int?](repeating: nil, count: fresh.places.count)
+    for row in fresh.rows { try await solveCarefully(fresh, row, &sources) }
+    write(fresh, sources)
+    image.writtenBytes = fresh.writtenBytes
+    try await reader.finishWriting(fresh)
+  }
+
+  // MARK: What cannot be had
+
+  /// Names blocks of a row that nobody can give: the targets will not have them either.
+  private func name(_ row: UInt64, _ positions: some Collection<Int>) throws(ArrayError) {
+    guard !positions.isEmpty else { return }
+    try parts.checkServing()
+    for position in positions {
+      let block = parts.geometry.block(ofRow: row, position: position)
+      parts.noteLost(block, "could not be had while members were brought up to date")
+      named.insert(BlockRun(firstBlock: block, blockCount: 1))
+    }
+  }
+
+  private func namePage(_ page: UInt64) {
+    let rows = parts.placement.rows(ofPage: page)
+    parts.events.note(
+      "all copies of table page \(page) are damaged: the blocks of rows \(rows.lowerBound) to "
+        + "\(rows.upperBound - 1) cannot be brought to the members that are rebuilt", .error)
     for row in rows {
-      let position = (0..<parts.geometry.width).first {
-        parts.geometry.place(ofRow: row, position: $0).slot == home
+      for position in 0..<parts.geometry.dataCount {
+        let block = parts.geometry.block(ofRow: row, position: position)
+        named.insert(BlockRun(firstBlock: block, blockCount: 1))
       }
-      guard let position else { continue }
-      let image: RowImage
-      do throws(ArrayError) {
-        // A replacement is no source; who it is a copy of is.
-        image = try await parts.loadRow(row, excluding: SlotSet([slot]))
-      } catch {
-        if case .unreadable = error { continue }
-        throw error
-      }
-      defer { parts.rowImages.giveBack(image) }
-      guard image.parts[position] == .good else { continue }
-      let group = parts.members.makeGroup()
-      let place = parts.geometry.place(ofRow: row, position: position)
-      parts.members.writeData(
-        BlockPlace(slot: slot, memberBlock: place.memberBlock), from: image.buffer(position),
-        keeping: image.memory, group)
-      await group.wait()
-      try await parts.expelFailed(group)
-      guard parts.members[slot].state == .syncing else { return }
+    }
+  }
+}
+
+/// Blocks that a pass could not get, in runs, as many as are worth keeping.
+struct NamedBlocks {
+  private(set) var blockCount: UInt64 = 0
+  private(set) var runs: [BlockRun] = []
+
+  /// Adds blocks; those that follow the last ones become one run with them.
+  mutating func insert(_ run: BlockRun) {
+    blockCount += run.blockCount
+    if let last = runs.indices.last, runs[last].endBlock == run.firstBlock {
+      runs[last].blockCount += run.blockCount
+    } else if runs.count < RebuildStatus.namedRunCountMax {
+      runs.append(run)
+    }
+  }
+
+  func fill(_ status: inout RebuildStatus) {
+    status.namedBlockCount = blockCount
+    status.namedRuns = runs
+  }
+}
+
+extension ArrayError {
+  /// What a table says, where a lost page has been dealt with.
+  init(_ error: TableError) {
+    switch error {
+    case .pageLost(let page): self = .stopped("table page \(page) is lost")
+    case .outOfMemory: self = .outOfMemory
+    case .stopped(let error): self = error
     }
   }
 }

@@ -19,15 +19,26 @@ final class RowImage {
 
   let width: Int
   let memory: OwnedBuffer
+  /// Where each position's block begins in the memory.
+  var offsets: [Int]
   var parts: [Part]
   var entries: [BlockEntry]
   /// Positions that were bad and have been solved since: to be rewritten.
   var solvedBad: [Int] = []
+  /// Positions, as bits, whose members answered with an error.
+  var failedReads: UInt32 = 0
 
-  init?(width: Int) {
+  convenience init?(width: Int) {
     guard let memory = OwnedBuffer(byteCount: width * 4096) else { return nil }
+    self.init(width: width, in: memory)
+    for position in 0..<width { offsets[position] = position * 4096 }
+  }
+
+  /// A view of memory that has blocks of many rows: `offsets` say which.
+  init(width: Int, in memory: OwnedBuffer) {
     self.width = width
     self.memory = memory
+    offsets = Array(repeating: 0, count: width)
     parts = Array(repeating: .zeros, count: width)
     entries = Array(repeating: .neverWritten, count: width)
   }
@@ -39,11 +50,12 @@ final class RowImage {
     parts = other.parts
     entries = other.entries
     solvedBad = other.solvedBad
+    failedReads = other.failedReads
   }
 
   func buffer(_ position: Int) -> IOBuffer {
     let buffer = memory.buffer
-    return buffer.slice(position * 4096, 4096)
+    return buffer.slice(offsets[position], 4096)
   }
 
   /// Whether the content of this position is known.
@@ -158,6 +170,7 @@ final class RowImagePool {
   func giveBack(_ image: RowImage) {
     guard image.memory.isIdle, idle.count < idleCountMax else { return }
     image.solvedBad.removeAll(keepingCapacity: true)
+    image.failedReads = 0
     idle.append(image)
   }
 }

@@ -40,6 +40,7 @@ extension ArrayParts {
     await group.wait()
     for failure in group.failures {
       taken.parts[failure.tag] = failure.error == .absent ? .absent : .bad
+      if failure.error != .absent { taken.failedReads |= 1 << UInt32(failure.tag) }
       await noteReadFailure(failure.slot, failure.error)
     }
     members.release(group)
@@ -67,7 +68,7 @@ extension ArrayParts {
   }
 
   /// What a written block's CRC32C must be, without the mask.
-  private func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
+  func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
     guard image.entries[position].state == .written else { return nil }
     return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))
   }
@@ -136,6 +137,14 @@ extension ArrayParts {
   func synchronize(_ slots: SlotSet) async throws(ArrayError) {
     let group = members.makeGroup()
     for slot in slots.intersection(members.writableSlots) { members.synchronize(slot, group) }
+    await group.wait()
+    try await expelFailed(group)
+  }
+
+  /// The same for members that are brought up to date, in slots or seats.
+  func synchronizeTargets(_ places: [Int]) async throws(ArrayError) {
+    let group = members.makeGroup()
+    for place in places { members.synchronize(place, group) }
     await group.wait()
     try await expelFailed(group)
   }

@@ -83,6 +83,8 @@ package final class Member<M: Machine, D: Disk> {
   /// Why fdatasync failed: from then on nothing that was written before counts as durable (P8).
   package private(set) var synchronizeFailure: DiskError?
   private(set) var changesUnderWayCount = 0
+  /// How many disks were put into the slot, one after the other.
+  package private(set) var attachmentCount = 0
 
   let commons: MemberCommons<M>
   var queue = OperationList()
@@ -151,6 +153,7 @@ package final class Member<M: Machine, D: Disk> {
     precondition(pendingCount == 0)
     self.disk = disk
     self.state = state
+    attachmentCount += 1
     outReason = nil
     isStalled = false
     synchronizeFailure = nil

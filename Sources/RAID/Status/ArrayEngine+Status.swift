@@ -43,6 +43,10 @@ extension ArrayEngine {
     status.dirtyBytes = UInt64(clamping: parts.payloads.byteCountInUse)
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
+    status.rebuild = keeper.rebuildStatus
+    status.scrub = keeper.scrub.status
+    status.scrubHistory = keeper.scrub.history
+    status.latencyBudget = keeper.governor.status(machine.nowNanoseconds)
     status.healedBlockCount = parts.events.healedBlockCount
     status.events = parts.events.recent.map {
       ArrayEvent(
@@ -58,7 +62,7 @@ extension ArrayEngine {
     if !isOpen { return .stopped }
     if redundancyLeft == nil { return .failed }
     if hasLost { return .damaged }
-    if keeper.resyncProgress != nil { return .resyncing }
+    if keeper.rebuildStatus != nil { return .resyncing }
     return lost.isEmpty ? .optimal : .degraded
   }
 
@@ -79,9 +83,9 @@ extension ArrayEngine {
       counters.readErrors + counters.writeErrors + counters.synchronizeErrors + counters.timeouts
     status.checksumErrorCount = counters.checksumErrors
     status.healedCount = counters.healedBlocks
-    if let progress = keeper.resyncProgress, progress.slot == slot {
-      status.resyncPages = UInt64(clamping: progress.pageCount)
-      status.resyncPagesLeft = UInt64(clamping: progress.pageCount - progress.donePageCount)
+    if let rebuild = keeper.rebuildStatus, rebuild.seats.contains(slot) {
+      status.resyncPages = rebuild.pages
+      status.resyncPagesLeft = rebuild.pages - rebuild.donePages
     }
     if let start = member.oldestStartNanoseconds {
       status.oldestOperationNanoseconds =

@@ -68,6 +68,15 @@ package struct ArrayStatus: Equatable, Sendable {
   /// The first of them, in order; at most `lostRunCountMax`.
   package var lostRuns: [BlockRun]
 
+  // Upkeep.
+  /// Members that are being brought up to date; nil where none is.
+  package var rebuild: RebuildStatus?
+  /// The scrub that is under way.
+  package var scrub: ScrubStatus?
+  /// Those that have ended, newest last; at most `ScrubState.historyCountMax`.
+  package var scrubHistory: [ScrubRecord] = []
+  package var latencyBudget = LatencyBudgetStatus()
+
   /// What happened last, oldest first; at most `eventCountMax`.
   package var events: [ArrayEvent]
 

@@ -23,7 +23,7 @@ final class PageLoad {
     }
   }
 
-  fileprivate func end(_ error: TableError?) {
+  func end(_ error: TableError?) {
     hasEnded = true
     self.error = error
     for var point in waiting { point.signal() }
@@ -118,9 +118,9 @@ extension ChecksumTable {
   }
 
   /// Takes the newest copy that was read, whose place in the memory counts from `firstCopy`.
-  private func adopt(
+  func adopt(
     _ number: UInt64, _ load: PageLoad, _ readings: ArraySlice<CopyReading>,
-    _ memory: OwnedBuffer, firstCopy: Int
+    _ memory: OwnedBuffer, firstCopy: Int, notesRepairs: Bool = true
   ) -> TableError? {
     guard !load.isObsolete, isPresent(number) else { return nil }
     guard let (copy, newest) = newestCopy(readings, number) else { return .pageLost(number) }
@@ -131,7 +131,7 @@ extension ChecksumTable {
     noteChange(page)
     for (copy, reading) in readings.enumerated() {
       page.copies[copy] = reading.knowledge
-      noteRepair(page, copy, reading, newest.header.sequence)
+      if notesRepairs { noteRepair(page, copy, reading, newest.header.sequence) }
     }
     return nil
   }

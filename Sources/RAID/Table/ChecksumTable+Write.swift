@@ -218,17 +218,17 @@ extension ChecksumTable {
   /// For a member that is *syncing*: nothing that it had is believed, so nothing of it is left.
   ///
   /// - Parameters:
-  ///   - numbers: pages; absent ones, and those of which the member keeps no copy, are left out.
-  ///   - slot: the member, by slot or seat.
+  ///   - numbers: pages; absent ones, and those of which the slot keeps no copy, are left out.
+  ///   - slot: whose copies.
+  ///   - seat: where they are written: the slot itself, or the seat of who replaces it.
   /// - Returns: false when the member was put out meanwhile.
   /// - Throws: `pageLost` for the first page that cannot be read from the others; what was written
   ///   before is of no use then.
   package func writeCopies(
-    of numbers: some Sequence<UInt64>, to slot: Int
+    of numbers: some Sequence<UInt64>, ofSlot slot: Int, to seat: Int
   ) async throws(TableError) -> Bool {
     var pinned: [UInt64] = []
-    let home = members.homeSlot(of: slot)
-    for number in numbers where copyIndex(ofPage: number, slot: home) != nil {
+    for number in numbers where copyIndex(ofPage: number, slot: slot) != nil {
       do throws(TableError) {
         guard try await loadPinned(number) else { continue }
       } catch {
@@ -237,13 +237,13 @@ extension ChecksumTable {
       }
       pinned.append(number)
       guard pinned.count == Self.batchPageCount else { continue }
-      guard try await writeBothSlots(&pinned, slot) else { return false }
+      guard try await writeBothSlots(&pinned, slot, seat) else { return false }
     }
-    return try await writeBothSlots(&pinned, slot)
+    return try await writeBothSlots(&pinned, slot, seat)
   }
 
   private func writeBothSlots(
-    _ pinned: inout [UInt64], _ slot: Int
+    _ pinned: inout [UInt64], _ slot: Int, _ seat: Int
   ) async throws(TableError) -> Bool {
     await writeTurn.acquire()
     defer {
@@ -251,13 +251,13 @@ extension ChecksumTable {
       pinned.removeAll(keepingCapacity: true)
       writeTurn.release()
     }
-    guard !pinned.isEmpty else { return members[slot].isUsable }
+    guard !pinned.isEmpty else { return members[seat].isUsable }
     guard let memory = writeBuffers.take() else { throw .outOfMemory }
     let buffer = memory.buffer
     let group = members.makeGroup()
     for (index, number) in pinned.enumerated() {
       guard isPresent(number), let page = cache.find(number),
-        let copy = copyIndex(ofPage: number, slot: members.homeSlot(of: slot))
+        let copy = copyIndex(ofPage: number, slot: slot)
       else { continue }
       // A clean page keeps its sequence: the copies are the same.
       if page.isDirty { pageSequence += 1 }
@@ -265,12 +265,12 @@ extension ChecksumTable {
       seal(page, into: part, sequence: page.isDirty ? pageSequence : page.sequence)
       for target in 0...1 {
         members.write(
-          slot, atBytes: offset(number, copy, target), from: part, keeping: memory, group)
+          seat, atBytes: offset(number, copy, target), from: part, keeping: memory, group)
       }
-      // What is known of its target's copies stays.
-      if slot < members.count { page.copies[copy] = .firstIsNewest }
+      // What is known of a slot that has a member already is that member's.
+      if seat == slot { page.copies[copy] = .firstIsNewest }
     }
-    let failures = await finish(group, on: slot, memory)
+    let failures = await finish(group, on: seat, memory)
     do throws(ArrayError) {
       try await membership.expel(failures)
     } catch {
@@ -300,10 +300,10 @@ extension ChecksumTable {
   /// had is of before, and would count once the member does (rule T4).
   ///
   /// - Returns: false when the member was put out meanwhile.
-  package func voidCopy(of number: UInt64, on slot: Int) async throws(ArrayError) -> Bool {
-    guard let copy = copyIndex(ofPage: number, slot: members.homeSlot(of: slot)) else {
-      return members[slot].isUsable
-    }
+  package func voidCopy(
+    of number: UInt64, ofSlot slot: Int, on seat: Int
+  ) async throws(ArrayError) -> Bool {
+    guard let copy = copyIndex(ofPage: number, slot: slot) else { return members[seat].isUsable }
     await writeTurn.acquire()
     defer { writeTurn.release() }
     guard let memory = writeBuffers.take() else { throw .outOfMemory }
@@ -313,9 +313,9 @@ extension ChecksumTable {
     let group = members.makeGroup()
     for target in 0...1 {
       members.write(
-        slot, atBytes: offset(number, copy, target), from: zeros, keeping: memory, group)
+        seat, atBytes: offset(number, copy, target), from: zeros, keeping: memory, group)
     }
-    let failures = await finish(group, on: slot, memory)
+    let failures = await finish(group, on: seat, memory)
     try await membership.expel(failures)
     return failures.isEmpty
   }

@@ -25,6 +25,27 @@ extension DirectedPlan {
     plan.lives.append(life)
   }
 
+  func scrubbed(_ plan: inout HistoryPlan, _ variation: Int) {
+    plan.hasSilentFaults = true
+    let row = UInt64(variation / 3) % plan.shape.geometry.rowCount
+    var life = LifePlan()
+    life.incidents = [
+      incident(
+        0,
+        .flip(
+          slot: variation % 3, offsetBytes: plan.shape.layout.dataOffset + row * 4096 + 100))
+    ]
+    life.actions = [
+      LifePlan.TimedAction(
+        afterNanoseconds: UInt64(variation / 24 % 16) * 200_000, action: .scrub(repairs: true))
+    ]
+    life.workload = .script(variation / 24 % 2 == 0 ? [] : [write(3), write(5), .flush])
+    life.idleNanoseconds = 50_000_000
+    life.scrubsLast = true
+    life.verifiesLast = true
+    plan.lives += [life, check(without: [variation % 3])]
+  }
+
   func misdirectedReads(_ plan: inout HistoryPlan, _ variation: Int) {
     var life = LifePlan()
     life.rates[variation % 3] = Self.rates(\.misdirectedRead, 200_000)

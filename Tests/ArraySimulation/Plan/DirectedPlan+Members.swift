@@ -83,6 +83,25 @@ extension DirectedPlan {
     plan.lives += [alone, together, again, check(without: [1 - slot]), check(without: [1 - slot])]
   }
 
+  func pausedRebuild(_ plan: inout HistoryPlan, _ variation: Int) {
+    let slot = variation % 2
+    var alone = LifePlan()
+    alone.absent = [slot]
+    alone.workload = .script(everything(plan.shape))
+    var together = LifePlan()
+    together.latencies[slot] = DiskLatency(
+      shortestNanoseconds: 5_000_000, longestNanoseconds: 5_000_000, slowPerMillion: 0)
+    let pause = UInt64(100_000_000 + variation / 2 % 128 * 4_000_000)
+    together.actions = [LifePlan.TimedAction(afterNanoseconds: pause, action: .pauseRebuild)]
+    together.idleNanoseconds = pause + 30_000_000
+    together.fates = [slot: .loseAll, 1 - slot: .keepAll]
+    together.ending = .crash(.powerLoss, .atEnd)
+    var again = LifePlan()
+    again.waitsUntilOptimal = true
+    again.ending = .crash(.kill, .atEnd)
+    plan.lives += [alone, together, again, check(without: [1 - slot])]
+  }
+
   func leftBehind(_ plan: inout HistoryPlan, _ variation: Int) {
     // Who was put out must not start alone: the other one went on.
     plan.allowsErrors = true

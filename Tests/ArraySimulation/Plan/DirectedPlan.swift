@@ -60,6 +60,10 @@ package struct DirectedPlan {
     case earlyReaders
     /// P8: an fdatasync fails once, and then the power goes.
     case failedFlush
+    /// A block rots at home, and a scrub repairs.
+    case scrubbed
+    /// A rebuild is paused, so that its position is persisted, and then the power goes.
+    case pausedRebuild
   }
 
   let system: any SystemUnderTest
@@ -110,6 +114,8 @@ package struct DirectedPlan {
     case .leftBehind: leftBehind(&plan, variation)
     case .earlyReaders: earlyReaders(&plan, variation)
     case .failedFlush: failedFlush(&plan, variation)
+    case .scrubbed: scrubbed(&plan, variation)
+    case .pausedRebuild: pausedRebuild(&plan, variation)
     }
     return plan
   }
@@ -118,7 +124,7 @@ package struct DirectedPlan {
     let level: RAIDLevel =
       switch scenario {
       case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
-        .reusedLog, .brokenResync, .leftBehind, .earlyReaders:
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild:
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6

@@ -66,6 +66,20 @@ package struct LifePlan: Sendable {
     case clear(slot: Int, offsetBytes: UInt64, byteCount: UInt64)
   }
 
+  /// What an operator says to the array.
+  package enum OperatorAction: Equatable, Sendable {
+    case scrub(repairs: Bool)
+    case cancelScrub
+    case pauseRebuild
+    case resumeRebuild
+  }
+
+  package struct TimedAction: Equatable, Sendable {
+    /// Since the device serves.
+    package var afterNanoseconds: UInt64
+    package var action: OperatorAction
+  }
+
   package enum Workload: Equatable, Sendable {
     case random(clientCount: Int, requestCount: Int, spot: UInt64)
     case script([ClientRequest])
@@ -95,6 +109,9 @@ package struct LifePlan: Sendable {
   /// How long to wait, with nothing asked, before the end.
   package var idleNanoseconds: UInt64 = 0
   package var waitsUntilOptimal = false
+  package var actions: [TimedAction] = []
+  /// Scrubs at the end: what silent faults have left is repaired, and then nothing must be found.
+  package var scrubsLast = false
   package var verifiesLast = false
   package var ending = Ending.close
   /// What a power loss leaves of unflushed sectors, by member; drawn where there is no entry.
@@ -130,6 +147,7 @@ extension LifePlan: CustomStringConvertible {
       + (absent.isEmpty ? "" : ", absent: \(absent.sorted())")
       + (faults.isEmpty ? "" : ", faults per million of " + faults.joined(separator: ", "))
       + (latencies.isEmpty ? "" : ", slow: \(latencies.keys.sorted())")
+      + (actions.isEmpty ? "" : ", the operator's: \(actions.map(\.action))")
       + (incidents.isEmpty ? "" : ", incidents: \(incidents.map(\.incident))")
   }
 }

@@ -33,7 +33,34 @@ package struct RandomPlan {
     } else {
       planBudget(&plan, &random)
     }
+    var operatorsOwn = RandomSource(seed: seed ^ 0x0b)
+    for index in plan.lives.indices { addActions(&plan.lives[index], &operatorsOwn) }
     return plan
+  }
+
+  /// Scrubs and pauses of rebuilds, at any moment of a life.
+  private func addActions(_ life: inout LifePlan, _ random: inout RandomSource) {
+    func drawTime(_ random: inout RandomSource) -> UInt64 {
+      random.next(below: 1 << (14 + random.next(below: 14)))
+    }
+    for _ in 0..<random.index(below: 3) {
+      life.actions.append(
+        LifePlan.TimedAction(
+          afterNanoseconds: drawTime(&random), action: .scrub(repairs: random.coin())))
+    }
+    if random.index(below: 4) == 0 {
+      let time = drawTime(&random)
+      life.actions.append(
+        LifePlan.TimedAction(afterNanoseconds: time, action: .pauseRebuild))
+      life.actions.append(
+        LifePlan.TimedAction(
+          afterNanoseconds: time + drawTime(&random), action: .resumeRebuild))
+    }
+    if random.index(below: 8) == 0 {
+      life.actions.append(
+        LifePlan.TimedAction(afterNanoseconds: drawTime(&random), action: .cancelScrub))
+    }
+    life.scrubsLast = life.waitsUntilOptimal
   }
 
   // MARK: Within the budget

@@ -47,6 +47,7 @@ final class Life: @unchecked Sendable {
       medium.faultRates = plan.rates(ofMember: slot, isServing: true)
     }
     for timed in plan.incidents { schedule(timed) }
+    for timed in plan.actions { schedule(timed, device) }
     let reader = client(of: device)
     stage = "reading everything, first"
     if plan.verifiesFirst { guard await reader.readAll() else { return } }
@@ -59,11 +60,36 @@ final class Life: @unchecked Sendable {
     if plan.waitsUntilOptimal, system.promises.becomesOptimal {
       guard await waitUntilOptimal(device) else { return }
     }
+    stage = "scrubbing"
+    if plan.scrubsLast { guard await scrub(device) else { return } }
     stage = "reading everything, last"
     if plan.verifiesLast { guard await reader.readAll() else { return } }
     stage = "stopping"
     if plan.ending == .close { await close(device) }
     stage = "done"
+  }
+
+  // MARK: The operator
+
+  private func schedule(_ timed: LifePlan.TimedAction, _ device: any DeviceUnderTest) {
+    let machine = machine
+    machine.start {
+      await machine.sleep(nanoseconds: timed.afterNanoseconds)
+      await device.perform(timed.action)
+    }
+  }
+
+  /// Nothing is wrong that no fault has left, and nothing is wrong any more after a repair.
+  private func scrub(_ device: any DeviceUnderTest) async -> Bool {
+    if history.hasSilentFaults { _ = await device.scrub(repairs: true) }
+    guard let found = await device.scrub(repairs: false), !history.allowsErrors else {
+      return model.violation == nil
+    }
+    model.report(
+      Violation(
+        .becomesWhole,
+        "a scrub \(history.hasSilentFaults ? "after a repair" : "without faults") finds \(found)"))
+    return false
   }
 
   // MARK: Starting and stopping

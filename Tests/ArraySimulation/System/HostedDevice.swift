@@ -10,13 +10,15 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   private let volume: HostedVolume
   private let takesBack: (@Sendable () async -> Void)?
   private let isWhole: (@Sendable () async -> Bool)?
+  private let upkeep: (any Upkeep)?
 
   /// Hosts a volume; `takesBack` takes members back that are out, and `isWhole` says whether none is.
   package init(
     _ machine: SimulatedMachine, _ volume: sending HostedVolume,
     takesBack: (@Sendable () async -> Void)? = nil,
-    isWhole: (@Sendable () async -> Bool)? = nil
+    isWhole: (@Sendable () async -> Bool)? = nil, upkeep: (any Upkeep)? = nil
   ) {
+    self.upkeep = upkeep
     self.isWhole = isWhole
     self.takesBack = takesBack
     self.machine = machine
@@ -61,7 +63,20 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
 
   package func takeBackMembers() async { await takesBack?() }
 
+  package func perform(_ action: LifePlan.OperatorAction) async { await upkeep?.perform(action) }
+
+  package func scrub(repairs: Bool) async -> String? { await upkeep?.scrub(repairs: repairs) }
+
   package func describe() async -> String { "\(volume.health)" }
 
   package func close() async throws(VolumeError) { try await volume.close() }
+}
+
+/// What an operator may say to a device that can be scrubbed and rebuilt.
+package protocol Upkeep: Sendable {
+  /// Says it; what is refused is left.
+  func perform(_ action: LifePlan.OperatorAction) async
+
+  /// Scrubs to the end, and tells what was found; nil when nothing was.
+  func scrub(repairs: Bool) async -> String?
 }

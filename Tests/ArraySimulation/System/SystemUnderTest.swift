@@ -134,6 +134,14 @@ package protocol DeviceUnderTest: Sendable {
   /// What an operator does who sees a member out that is there: wants it taken back.
   func takeBackMembers() async
 
+  /// What an operator says to it; a system without such words ignores them.
+  func perform(_ action: LifePlan.OperatorAction) async
+
+  /// Scrubs to the end.
+  ///
+  /// - Returns: what was found, in words; nil when nothing was, or there is no scrub.
+  func scrub(repairs: Bool) async -> String?
+
   /// What its status says, for reports.
   func describe() async -> String
 

@@ -63,7 +63,8 @@ package struct WholeArray: SystemUnderTest {
     let engine = volume.engine
     return HostedDevice(
       setup.machine, volume, takesBack: { await engine.takeBackMembers() },
-      isWhole: { await engine.isWhole })
+      isWhole: { await engine.isWhole },
+      upkeep: ArrayUpkeep(engine: engine, machine: setup.machine))
   }
 
   package func damageableRanges(of shape: ArrayShape) -> [ByteRange] {

@@ -1,0 +1,33 @@
+import RAID
+import Simulator
+
+/// The operator's words to a simulated array.
+struct ArrayUpkeep: Upkeep {
+  let engine: ArrayEngine<SimulatedMachine, SimulatedDisk>
+  let machine: SimulatedMachine
+
+  func perform(_ action: LifePlan.OperatorAction) async {
+    do throws(ScrubCommandError) {
+      switch action {
+      case .scrub(let repairs): try await engine.beginScrub(repairs ? .repair : .check)
+      case .cancelScrub: try await engine.cancelScrub()
+      case .pauseRebuild: await engine.pauseRebuild()
+      case .resumeRebuild: await engine.resumeRebuild()
+      }
+    } catch {
+      // One is under way, or none.
+    }
+  }
+
+  func scrub(repairs: Bool) async -> String? {
+    await perform(.cancelScrub)
+    await perform(.scrub(repairs: repairs))
+    while await engine.status.scrub != nil, await !engine.isStopped {
+      await machine.sleep(nanoseconds: 1_000_000)
+    }
+    guard let last = await engine.status.scrubHistory.last, last.counts.total > 0 else {
+      return nil
+    }
+    return "\(last.counts), first \(last.ranges.prefix(4))"
+  }
+}
