@@ -113,9 +113,8 @@ extension ArrayReport {
     healedBlockCount = status.healedBlockCount
     lostBlockCount = status.lostBlockCount
     hasMoreLost = status.hasMoreLost
-    lostRanges = status.lostRuns.map {
-      ArrayRangeReport(offsetBytes: $0.firstBlock * 4096, byteCount: $0.blockCount * 4096)
-    }
+    lostRanges = status.lostRuns.map { ArrayRangeReport($0) }
+    upkeep = UpkeepReport(status)
     events = status.events.suffix(ArrayStatus.eventCountMax).map { event in
       let age = nowNanoseconds - min(nowNanoseconds, event.atNanoseconds)
       return ArrayEventReport(

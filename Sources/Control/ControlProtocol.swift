@@ -81,6 +81,11 @@ package struct ControlRefusal: Error, Equatable, Sendable {
     self.message = message
     self.action = action
   }
+
+  /// An order for an array was given to something else.
+  package static let isPlainDevice = ControlRefusal(
+    code: "not_an_array", message: "it is a plain device, which has no members",
+    action: "'ashlar create' makes arrays")
 }
 
 /// One line of response; a request to stop gets two.

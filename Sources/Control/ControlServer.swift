@@ -17,13 +17,6 @@ package protocol ControlTarget: Sendable {
 
 extension ControlTarget {
   package func arrayStatus() async -> ArrayStatus? { nil }
-
-  package func perform(_ order: ArrayOrder) async -> Result<OrderOutcome, ControlRefusal> {
-    .failure(
-      ControlRefusal(
-        code: "not_an_array", message: "it is a plain device, which has no members",
-        action: "'ashlar create' makes arrays"))
-  }
 }
 
 /// How much of a server's attention clients of the control socket can take.

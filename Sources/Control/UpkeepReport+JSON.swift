@@ -126,7 +126,8 @@ extension ScrubCountsReport {
     [
       "found": .count(found), "checksum": .count(checksum), "unreadable": .count(unreadable),
       "parity": .count(parity), "mirror": .count(mirror), "table": .count(table),
-      "repaired": .count(repaired), "not_repaired": .count(notRepaired), "lost": .count(lost),
+      "lost": .count(lost), "repaired": .count(repaired), "not_repaired": .count(notRepaired),
+      "beyond_repair": .count(beyondRepair),
     ]
   }
 
@@ -139,22 +140,21 @@ extension ScrubCountsReport {
     repaired = try reader.count("repaired")
     notRepaired = try reader.count("not_repaired")
     lost = try reader.count("lost")
+    beyondRepair = try reader.count("beyond_repair")
   }
 }
 
 extension ScrubFindingReport {
   fileprivate var json: JSONValue {
     [
-      "offset_bytes": offsetBytes.map { .count($0) } ?? .null,
-      "byte_count": byteCount.map { .count($0) } ?? .null,
+      "offset_bytes": .count(range.offsetBytes), "byte_count": .count(range.byteCount),
       "slot": slot.map { .count($0) } ?? .null, "trouble": .string(trouble),
       "outcome": .string(outcome),
     ]
   }
 
   fileprivate init(_ reader: JSONReader) throws(ControlError) {
-    offsetBytes = try reader.optionalCount("offset_bytes")
-    byteCount = try reader.optionalCount("byte_count")
+    range = try ArrayRangeReport(reader)
     slot = try reader.optionalCount("slot")
     trouble = try reader.string("trouble")
     outcome = try reader.string("outcome")
@@ -183,15 +183,18 @@ extension ArrayScrubReport {
 extension ScrubRecordReport {
   fileprivate var json: JSONValue {
     [
-      "kind": .string(kind), "ending": .string(ending), "unix_seconds": .count(unixSeconds),
-      "byte_count": .count(byteCount), "counts": counts.json,
+      "kind": .string(kind), "ending": .string(ending),
+      "began_unix_seconds": .count(beganUnixSeconds),
+      "ended_unix_seconds": .count(endedUnixSeconds), "byte_count": .count(byteCount),
+      "counts": counts.json,
     ]
   }
 
   fileprivate init(_ reader: JSONReader) throws(ControlError) {
     kind = try reader.string("kind")
     ending = try reader.string("ending")
-    unixSeconds = try reader.count("unix_seconds")
+    beganUnixSeconds = try reader.count("began_unix_seconds")
+    endedUnixSeconds = try reader.count("ended_unix_seconds")
     byteCount = try reader.count("byte_count")
     counts = try ScrubCountsReport(try reader.object("counts"))
   }

@@ -48,15 +48,17 @@ package struct ScrubCountsReport: Equatable, Sendable {
   package var parity: UInt64 = 0
   package var mirror: UInt64 = 0
   package var table: UInt64 = 0
+  /// Given up before: reads fail until it is written.
+  package var lost: UInt64 = 0
   package var repaired: UInt64 = 0
   package var notRepaired: UInt64 = 0
-  package var lost: UInt64 = 0
+  package var beyondRepair: UInt64 = 0
 
   package init() {}
 
   /// All that was wrong.
   package var found: UInt64 {
-    [checksum, unreadable, parity, mirror, table].reduce(0) { sum, count in
+    [checksum, unreadable, parity, mirror, table, lost].reduce(0) { sum, count in
       let (total, overflow) = sum.addingReportingOverflow(count)
       return overflow ? .max : total
     }
@@ -65,12 +67,11 @@ package struct ScrubCountsReport: Equatable, Sendable {
 
 /// A range that a scrub found wrong.
 package struct ScrubFindingReport: Equatable, Sendable {
-  /// Of the array; nil for what is none of the array's own bytes.
-  package var offsetBytes: UInt64?
-  package var byteCount: UInt64?
+  /// Of the array; for parity the first data of the row, for a table page what it describes first.
+  package var range: ArrayRangeReport
   /// The member on which it is.
   package var slot: UInt64?
-  /// What was wrong: `checksum`, `unreadable`, `parity`, `mirror`, `table`.
+  /// What was wrong: `checksum`, `unreadable`, `parity`, `mirror`, `table`, `lost`.
   package var trouble: String
   /// What was done: `repaired`, `not repaired`, `lost`.
   package var outcome: String
@@ -88,9 +89,10 @@ package struct ArrayScrubReport: Equatable, Sendable {
 /// A scrub that has ended.
 package struct ScrubRecordReport: Equatable, Sendable {
   package var kind: String
-  /// `finished`, `cancelled`, `failed`.
+  /// `completed`, `cancelled`.
   package var ending: String
-  package var unixSeconds: UInt64
+  package var beganUnixSeconds: UInt64
+  package var endedUnixSeconds: UInt64
   package var byteCount: UInt64
   package var counts: ScrubCountsReport
 }

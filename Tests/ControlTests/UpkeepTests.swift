@@ -16,7 +16,7 @@ private func pass(
 
 private var sampleCounts: ScrubCountsReport {
   var counts = ScrubCountsReport()
-  (counts.checksum, counts.parity, counts.repaired, counts.lost) = (3, 1, 3, 1)
+  (counts.checksum, counts.parity, counts.repaired, counts.beyondRepair) = (3, 1, 3, 1)
   return counts
 }
 
@@ -24,7 +24,9 @@ private func record(_ ending: String, _ counts: ScrubCountsReport, at seconds: U
   -> ScrubRecordReport
 {
   ScrubRecordReport(
-    kind: "repair", ending: ending, unixSeconds: seconds, byteCount: 3 << 30, counts: counts)
+    kind: "repair", ending: ending, beganUnixSeconds: 1, endedUnixSeconds: seconds,
+    byteCount: 3 << 30,
+    counts: counts)
 }
 
 /// Something in every place.
@@ -46,11 +48,13 @@ var sampleUpkeep: UpkeepReport {
     kind: "repair", pass: pass(1, of: 3, isPaused: true), counts: sampleCounts,
     findings: [
       ScrubFindingReport(
-        offsetBytes: 8192, byteCount: 4096, slot: 1, trouble: "checksum", outcome: "repaired"),
+        range: ArrayRangeReport(offsetBytes: 8192, byteCount: 4096), slot: 1, trouble: "checksum",
+        outcome: "repaired"),
       ScrubFindingReport(
-        offsetBytes: nil, byteCount: nil, slot: nil, trouble: "parity", outcome: "lost"),
+        range: ArrayRangeReport(offsetBytes: 0, byteCount: 4096), slot: nil, trouble: "parity",
+        outcome: "lost"),
     ])
-  upkeep.scrubHistory = [record("finished", sampleCounts)]
+  upkeep.scrubHistory = [record("completed", sampleCounts)]
   upkeep.latencyBudget = LatencyBudgetReport(
     askedNanoseconds: 20_000_000, achievedP99Nanoseconds: 3_100_000, upkeepPercent: 45)
   return upkeep
@@ -104,14 +108,15 @@ struct PassTextTests {
   func countsFindings() {
     #expect(PassText.foundWords(ScrubCountsReport()) == "nothing found")
     #expect(
-      PassText.foundWords(sampleCounts) == "found 4 (3 checksum, 1 parity): 3 repaired, 1 lost")
+      PassText.foundWords(sampleCounts)
+        == "found 4 (3 checksum, 1 parity): 3 repaired, 1 beyond repair")
     var many = ScrubCountsReport()
     (many.checksum, many.table) = (.max, 5)
     #expect(many.found == .max)
     #expect(
-      PassText.recordWords(record("finished", sampleCounts), nowUnixSeconds: 1000 + 7200)
-        == "repair finished 2 h 0 min ago, 3 GiB read, "
-        + "found 4 (3 checksum, 1 parity): 3 repaired, 1 lost")
+      PassText.recordWords(record("completed", sampleCounts), nowUnixSeconds: 1000 + 7200)
+        == "repair completed 2 h 0 min ago, 3 GiB read, "
+        + "found 4 (3 checksum, 1 parity): 3 repaired, 1 beyond repair")
   }
 
   @Test("status shows reserves, bars, findings and the budget")
@@ -128,9 +133,9 @@ struct PassTextTests {
       "            slot 2, slot 0 onto the replacement in seat 4: 1 GiB of 2 GiB, all there: waiting for the log",
       "            1 block cannot be had: bytes 4096 to 8191",
       "     scrub: [=======>                ] 33.3 %, paused",
-      "            repair: 1 B of 3 B, found 4 (3 checksum, 1 parity): 3 repaired, 1 lost",
+      "            repair: 1 B of 3 B, found 4 (3 checksum, 1 parity): 3 repaired, 1 beyond repair",
       "            bytes 8192 to 12287: checksum on member 1, repaired",
-      "            parity, lost",
+      "            bytes 0 to 4095: parity, lost",
       "    budget: p99 of clients is 3.1 ms of 20 ms allowed; rebuild and scrub have 45 % of the time",
       "          becomes a copy of member 0, then takes its place",
     ]
@@ -154,9 +159,9 @@ struct PassTextTests {
     }
     #expect(text().contains("     scrub: none yet"))
     #expect(!text().contains("rebuild:"))
-    status.array?.upkeep.scrubHistory = [record("finished", ScrubCountsReport())]
+    status.array?.upkeep.scrubHistory = [record("completed", ScrubCountsReport())]
     #expect(
-      text().contains("     scrub: repair finished 42 s ago, 3 GiB read, nothing found\n"))
+      text().contains("     scrub: repair completed 42 s ago, 3 GiB read, nothing found\n"))
   }
 }
 
@@ -251,7 +256,7 @@ struct UpkeepStandingTests {
   @Test("a scrub's end is told by a record that was not there before")
   func scrub() {
     var now = array()
-    let old = record("finished", sampleCounts, at: 100)
+    let old = record("completed", sampleCounts, at: 100)
     now.upkeep.scrubHistory = [old]
     func standing() -> UpkeepStanding {
       UpkeepStanding.scrub(now, previous: old, sinceUnixSeconds: 200)
@@ -262,15 +267,15 @@ struct UpkeepStandingTests {
     now.upkeep.scrub?.pass.isPaused = false
     #expect(standing().name == "working")
     now.upkeep.scrub = nil
-    now.upkeep.scrubHistory.append(record("finished", ScrubCountsReport(), at: 150))
-    #expect(standing() == .clean("repair finished: nothing found"))
+    now.upkeep.scrubHistory.append(record("completed", ScrubCountsReport(), at: 150))
+    #expect(standing() == .clean("repair completed: nothing found"))
     #expect(standing().exitCode == 0)
-    now.upkeep.scrubHistory.append(record("finished", sampleCounts, at: 250))
+    now.upkeep.scrubHistory.append(record("completed", sampleCounts, at: 250))
     #expect(standing().exitCode == 1)
     now.upkeep.scrubHistory.append(record("cancelled", ScrubCountsReport(), at: 300))
     #expect(standing().exitCode == 2)
     // One that is equal to the last one of before in all but its time.
-    now.upkeep.scrubHistory = [record("finished", ScrubCountsReport(), at: 200)]
+    now.upkeep.scrubHistory = [record("completed", ScrubCountsReport(), at: 200)]
     let same = UpkeepStanding.scrub(
       now, previous: now.upkeep.scrubHistory[0], sinceUnixSeconds: 200)
     #expect(same.exitCode == 0)

@@ -68,10 +68,12 @@ package enum PassText {
     let kinds = [
       ("checksum", counts.checksum), ("unreadable", counts.unreadable),
       ("parity", counts.parity), ("mirror", counts.mirror), ("table", counts.table),
+      ("lost", counts.lost),
     ]
     let found = kinds.filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
     let ends = [
-      ("repaired", counts.repaired), ("not repaired", counts.notRepaired), ("lost", counts.lost),
+      ("repaired", counts.repaired), ("not repaired", counts.notRepaired),
+      ("beyond repair", counts.beyondRepair),
     ]
     let outcome = ends.filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
     return "found \(counts.found) (\(found))" + (outcome.isEmpty ? "" : ": \(outcome)")
@@ -79,12 +81,10 @@ package enum PassText {
 
   /// One thing that a scrub found, and where.
   package static func findingWords(_ finding: ScrubFindingReport) -> String {
-    var place = ""
-    if let offset = finding.offsetBytes {
-      place = "bytes \(offset) to \(offset &+ max(finding.byteCount ?? 1, 1) &- 1): "
-    }
     let member = finding.slot.map { " on member \($0)" } ?? ""
-    return "\(place)\(finding.trouble)\(member), \(finding.outcome)"
+    let (offset, count) = (finding.range.offsetBytes, max(finding.range.byteCount, 1))
+    return "bytes \(offset) to \(offset &+ count &- 1): \(finding.trouble)\(member), "
+      + finding.outcome
   }
 
   /// A scrub that has ended, in a line.
@@ -95,7 +95,7 @@ package enum PassText {
   package static func recordWords(
     _ record: ScrubRecordReport, nowUnixSeconds: UInt64
   ) -> String {
-    let age = span(nowUnixSeconds - min(nowUnixSeconds, record.unixSeconds))
+    let age = span(nowUnixSeconds - min(nowUnixSeconds, record.endedUnixSeconds))
     return "\(record.kind) \(record.ending) \(age) ago, \(ByteSize.format(record.byteCount)) "
       + "read, \(foundWords(record.counts))"
   }

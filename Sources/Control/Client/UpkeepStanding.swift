@@ -77,15 +77,15 @@ package enum UpkeepStanding: Equatable, Sendable {
       return scrub.pass.isPaused ? .paused(words) : .working(scrub.pass, words)
     }
     guard let record = array.upkeep.scrubHistory.last,
-      record != previous || record.unixSeconds >= sinceUnixSeconds
+      record != previous || record.endedUnixSeconds >= sinceUnixSeconds
     else { return .unfinished("the scrub is gone, and nothing tells how it ended") }
     let words = "\(record.kind) \(record.ending): \(PassText.foundWords(record.counts))"
-    guard record.ending == ScrubRecordReport.finished else { return .unfinished(words) }
+    guard record.ending == ScrubRecordReport.completed else { return .unfinished(words) }
     return record.counts.found == 0 ? .clean(words) : .found(words)
   }
 }
 
 extension ScrubRecordReport {
   /// The ending of a scrub that has seen everything.
-  package static let finished = "finished"
+  package static let completed = "completed"
 }

@@ -13,7 +13,7 @@ struct NewMember: Sendable {
   struct Opened: Sendable {
     let member: OpenMember
     let destroyed: [String]
-    var notes: [String]
+    let notes: [String]
 
     /// Takes it back, as if nothing had happened.
     func discard() async {
@@ -75,8 +75,7 @@ struct NewMember: Sendable {
         return .success(
           Opened(
             member: member, destroyed: destroyed,
-            notes: destroyed.map { "destroying what is there: \($0)" }
-              + [member.note].compactMap { $0 }))
+            notes: [member.note].compactMap { $0 }))
       } catch {
         await Opened(member: member, destroyed: [], notes: []).discard()
         throw error

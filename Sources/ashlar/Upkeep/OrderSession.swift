@@ -36,10 +36,7 @@ struct OrderSession {
       throw .unexpectedResponse("no status")
     }
     guard let array = report.array else {
-      throw .refused(
-        ControlRefusal(
-          code: "not_an_array", message: "it is a plain device, which has no members",
-          action: "'ashlar create' makes arrays"))
+      throw .refused(.isPlainDevice)
     }
     return array
   }

@@ -44,9 +44,9 @@ enum RebuildCommand {
         return session.report(outcomes, wantsJSON: options.flag("json"))
       }
       let wait = UpkeepWait(session)
-      let (standing, array): (UpkeepStanding, ArrayReport?)
+      let (standing, array): (UpkeepStanding, ArrayReport)
       if waits {
-        (standing, array) = wait.run { UpkeepStanding.rebuild($0) }
+        (standing, array) = try wait.run { UpkeepStanding.rebuild($0) }
       } else {
         let now = try session.array()
         (standing, array) = (UpkeepStanding.rebuild(now), now)

@@ -48,7 +48,7 @@ enum ScrubCommand {
       }
       guard waits else { return session.report(outcomes, wantsJSON: options.flag("json")) }
       let wait = UpkeepWait(session)
-      let (standing, array) = wait.run {
+      let (standing, array) = try wait.run {
         UpkeepStanding.scrub(
           $0, previous: before.upkeep.scrubHistory.last, sinceUnixSeconds: since)
       }

@@ -20,9 +20,10 @@ struct UpkeepWait {
 
   init(_ session: OrderSession) { self.session = session }
 
-  /// - Returns: where it stands in the end, never `working`, and the status that tells; nil when
-  ///   there is none.
-  func run(_ judge: Judge) -> (UpkeepStanding, ArrayReport?) {
+  /// - Returns: where it stands in the end, never `working`, and the last status.
+  /// - Throws: why the first look at it was in vain.
+  func run(_ judge: Judge) throws(ControlError) -> (UpkeepStanding, ArrayReport) {
+    var last = try session.array()
     var lines = Deadline(afterNanoseconds: 0)
     var silence = Deadline(afterNanoseconds: Self.silenceNanosecondsMax)
     var endCount = 0
@@ -30,6 +31,7 @@ struct UpkeepWait {
     while true {
       do throws(ControlError) {
         let array = try session.array()
+        last = array
         silence = Deadline(afterNanoseconds: Self.silenceNanosecondsMax)
         let standing = judge(array)
         switch standing {
@@ -44,7 +46,7 @@ struct UpkeepWait {
         }
       } catch {
         guard case .noAnswer = error, !silence.hasPassed else {
-          return (.unfinished(error.explained(session.name)), nil)
+          return (.unfinished("not at its end: \(error.explained(session.name))"), last)
         }
       }
       Deadline.pause(milliseconds: Self.pollMilliseconds)
@@ -70,7 +72,7 @@ struct UpkeepWait {
   ///   - wantsJSON: as a JSON object.
   /// - Returns: whether it could be said.
   func tell(
-    _ standing: UpkeepStanding, _ array: ArrayReport?, after orders: [OrderOutcome],
+    _ standing: UpkeepStanding, _ array: ArrayReport, after orders: [OrderOutcome],
     wantsJSON: Bool
   ) -> Bool {
     var text = "\(session.name): \(standing.words)\n"
@@ -78,7 +80,7 @@ struct UpkeepWait {
       let document: JSONValue = [
         "version": .integer(1), "name": .string(session.name),
         "done": .array(orders.map(\.json)), "standing": .string(standing.name),
-        "words": .string(standing.words), "upkeep": array?.upkeep.json ?? .null,
+        "words": .string(standing.words), "upkeep": array.upkeep.json,
       ]
       text = document.text + "\n"
     } else if case .working(let pass, let words) = standing {
