@@ -16,6 +16,9 @@ final class CableDisk: Disk, @unchecked Sendable {
   private var isLost = false
   private var hasChanged = false
   private(set) var connectionCount = 1
+  /// One transfer after the other, each with a seek and so long for each byte; nil for none.
+  var spindle: (seekNanoseconds: UInt64, nanosecondsPerByte: UInt64)?
+  private var freeNanoseconds: UInt64 = 0
 
   init(_ disk: SimulatedDisk) { self.disk = disk }
 
@@ -38,12 +41,23 @@ final class CableDisk: Disk, @unchecked Sendable {
     return isUsable && number == connectionCount ? result : -ENOTCONN
   }
 
+  private func waitForSpindle(_ byteCount: Int) async {
+    guard let spindle else { return }
+    let now = disk.machine.nowNanoseconds
+    freeNanoseconds =
+      max(now, freeNanoseconds) + spindle.seekNanoseconds
+      + UInt64(byteCount) * spindle.nanosecondsPerByte
+    await disk.machine.sleep(nanoseconds: freeNanoseconds - now)
+  }
+
   func readSome(at offsetBytes: UInt64, into buffer: IOBuffer) async -> Int32 {
-    await perform { await disk.readSome(at: offsetBytes, into: buffer) }
+    await waitForSpindle(buffer.byteCount)
+    return await perform { await disk.readSome(at: offsetBytes, into: buffer) }
   }
 
   func writeSome(at offsetBytes: UInt64, from buffer: IOBuffer) async -> Int32 {
     hasChanged = true
+    await waitForSpindle(buffer.byteCount)
     return await perform { await disk.writeSome(at: offsetBytes, from: buffer) }
   }
 

@@ -67,14 +67,14 @@ struct UpkeepGovernorTests {
       governor.requestEnds(nanoseconds: 200 * Self.millisecond, now: now)
       governor.judge(now)
     }
-    #expect(governor.status(now).upkeepPercent == 3)
+    #expect(governor.status(now).upkeepPercent == 1)
     governor.noteStep(began: now, ended: now + 10 * Self.millisecond)
     var rested: UInt64 = 0
     while let rest = governor.restNanoseconds(now + 10 * Self.millisecond + rested) {
       #expect(rest <= 20 * Self.millisecond)
       rested += rest
     }
-    #expect(rested >= 300 * Self.millisecond && rested <= Self.second)
+    #expect(rested >= Self.second && rested <= 2 * Self.second)
   }
 
   @Test("a request that has not been answered for seconds counts as late")
@@ -82,7 +82,7 @@ struct UpkeepGovernorTests {
     let governor = UpkeepGovernor(budgetNanoseconds: 20 * Self.millisecond, now: 0)
     governor.requestBegins()
     for step in 1...8 as ClosedRange<UInt64> { governor.judge(step * Self.second) }
-    #expect(governor.status(8 * Self.second).upkeepPercent == 3)
+    #expect(governor.status(8 * Self.second).upkeepPercent == 1)
     governor.requestEnds(nanoseconds: 8 * Self.second, now: 8 * Self.second)
     // A second later nobody has asked for anything.
     #expect(governor.status(10 * Self.second).upkeepPercent == 100)

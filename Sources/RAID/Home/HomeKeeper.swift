@@ -434,17 +434,18 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     // Redundancy first.
     if resync.isNeeded {
-      try await resyncStep(pageCountMax, mayGoOn)
+      try await resyncStep(pageCountMax, isShort, mayGoOn)
     } else {
-      try await scrub.step(of: self, pageCountMax: pageCountMax)
+      try await scrub.step(of: self, pageCountMax: pageCountMax, isGentle: isShort)
     }
     governor.noteStep(began: began, ended: parts.machine.nowNanoseconds)
   }
 
   private func resyncStep(
-    _ pageCountMax: Int, _ mayGoOn: () -> Bool
+    _ pageCountMax: Int, _ isGentle: Bool, _ mayGoOn: () -> Bool
   ) async throws(ArrayError) {
-    joiningTargets = try await resync.step(pageCountMax: pageCountMax, mayGoOn: mayGoOn)
+    joiningTargets = try await resync.step(
+      pageCountMax: pageCountMax, isGentle: isGentle, mayGoOn: mayGoOn)
     if !joiningTargets.isEmpty { try await join() }
   }
 

@@ -147,11 +147,12 @@ final class Resync<M: Machine, D: Disk> {
 
   // MARK: The pass
 
-  /// Does a bounded part of the work: up to so many pages, as long as `mayGoOn` says so.
+  /// Does a bounded part of the work: up to so many pages, as long as `mayGoOn` says so; gently,
+  /// where clients wait beside it.
   ///
   /// - Returns: the targets, when all their blocks are there, durably.
   func step(
-    pageCountMax: Int, mayGoOn: () -> Bool
+    pageCountMax: Int, isGentle: Bool, mayGoOn: () -> Bool
   ) async throws(ArrayError) -> [RebuildTarget] {
     dropLeavers()
     guard isNeeded else { return [] }
@@ -169,7 +170,7 @@ final class Resync<M: Machine, D: Disk> {
       return []
     }
     if parts.options.plants(.believedBeforePassEnds) { return end() }
-    try await copyPages(pass, pageCountMax, mayGoOn)
+    try await copyPages(pass, pageCountMax, isGentle, mayGoOn)
     if pass == passNumber, unsettledPages.count >= Self.unsettledPageCountMax {
       try await settle()
     }
@@ -260,7 +261,7 @@ final class Resync<M: Machine, D: Disk> {
 
   /// Copies pages of the batch, reading the next while the former are written.
   private func copyPages(
-    _ pass: Int, _ pageCountMax: Int, _ mayGoOn: () -> Bool
+    _ pass: Int, _ pageCountMax: Int, _ isGentle: Bool, _ mayGoOn: () -> Bool
   ) async throws(ArrayError) {
     var reading: [PageImage] = []
     var writing: [PageImage] = []
@@ -273,7 +274,7 @@ final class Resync<M: Machine, D: Disk> {
         {
           batch = batch.dropFirst()
           begunCount += 1
-          if let image = try await beginReading(page) {
+          if let image = try await beginReading(page, isGentle) {
             reading.append(image)
           } else if pass == passNumber {
             noteDone(page, byteCount: 0)
@@ -309,12 +310,14 @@ final class Resync<M: Machine, D: Disk> {
   }
 
   /// - Returns: nil when there is nothing to be copied.
-  private func beginReading(_ page: UInt64) async throws(ArrayError) -> PageImage? {
+  private func beginReading(
+    _ page: UInt64, _ isGentle: Bool
+  ) async throws(ArrayError) -> PageImage? {
     guard parts.table.isPresent(page) else { return nil }
     let image = try reader.take()
     let readable = parts.readableSlots.subtracting(untrustedSlots)
     do throws(ArrayError) {
-      try await reader.begin(image, page: page) { image, row in
+      try await reader.begin(image, page: page, isGentle: isGentle) { image, row in
         self.choose(image, row, readable)
       }
       return image
@@ -371,11 +374,7 @@ final class Resync<M: Machine, D: Disk> {
   }
 
   private func write(_ image: PageImage, _ sources: [Int?]) {
-    var blockCount = 0
-    for target in targets {
-      blockCount += reader.beginWriting(image, slot: target.slot, to: target.seat) { sources[$0] }
-    }
-    image.writtenBytes = UInt64(blockCount) * 4096
+    reader.beginWriting(image, to: targets) { sources[$0] }
   }
 
   /// Finds the targets' blocks of a row from what was read of it.

@@ -24,6 +24,10 @@ final class PageImage {
   var group: OperationGroup?
   /// What each operation of the group is about, by its tag.
   var runs: [PageRun] = []
+  /// While clients are there, members get one short operation at a time.
+  var isGentle = false
+  /// Runs that were given to their members.
+  var submittedRuns: Set<Int> = []
   /// What is being written of it, to all who get something.
   var writtenBytes: UInt64 = 0
   private let view: RowImage
@@ -73,7 +77,23 @@ final class PageImage {
     entries = Array(repeating: .neverWritten, count: places.count)
     parts = Array(repeating: .zeros, count: places.count)
     isWanted = Array(repeating: false, count: places.count)
+    forgetRuns()
+  }
+
+  /// Other operations come next.
+  func forgetRuns() {
     runs.removeAll(keepingCapacity: true)
+    submittedRuns.removeAll(keepingCapacity: true)
+  }
+
+  /// The runs that are next: all that are left, or the first of each member.
+  func takeRuns() -> [Int] {
+    var seats: Set<Int> = []
+    let taken = runs.indices.filter { index in
+      !submittedRuns.contains(index) && (!isGentle || seats.insert(runs[index].seat).inserted)
+    }
+    submittedRuns.formUnion(taken)
+    return taken
   }
 
   func buffer(_ index: Int) -> IOBuffer {
@@ -108,7 +128,8 @@ final class PageImage {
 
 /// Blocks of one page that lie one behind the other, on their member and in memory.
 struct PageRun: Equatable {
-  var slot: Int
+  /// Whom it is read from or written to.
+  var seat: Int
   var firstMemberBlock: UInt64
   var offset: Int
   var blockCount: Int

@@ -13,8 +13,9 @@ final class PageReader<M: Machine, D: Disk> {
   static var imageCountMax: Int { 4 }
   /// Never-written blocks that are read along rather than divide a run.
   private static var gapMax: UInt64 { 8 }
-  /// Blocks of one operation.
+  /// Blocks of one operation, and of one beside which clients wait.
   private static var runBlockCountMax: Int { 128 }
+  private static var gentleBlockCountMax: Int { 32 }
 
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
@@ -38,21 +39,34 @@ final class PageReader<M: Machine, D: Disk> {
   ///
   /// `isWanted` is given the image, with its entries, and a row; it sets the image's `isWanted`.
   ///
+  /// With `isGentle` it takes longer, because members get a little at a time.
+  ///
   /// - Throws: `unreadable` when the page is lost.
   func begin(
-    _ image: PageImage, page: UInt64, wanting choose: (PageImage, UInt64) -> Void
+    _ image: PageImage, page: UInt64, isGentle: Bool,
+    wanting choose: (PageImage, UInt64) -> Void
   ) async throws(ArrayError) {
     try await parts.load(page: page)
     image.restart(page: page, rows: parts.placement.rows(ofPage: page))
     takeEntries(image)
+    image.isGentle = isGentle
     for row in image.rows { choose(image, row) }
+    for slot in 0..<parts.geometry.memberCount {
+      collectRuns(image, ofSlot: slot, seat: slot, gapMax: Self.gapMax) {
+        image.isWanted[$0] ? image.offsets[$0] : nil
+      }
+    }
     let group = parts.members.makeGroup()
     image.group = group
-    collectRuns(image, gapMax: Self.gapMax) { image.isWanted[$0] ? image.offsets[$0] : nil }
+    submitReads(image, group)
+  }
+
+  private func submitReads(_ image: PageImage, _ group: OperationGroup) {
     let all = image.memory.buffer
-    for (tag, run) in image.runs.enumerated() {
+    for tag in image.takeRuns() {
+      let run = image.runs[tag]
       parts.members.readData(
-        BlockPlace(slot: run.slot, memberBlock: run.firstMemberBlock),
+        BlockPlace(slot: run.seat, memberBlock: run.firstMemberBlock),
         into: all.slice(run.offset, run.blockCount * 4096), keeping: image.memory, group, tag: tag)
     }
   }
@@ -79,24 +93,26 @@ final class PageReader<M: Machine, D: Disk> {
     }
   }
 
-  /// Collects the runs of the blocks for which `offset` gives a place in memory.
-  private func collectRuns(_ image: PageImage, gapMax: UInt64, _ offset: (Int) -> Int?) {
-    image.runs.removeAll(keepingCapacity: true)
-    var open = [Int?](repeating: nil, count: parts.geometry.memberCount)
-    for index in image.places.indices {
+  /// Collects the runs of a slot's blocks for which `offset` gives a place in memory.
+  private func collectRuns(
+    _ image: PageImage, ofSlot slot: Int, seat: Int, gapMax: UInt64, _ offset: (Int) -> Int?
+  ) {
+    let countMax = image.isGentle ? Self.gentleBlockCountMax : Self.runBlockCountMax
+    var open: PageRun?
+    for index in image.places.indices where image.places[index].slot == slot {
       guard let offset = offset(index) else { continue }
-      let place = image.places[index]
-      if let run = open[place.slot], image.runs[run].blockCount < Self.runBlockCountMax,
-        image.runs[run].continues(at: place.memberBlock, offset: offset, gapMax: gapMax)
+      let memberBlock = image.places[index].memberBlock
+      if var run = open, run.blockCount < countMax,
+        run.continues(at: memberBlock, offset: offset, gapMax: gapMax)
       {
-        image.runs[run].extend(to: place.memberBlock)
+        run.extend(to: memberBlock)
+        open = run
       } else {
-        open[place.slot] = image.runs.count
-        image.runs.append(
-          PageRun(
-            slot: place.slot, firstMemberBlock: place.memberBlock, offset: offset, blockCount: 1))
+        if let run = open { image.runs.append(run) }
+        open = PageRun(seat: seat, firstMemberBlock: memberBlock, offset: offset, blockCount: 1)
       }
     }
+    if let run = open { image.runs.append(run) }
   }
 
   /// Waits for what was begun, and verifies it: what fits its entry is `good`, and what was wanted
@@ -106,6 +122,10 @@ final class PageReader<M: Machine, D: Disk> {
   func finish(_ image: PageImage) async -> Bool {
     guard let group = image.group else { return true }
     await group.wait()
+    while image.submittedRuns.count < image.runs.count {
+      submitReads(image, group)
+      await group.wait()
+    }
     image.group = nil
     let failures = group.failures
     parts.members.release(group)
@@ -113,7 +133,7 @@ final class PageReader<M: Machine, D: Disk> {
     for failure in failures {
       let run = image.runs[failure.tag]
       let blocks = run.firstMemberBlock..<run.firstMemberBlock + UInt64(run.blockCount)
-      for index in image.places.indices where image.places[index].slot == run.slot {
+      for index in image.places.indices where image.places[index].slot == run.seat {
         guard blocks.contains(image.places[index].memberBlock) else { continue }
         isRead[index] = false
         if failure.error == .absent, image.entries[index].state == .written {
@@ -135,32 +155,40 @@ final class PageReader<M: Machine, D: Disk> {
     return true
   }
 
-  /// Begins to write blocks to a seat, in long runs.
+  /// Begins to write the targets' blocks, in long runs.
   ///
   /// `source` gives, for a block of the page, where its content lies in the image's memory.
-  ///
-  /// - Returns: how many blocks.
   func beginWriting(
-    _ image: PageImage, slot: Int, to seat: Int, _ source: (Int) -> Int?
-  ) -> Int {
-    let group = image.group ?? parts.members.makeGroup()
+    _ image: PageImage, to targets: [RebuildTarget], _ source: (Int) -> Int?
+  ) {
+    image.forgetRuns()
+    for target in targets {
+      collectRuns(image, ofSlot: target.slot, seat: target.seat, gapMax: 0, source)
+    }
+    image.writtenBytes = image.runs.reduce(0) { $0 + UInt64($1.blockCount) * 4096 }
+    let group = parts.members.makeGroup()
     image.group = group
-    collectRuns(image, gapMax: 0) { image.places[$0].slot == slot ? source($0) : nil }
+    submitWrites(image, group)
+  }
+
+  private func submitWrites(_ image: PageImage, _ group: OperationGroup) {
     let all = image.memory.buffer
-    var blockCount = 0
-    for run in image.runs {
-      blockCount += run.blockCount
+    for index in image.takeRuns() {
+      let run = image.runs[index]
       parts.members.writeData(
-        BlockPlace(slot: seat, memberBlock: run.firstMemberBlock),
+        BlockPlace(slot: run.seat, memberBlock: run.firstMemberBlock),
         from: all.slice(run.offset, run.blockCount * 4096), keeping: image.memory, group)
     }
-    return blockCount
   }
 
   /// Waits for what is being written; members that fail are put out.
   func finishWriting(_ image: PageImage) async throws(ArrayError) {
     guard let group = image.group else { return }
     await group.wait()
+    while image.submittedRuns.count < image.runs.count {
+      submitWrites(image, group)
+      await group.wait()
+    }
     image.group = nil
     try await parts.expelFailed(group)
   }

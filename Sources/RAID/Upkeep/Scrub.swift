@@ -117,9 +117,9 @@ final class Scrub<M: Machine, D: Disk> {
   /// Pages of one step: 32 MiB of blocks.
   private static var pageCountMax: Int { 16 }
 
-  /// Does a bounded part of the work: up to so many pages.
+  /// Does a bounded part of the work: up to so many pages; gently, where clients wait beside it.
   func step(
-    of keeper: HomeKeeper<M, D>, pageCountMax: Int
+    of keeper: HomeKeeper<M, D>, pageCountMax: Int, isGentle: Bool
   ) async throws(ArrayError) {
     guard let now = run else { return }
     let number = runNumber
@@ -128,7 +128,7 @@ final class Scrub<M: Machine, D: Disk> {
     var pinned: [UInt64] = []
     defer { for page in pinned { parts.table.unpin(page) } }
     try await inspectTable(pages, now.kind, number, &pinned)
-    try await inspectPages(pages, pinned, now.kind, number, keeper)
+    try await inspectPages(pages, pinned, now.kind, number, keeper, isGentle)
     let time = parts.machine.nowNanoseconds
     if number == runNumber, time >= keptNanoseconds &+ Self.keepNanoseconds { keepNow() }
   }
@@ -190,7 +190,7 @@ final class Scrub<M: Machine, D: Disk> {
 
   private func inspectPages(
     _ pages: [UInt64], _ pinned: [UInt64], _ kind: ScrubKind, _ number: Int,
-    _ keeper: HomeKeeper<M, D>
+    _ keeper: HomeKeeper<M, D>, _ isGentle: Bool
   ) async throws(ArrayError) {
     var left = pages[...]
     // Without an image: a page that was lost and told of already.
@@ -199,7 +199,7 @@ final class Scrub<M: Machine, D: Disk> {
     do throws(ArrayError) {
       while number == runNumber {
         while reading.count < PageReader<M, D>.imageCountMax - 1, let page = left.popFirst() {
-          let image = pinned.contains(page) ? try await beginReading(page) : nil
+          let image = pinned.contains(page) ? try await beginReading(page, isGentle) : nil
           reading.append((page, image))
         }
         guard !reading.isEmpty else { break }
@@ -221,11 +221,13 @@ final class Scrub<M: Machine, D: Disk> {
     if let failure { throw failure }
   }
 
-  private func beginReading(_ page: UInt64) async throws(ArrayError) -> PageImage {
+  private func beginReading(
+    _ page: UInt64, _ isGentle: Bool
+  ) async throws(ArrayError) -> PageImage {
     let image = try reader.take()
     let readable = parts.readableSlots
     do throws(ArrayError) {
-      try await reader.begin(image, page: page) { image, row in
+      try await reader.begin(image, page: page, isGentle: isGentle) { image, row in
         for position in 0..<image.geometry.width {
           let index = image.index(row, position)
           image.isWanted[index] =

@@ -3,16 +3,16 @@ import Units
 /// Divides time between clients and upkeep, so that clients' requests stay within a budget
 /// (docs/upkeep.md, section 5).
 ///
-/// What it steers by is the p99 of the clients' requests over the last second. Upkeep works in
-/// steps, and rests behind each in proportion to what it took: so its share of the time is kept
+/// What it steers by is the p99 of the clients' requests lately. Upkeep works in steps, and rests behind each in proportion to what it took: so its share of the time is kept
 /// whatever a step costs. Nothing here reads a clock or allocates.
 package final class UpkeepGovernor {
   private static let windowNanoseconds: UInt64 = 250_000_000
   private static let windowCount = 4
   private static let judgementNanoseconds: UInt64 = 500_000_000
-  private static let restNanosecondsMax: UInt64 = 1_000_000_000
-  /// Redundancy is restored some day, whatever the clients ask for.
-  private static let shareMin = 1.0 / 32
+  private static let restNanosecondsMax: UInt64 = 10_000_000_000
+  /// Redundancy is restored some day, whatever the clients ask for; less than one request in a
+  /// hundred meets this.
+  private static let shareMin = 1.0 / 128
 
   package var budgetNanoseconds: UInt64
   private var windows = [LatencyHistogram](repeating: LatencyHistogram(), count: windowCount)
@@ -20,6 +20,8 @@ package final class UpkeepGovernor {
   private var windowEnd: UInt64
   private var merged = LatencyHistogram()
   private var requestsUnderWayCount = 0
+  /// What clients got since the last judgement: a step that a long rest follows counts as well.
+  private var sinceJudgement = LatencyHistogram()
   private var nextJudgement: UInt64
   private var share = 1.0
   private var restEnd: UInt64 = 0
@@ -40,6 +42,7 @@ package final class UpkeepGovernor {
     requestsUnderWayCount -= 1
     turn(now)
     windows[current].record(nanoseconds: nanoseconds)
+    sinceJudgement.record(nanoseconds: nanoseconds)
   }
 
   /// Begins new windows as time passes.
@@ -74,14 +77,22 @@ package final class UpkeepGovernor {
   // MARK: Upkeep
 
   /// Looks at the clients, now and then, and sets the share of upkeep: half of what it was where
-  /// they wait too long, an eighth of the whole more where they do not.
+  /// they wait too long; where they do not, a quarter more than it was, but not more than an eighth
+  /// of the whole.
+  ///
+  /// After a halving only what came later counts.
   package func judge(_ now: UInt64) {
     guard now >= nextJudgement else { return }
-    nextJudgement = now &+ Self.judgementNanoseconds
-    let achieved = achievedP99Nanoseconds(now)
+    // Of long ago, when there was nothing to do.
+    let isOld = now &- nextJudgement > 2 * Self.restNanosecondsMax
+    let achieved =
+      sinceJudgement.count > 0 && !isOld
+      ? sinceJudgement.percentile(0.99) : achievedP99Nanoseconds(now)
+    sinceJudgement.reset()
     // Requests that take longer than anybody looks back are late as well.
     let isLate = achieved.map { $0 > budgetNanoseconds } ?? (requestsUnderWayCount > 0)
-    share = isLate ? max(Self.shareMin, share / 2) : min(1, share + 0.125)
+    nextJudgement = now &+ Self.judgementNanoseconds * (isLate ? 2 : 1)
+    share = isLate ? max(Self.shareMin, share / 2) : min(1, share + min(0.125, share / 4))
   }
 
   /// A step of upkeep has ended: it rests now, as its share demands.
