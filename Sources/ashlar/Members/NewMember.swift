@@ -16,9 +16,9 @@ struct NewMember: Sendable {
     let notes: [String]
 
     /// Takes it back, as if nothing had happened.
-    func discard() async {
+    func discard(_ offload: Offload) async {
       await member.handle.disk.close()
-      if member.wasCreated { SmallFile.remove(member.place.text) }
+      if member.wasCreated { await offload.removeFile(member.place.text) }
     }
   }
 
@@ -44,9 +44,12 @@ struct NewMember: Sendable {
     } catch {
       return .failure(Self.refusal("bad_place", error.message, "give a path or an NBD URI"))
     }
-    let opened = await Offload(machine: machine).bounded(
+    let offload = Offload(machine: machine)
+    let opened = await offload.bounded(
       nanosecondsMax: Self.nanosecondsMax,
-      late: { result in if case .success(let opened) = result { await opened.discard() } },
+      late: { result in
+        if case .success(let opened) = result { await opened.discard(offload) }
+      },
       { await self.openUnbounded(place, isForced) })
     return opened
       ?? .failure(
@@ -66,7 +69,7 @@ struct NewMember: Sendable {
       do throws(MemberError) {
         member = try await opened(place, wasCreated)
       } catch {
-        if wasCreated { SmallFile.remove(place.text) }
+        if wasCreated { await Offload(machine: machine).removeFile(place.text) }
         throw Self.refusal(
           error.isInUse ? "in_use" : "cannot_open", error.message, "choose another member")
       }
@@ -77,7 +80,8 @@ struct NewMember: Sendable {
             member: member, destroyed: destroyed,
             notes: [member.note].compactMap { $0 }))
       } catch {
-        await Opened(member: member, destroyed: [], notes: []).discard()
+        await Opened(member: member, destroyed: [], notes: [])
+          .discard(Offload(machine: machine))
         throw error
       }
     } catch {

@@ -160,7 +160,7 @@ actor ArrayDesk {
     do throws(ControlRefusal) {
       old = try await find(text)
     } catch {
-      await opened.discard()
+      await opened.discard(Offload(machine: machine))
       throw error
     }
     try await give(opened) { handle throws(MemberCommandError) in
@@ -202,7 +202,9 @@ actor ArrayDesk {
       value = try await take(member.handle)
     } catch {
       // A file that was made for this and was not taken holds nothing of anybody.
-      if member.wasCreated { SmallFile.remove(member.place.text) }
+      if member.wasCreated {
+        await Offload(machine: machine).removeFile(member.place.text)
+      }
       await recorder?.expectNobody()
       throw error.refusal
     }

@@ -23,6 +23,16 @@ struct Offload: Sendable {
     }
   }
 
+  /// Removes a file, and waits for that a little: a file system that hangs keeps nobody.
+  func removeFile(_ path: String) async {
+    _ = await bounded(nanosecondsMax: 1_000_000_000, late: { (_: Bool) in }) {
+      await onThread {
+        SmallFile.remove(path)
+        return true
+      }
+    }
+  }
+
   /// Waits for something, but not longer than so long.
   ///
   /// - Parameters:

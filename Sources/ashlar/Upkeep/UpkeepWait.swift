@@ -24,7 +24,8 @@ struct UpkeepWait {
   /// - Throws: why the first look at it was in vain.
   func run(_ judge: Judge) throws(ControlError) -> (UpkeepStanding, ArrayReport) {
     var last = try session.array()
-    var lines = Deadline(afterNanoseconds: 0)
+    // What is done at once needs no line.
+    var lines = Deadline(afterNanoseconds: 2_000_000_000)
     var silence = Deadline(afterNanoseconds: Self.silenceNanosecondsMax)
     var endCount = 0
     defer { if isRewriting { Terminal.error.write("\r\u{1B}[K") } }
