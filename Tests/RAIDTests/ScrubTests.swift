@@ -180,6 +180,51 @@ struct ScrubTests {
     }
   }
 
+  @Test("copies of a mirror that verify and differ are told, and become the first")
+  func differingCopies() throws {
+    let lab = try filled((.raid1, 3))
+    try lab.forge(row: 1, position: 2)
+    var report = try scrub(lab, .check)
+    #expect(report.ranges.map(\.trouble) == [.mirror] && report.ranges.first?.slot == 2)
+    report = try scrub(lab, .repair)
+    #expect(report.ranges.map(\.outcome) == [.repaired])
+    #expect(try scrub(lab, .check).ranges.isEmpty)
+    #expect(try isWhole(lab))
+  }
+
+  @Test(
+    "a page of the table without a good copy is told with all that it described, and the rest goes on"
+  )
+  func lostPage() throws {
+    let lab = try ArrayLab.filled(.raid1, memberCount: 2, blocks: [0, 1, 300, 301])
+    try lab.damagePage(0) { $0.flipBits(at: $1.offsetBytes + 100) }
+    let report = try scrub(lab, .repair)
+    #expect(report.ranges.map(\.trouble) == [.table])
+    #expect(report.ranges.first?.range == ByteRange(from: 0, to: 252 * 4096))
+    #expect(report.record.counts.beyondRepair == 252)
+    #expect(report.record.doneBytes == 4 * 4096)
+    #expect(try lab.found([0, 300, 301]) == [.unreadable, .version(1), .version(1)])
+  }
+
+  @Test("with a member out what is there is verified, and what is absent is no trouble")
+  func degraded() throws {
+    for shape in Self.shapes {
+      let lab = try filled(shape)
+      lab.options.isForced = true
+      let home = try lab.home(row: 1, position: 0)
+      lab.media[home.slot].flipBits(at: home.range.offsetBytes + 99)
+      let lost = (home.slot + 1) % shape.1
+      for kind in ScrubKind.allCases {
+        let counts = Box<ScrubCounts?>(nil)
+        try lab.play(seed: 9, without: [lost]) { stage in
+          counts.value = try await stage.scrub(kind).record.counts
+          await stage.kill()
+        }
+        #expect(counts.value?.checksum == 1 && counts.value?.total == 1, "\(shape) \(kind)")
+      }
+    }
+  }
+
   @Test("a scrub never makes parity and table fit a block that does not verify")
   func towardsBadData() throws {
     for bug in [nil, PlantedBug.scrubRepairsTowardsBadData] {

@@ -166,8 +166,10 @@ extension ArrayEngine {
 
   /// All members are in sync, none is being replaced, and it accepts writes; blocks that are lost
   /// may still be.
+  ///
+  /// A member that is just becoming current counts when the configuration that says so is durable.
   package var isWhole: Bool {
-    membership.stopReason == nil && membership.lostSlots.isEmpty
+    membership.stopReason == nil && membership.lostSlots.isEmpty && keeper.rebuildStatus == nil
       && parts.members.incompleteTargets.isEmpty
   }
 }

@@ -49,6 +49,14 @@ extension ArrayParts {
       block: block, "block \(block) \(cause): reads of it fail until it is written")
   }
 
+  /// Whether what lies at home of a block no longer counts: something newer is in the log.
+  ///
+  /// Without parity a crash leaves it torn, and nobody settles it: it is written again.
+  func isSuperseded(_ block: UInt64) -> Bool {
+    let page = placement.page(ofRow: geometry.rowPosition(ofBlock: block).row)
+    return index[block] != nil || index.trimmedPages[page] != nil
+  }
+
   /// Takes off the list what an image of the row could give.
   ///
   /// - Precondition: nobody else changes the row meanwhile.
@@ -91,7 +99,6 @@ extension ArrayParts {
 
   /// What was written or trimmed since is not home at once.
   private func isStillLost(_ block: UInt64) -> Bool {
-    let page = placement.page(ofRow: geometry.rowPosition(ofBlock: block).row)
-    return index[block] == nil && index.trimmedPages[page] == nil
+    !isSuperseded(block)
   }
 }

@@ -47,8 +47,8 @@ final class Resync<M: Machine, D: Disk> {
 
   /// Pages whose table copies are written together.
   private static var batchPageCount: Int { 32 }
-  /// Pages that are made durable together: 64 MiB of the array's blocks.
-  private static var unsettledPageCountMax: Int { 32 }
+  /// Pages that are made durable together: 128 MiB of the array's blocks.
+  private static var unsettledPageCountMax: Int { 64 }
   /// After so many the map is written, so that a crash does not cost what was done.
   private static var clearedPageCountMax: Int { 64 }
 
@@ -186,6 +186,7 @@ final class Resync<M: Machine, D: Disk> {
   }
 
   private func end() -> [RebuildTarget] {
+    reader.forgetIdle()
     defer {
       targets = []
       restart()
@@ -469,6 +470,7 @@ final class Resync<M: Machine, D: Disk> {
     try parts.checkServing()
     for position in positions {
       let block = parts.geometry.block(ofRow: row, position: position)
+      guard !parts.isSuperseded(block) else { continue }
       parts.noteLost(block, "could not be had while members were brought up to date")
       named.insert(BlockRun(firstBlock: block, blockCount: 1))
     }

@@ -144,6 +144,18 @@ final class PageCache {
     for page in clock { body(page) }
   }
 
+  /// Lets a page go, if nobody needs it.
+  func forget(_ number: UInt64) {
+    guard let page = pages[number], page.isEvictable,
+      let index = clock.firstIndex(where: { $0 === page })
+    else { return }
+    clock.swapAt(index, clock.count - 1)
+    clock.removeLast()
+    pages[number] = nil
+    if last === page { last = nil }
+    unused.append(page)
+  }
+
   /// All dirty pages, in order.
   func dirtyPages() -> [CachedPage] {
     clock.filter(\.isDirty).sorted { $0.number < $1.number }

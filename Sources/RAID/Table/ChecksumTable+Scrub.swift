@@ -15,11 +15,12 @@ extension ChecksumTable {
   /// or old; with `repairs` these are written again.
   ///
   /// For the loop that owns home: nobody else writes pages meanwhile. The pages that are in memory
-  /// afterwards are pinned: `pinned` says which.
+  /// afterwards are pinned: `pinned` says which. An old copy of a page that is going to be written
+  /// anyway, as `isExpected` tells, is what a crash leaves, and no trouble.
   ///
   /// - Precondition: all are present, and at most `batchPageCount`.
   func inspectCopies(
-    of numbers: [UInt64], repairs: Bool, pinned: inout [UInt64]
+    of numbers: [UInt64], repairs: Bool, isExpected: (UInt64) -> Bool, pinned: inout [UInt64]
   ) async throws(ArrayError) -> [TableCopyTrouble] {
     while let number = numbers.first(where: { loads[$0] != nil }) {
       // Somebody is reading it: what comes of that is looked at below.
@@ -62,7 +63,7 @@ extension ChecksumTable {
         }
       }
       guard let page = cache.find(number), page.pinCount > 0 else { continue }
-      judge(page, copies, &troubles)
+      judge(page, copies, isExpected(number) || page.isDirty, &troubles)
     }
     probeBuffers.give(memory)
     if isOutOfMemory { throw .outOfMemory }
@@ -71,7 +72,8 @@ extension ChecksumTable {
   }
 
   private func judge(
-    _ page: CachedPage, _ copies: ArraySlice<CopyReading>, _ troubles: inout [TableCopyTrouble]
+    _ page: CachedPage, _ copies: ArraySlice<CopyReading>, _ isWrittenSoon: Bool,
+    _ troubles: inout [TableCopyTrouble]
   ) {
     // One that was never written durably has nothing that could be wrong.
     guard isPresent(page.number), !flags[page.number].contains(.unwritten), page.sequence > 0
@@ -79,11 +81,20 @@ extension ChecksumTable {
     for (copy, reading) in copies.enumerated() {
       let member = members[placement.slot(ofPage: page.number, copy: copy)]
       guard member.state == .current, member.isUsable, reading.wasRead else { continue }
-      if let newest = reading.newest, newest.header.sequence >= page.sequence { continue }
+      if let newest = reading.newest {
+        if isWrittenSoon || newest.header.sequence >= page.sequence { continue }
+      }
+      // It was met before, and is written with the page.
+      if page.repairSlots.contains(member.slot) { continue }
       member.counters.checksumErrors += 1
       page.copies[copy] = reading.knowledge
       troubles.append(TableCopyTrouble(page: page.number, slot: member.slot))
     }
+  }
+
+  /// Lets go of pages that were only looked at, so that whoever loads them next repairs them.
+  func forget(_ numbers: some Sequence<UInt64>) {
+    for number in numbers { cache.forget(number) }
   }
 
   private func repairCopies(

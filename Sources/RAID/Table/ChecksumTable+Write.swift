@@ -213,9 +213,10 @@ extension ChecksumTable {
     (0..<placement.copyCount).first { placement.slot(ofPage: number, copy: $0) == slot }
   }
 
-  /// Writes a member's copies of pages anew, in both slots, durably.
+  /// Writes a member's copies of pages anew, in both slots.
   ///
-  /// For a member that is *syncing*: nothing that it had is believed, so nothing of it is left.
+  /// For a member that is *syncing*: nothing that it had is believed, so nothing of it is left. They
+  /// are durable with the member's next fdatasync: until then they count for nothing.
   ///
   /// - Parameters:
   ///   - numbers: pages; absent ones, and those of which the slot keeps no copy, are left out.
@@ -270,7 +271,10 @@ extension ChecksumTable {
       // What is known of a slot that has a member already is that member's.
       if seat == slot { page.copies[copy] = .firstIsNewest }
     }
-    let failures = await finish(group, on: seat, memory)
+    await group.wait()
+    let failures = group.failures
+    members.release(group)
+    writeBuffers.give(memory)
     do throws(ArrayError) {
       try await membership.expel(failures)
     } catch {

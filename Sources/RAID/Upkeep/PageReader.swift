@@ -35,6 +35,9 @@ final class PageReader<M: Machine, D: Disk> {
     idle.append(image)
   }
 
+  /// The work is done: the memory is for others.
+  func forgetIdle() { idle.removeAll() }
+
   /// Begins to read what `isWanted` says of the page's written blocks, and returns at once then.
   ///
   /// `isWanted` is given the image, with its entries, and a row; it sets the image's `isWanted`.

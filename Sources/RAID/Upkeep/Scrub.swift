@@ -93,6 +93,7 @@ final class Scrub<M: Machine, D: Disk> {
     if history.count > ScrubState.historyCountMax { history.removeFirst() }
     run = nil
     runNumber += 1
+    reader.forgetIdle()
     let counts = ended.counts
     parts.events.note(
       "the scrub (\(ended.kind.rawValue)) is \(ending.rawValue): \(ended.doneBytes >> 20) MiB "
@@ -126,8 +127,12 @@ final class Scrub<M: Machine, D: Disk> {
     let pages = nextPages(from: now.nextPage, max: min(pageCountMax, Self.pageCountMax))
     guard !pages.isEmpty else { return end(.completed) }
     var pinned: [UInt64] = []
-    defer { for page in pinned { parts.table.unpin(page) } }
-    try await inspectTable(pages, now.kind, number, &pinned)
+    var leftPages: Set<UInt64> = []
+    defer {
+      for page in pinned { parts.table.unpin(page) }
+      parts.table.forget(leftPages)
+    }
+    leftPages = try await inspectTable(pages, now.kind, number, &pinned)
     try await inspectPages(pages, pinned, now.kind, number, keeper, isGentle)
     let time = parts.machine.nowNanoseconds
     if number == runNumber, time >= keptNanoseconds &+ Self.keepNanoseconds { keepNow() }
@@ -152,12 +157,14 @@ final class Scrub<M: Machine, D: Disk> {
 
   // MARK: The table
 
+  /// - Returns: the pages with copies that were left as they are.
   private func inspectTable(
     _ pages: [UInt64], _ kind: ScrubKind, _ number: Int, _ pinned: inout [UInt64]
-  ) async throws(ArrayError) {
+  ) async throws(ArrayError) -> Set<UInt64> {
     if kind == .repair { for page in pages { parts.touch(page) } }
     let troubles = try await parts.table.inspectCopies(
-      of: pages, repairs: kind == .repair, pinned: &pinned)
+      of: pages, repairs: kind == .repair, isExpected: parts.index.hasContent(page:),
+      pinned: &pinned)
     if kind == .repair { parts.forgetTouched() }
     for trouble in troubles {
       let rows = parts.placement.rows(ofPage: trouble.page)
@@ -170,6 +177,7 @@ final class Scrub<M: Machine, D: Disk> {
         number, block: geometry.block(ofRow: rows.lowerBound, position: 0), slot: slot, .table,
         trouble.isRepaired ? .repaired : .notRepaired)
     }
+    return Set(troubles.filter { !$0.isRepaired }.map(\.page))
   }
 
   /// Nothing that the page described can be told right from wrong.
@@ -250,7 +258,9 @@ final class Scrub<M: Machine, D: Disk> {
     for row in image.rows where number == runNumber {
       let first = image.index(row, 0)
       let all = first..<first + geometry.width
-      guard all.contains(where: { image.entries[$0].state != .neverWritten }) else { continue }
+      guard all.contains(where: { image.entries[$0].state != .neverWritten }),
+        !isRewritten(row)
+      else { continue }
       blockCount += all.count { image.isWanted[$0] }
       if !isWhole || image.hasBad(row) {
         try await inspectCarefully(row, image, kind, number, keeper)
@@ -260,6 +270,11 @@ final class Scrub<M: Machine, D: Disk> {
       }
     }
     noteDone(image.page, byteCount: UInt64(blockCount) * 4096, number)
+  }
+
+  /// Whether nothing that lies at home of a row counts any more.
+  private func isRewritten(_ row: UInt64) -> Bool {
+    (0..<geometry.dataCount).allSatisfy { parts.isSuperseded(block(row, $0)) }
   }
 
   private func noteDone(_ page: UInt64, byteCount: UInt64, _ number: Int) {
@@ -314,6 +329,7 @@ final class Scrub<M: Machine, D: Disk> {
     where !isDataKnown && image.parts[position] == .bad
       && image.entries[position].state == .written
     {
+      if position < geometry.dataCount, parts.isSuperseded(block(row, position)) { continue }
       try parts.checkServing()
       note(
         number, block: block(row, position), slot: slot(row, position), trouble(image, position),

@@ -102,6 +102,22 @@ extension DirectedPlan {
     plan.lives += [alone, together, again, check(without: [1 - slot])]
   }
 
+  func writesBehind(_ plan: inout HistoryPlan, _ variation: Int) {
+    let slot = variation % 2
+    var alone = LifePlan()
+    alone.absent = [slot]
+    alone.workload = .script(everything(plan.shape))
+    var together = LifePlan()
+    together.latencies[slot] = DiskLatency(
+      shortestNanoseconds: 5_000_000, longestNanoseconds: 5_000_000, slowPerMillion: 0)
+    together.workload = .script(
+      [.pause(nanoseconds: UInt64(100_000_000 + variation / 2 % 64 * 8_000_000))]
+        + everything(plan.shape))
+    together.waitsUntilOptimal = true
+    together.ending = .crash(.kill, .atEnd)
+    plan.lives += [alone, together, check(without: [1 - slot])]
+  }
+
   func leftBehind(_ plan: inout HistoryPlan, _ variation: Int) {
     // Who was put out must not start alone: the other one went on.
     plan.allowsErrors = true

@@ -64,6 +64,8 @@ package struct DirectedPlan {
     case scrubbed
     /// A rebuild is paused, so that its position is persisted, and then the power goes.
     case pausedRebuild
+    /// Everything is written again while a member is brought up to date.
+    case writesBehind
   }
 
   let system: any SystemUnderTest
@@ -116,6 +118,7 @@ package struct DirectedPlan {
     case .failedFlush: failedFlush(&plan, variation)
     case .scrubbed: scrubbed(&plan, variation)
     case .pausedRebuild: pausedRebuild(&plan, variation)
+    case .writesBehind: writesBehind(&plan, variation)
     }
     return plan
   }
@@ -124,7 +127,8 @@ package struct DirectedPlan {
     let level: RAIDLevel =
       switch scenario {
       case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
-        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild:
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild,
+        .writesBehind:
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6

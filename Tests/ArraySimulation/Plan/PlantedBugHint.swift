@@ -59,7 +59,7 @@ package struct PlantedBugHint: Sendable {
     case .replacementMissesWrites: budget(0)
     case .exchangeBeforeLogIsHome: budget(0)
     case .replacedMemberTakenBack: budget(0)
-    case .rebuildMissesWritesBehind: directed(.staleReturn)
+    case .rebuildMissesWritesBehind: directed(.writesBehind)
     case .changedFlagClearedEarly: directed(.pausedRebuild)
     case .believedBeforePassEnds: directed(.staleReturn)
     case .scrubRepairsTowardsBadData: directed(.scrubbed)

@@ -54,7 +54,7 @@ package struct RandomPlan {
         LifePlan.TimedAction(afterNanoseconds: time, action: .pauseRebuild))
       life.actions.append(
         LifePlan.TimedAction(
-          afterNanoseconds: time + drawTime(&random), action: .resumeRebuild))
+          afterNanoseconds: time + 1_000_000 + drawTime(&random), action: .resumeRebuild))
     }
     if random.index(below: 8) == 0 {
       life.actions.append(

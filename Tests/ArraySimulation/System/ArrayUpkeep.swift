@@ -19,6 +19,13 @@ struct ArrayUpkeep: Upkeep {
     }
   }
 
+  func describe() async -> String {
+    let status = await engine.status
+    let rebuild = status.rebuild.map { ", \($0)" } ?? ""
+    let scrub = status.scrub.map { ", \($0)" } ?? ""
+    return rebuild + scrub + ", \(status.latencyBudget)"
+  }
+
   func scrub(repairs: Bool) async -> String? {
     await perform(.cancelScrub)
     await perform(.scrub(repairs: repairs))

@@ -67,7 +67,9 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
 
   package func scrub(repairs: Bool) async -> String? { await upkeep?.scrub(repairs: repairs) }
 
-  package func describe() async -> String { "\(volume.health)" }
+  package func describe() async -> String {
+    "\(volume.health)" + (await upkeep?.describe() ?? "")
+  }
 
   package func close() async throws(VolumeError) { try await volume.close() }
 }
@@ -79,4 +81,7 @@ package protocol Upkeep: Sendable {
 
   /// Scrubs to the end, and tells what was found; nil when nothing was.
   func scrub(repairs: Bool) async -> String?
+
+  /// What it is at, for reports.
+  func describe() async -> String
 }
