@@ -244,9 +244,18 @@ struct UpkeepStandingTests {
     now.upkeep.rebuild?.pass.isPaused = true
     #expect(UpkeepStanding.rebuild(now).name == "paused")
     now.upkeep.rebuild = nil
+    #expect(UpkeepStanding.rebuild(now).name == "pending")
+    #expect(UpkeepStanding.rebuild(now).exitCode == 2)
+    now = array([.current, .out])
     #expect(
       UpkeepStanding.rebuild(now)
-        == .found("nothing is being rebuilt, and slot 1 (syncing) is not up to date"))
+        == .found("nothing is being rebuilt, and slot 1 (out) is not up to date"))
+    // A replacement that has not been begun with, and one that cannot be used.
+    now = array()
+    now.upkeep.reserves = [sampleUpkeep.reserves[1]]
+    #expect(UpkeepStanding.rebuild(now).name == "clean")
+    now.upkeep.reserves[0].cause = ""
+    #expect(UpkeepStanding.rebuild(now).name == "pending")
     now = array([.current, .current])
     #expect(UpkeepStanding.rebuild(now).exitCode == 0)
     now.lostBlockCount = 1

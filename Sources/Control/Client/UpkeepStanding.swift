@@ -6,6 +6,8 @@ import RAID
 package enum UpkeepStanding: Equatable, Sendable {
   /// It goes on, and how far it is.
   case working(PassReport, String)
+  /// It is about to begin.
+  case pending(String)
   /// It does not go on by itself.
   case paused(String)
   /// It has come to its end and all is well.
@@ -20,15 +22,15 @@ package enum UpkeepStanding: Equatable, Sendable {
     switch self {
     case .clean: ExitCode.success
     case .found: ExitCode.failure
-    case .working, .paused, .unfinished: ExitCode.unfinished
+    case .working, .pending, .paused, .unfinished: ExitCode.unfinished
     }
   }
 
   /// What a person is told.
   package var words: String {
     switch self {
-    case .working(_, let words), .paused(let words), .clean(let words), .found(let words),
-      .unfinished(let words):
+    case .working(_, let words), .pending(let words), .paused(let words), .clean(let words),
+      .found(let words), .unfinished(let words):
       words
     }
   }
@@ -37,6 +39,7 @@ package enum UpkeepStanding: Equatable, Sendable {
   package var name: String {
     switch self {
     case .working: "working"
+    case .pending: "pending"
     case .paused: "paused"
     case .clean: "clean"
     case .found: "found"
@@ -50,6 +53,9 @@ package enum UpkeepStanding: Equatable, Sendable {
       let words = "rebuilding \(PassText.targetWords(rebuild))"
       return rebuild.pass.isPaused ? .paused(words) : .working(rebuild.pass, words)
     }
+    let isSyncing = array.members.contains { $0.state == .syncing }
+    let isReplacing = array.upkeep.reserves.contains { $0.targetSlot != nil && $0.cause.isEmpty }
+    if isSyncing || isReplacing { return .pending("the rebuild has not begun yet") }
     let absent = array.members.filter { $0.state != .current }
     guard absent.isEmpty else {
       let slots = absent.map { "slot \($0.slot) (\($0.state.rawValue))" }

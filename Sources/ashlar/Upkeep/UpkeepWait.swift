@@ -15,6 +15,8 @@ struct UpkeepWait {
   private static let plainLineNanoseconds: UInt64 = 10_000_000_000
   /// A member that is about to be rebuilt is for a moment nothing but out.
   private static let certainCount = 3
+  /// What is about to begin has so many looks for it.
+  private static let pendingCountMax = 120
   /// A server that is silent for so long is given up.
   private static let silenceNanosecondsMax: UInt64 = 30_000_000_000
 
@@ -28,6 +30,7 @@ struct UpkeepWait {
     var lines = Deadline(afterNanoseconds: 2_000_000_000)
     var silence = Deadline(afterNanoseconds: Self.silenceNanosecondsMax)
     var endCount = 0
+    var pendingCount = 0
     defer { if isRewriting { Terminal.error.write("\r\u{1B}[K") } }
     while true {
       do throws(ControlError) {
@@ -37,10 +40,13 @@ struct UpkeepWait {
         let standing = judge(array)
         switch standing {
         case .working(let pass, let words):
-          endCount = 0
+          (endCount, pendingCount) = (0, 0)
           show(pass, words, &lines)
         case .paused(let words):
           return (.paused("\(words): paused; --resume goes on"), array)
+        case .pending:
+          (endCount, pendingCount) = (0, pendingCount + 1)
+          if pendingCount >= Self.pendingCountMax { return (standing, array) }
         case .clean, .found, .unfinished:
           endCount += 1
           if endCount >= Self.certainCount { return (standing, array) }
