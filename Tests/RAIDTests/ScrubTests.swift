@@ -315,6 +315,13 @@ struct ScrubTests {
       try await stage.client.close()
     }
     let run = try #require(state.value?.run)
+    var impossible = ScrubState(run: run)
+    impossible.run?.doneBytes = .max
+    lab.options.scrubState = impossible
+    try lab.play(seed: 4) { stage in
+      #expect(await stage.client.status().scrub == nil)
+      try await stage.client.close()
+    }
     #expect(run.isPaused && run.donePages >= 10 && run.donePages < pageCount)
     #expect(run.beganSeconds == 77)
     lab.options.scrubState = state.value

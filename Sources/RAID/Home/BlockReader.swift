@@ -331,10 +331,12 @@ final class BlockReader<M: Machine, D: Disk> {
         continue
       case .pageNeeded: preconditionFailure("the page was loaded")
       case .home(let row, let position, _):
+        let entries = entries(ofRow: row)
         if try await reconstruct(row, position, avoiding: avoided, into: target) { return }
-        // Perhaps because the row was just being written, or the table has changed.
+        // Perhaps because the row was just being written, or has been meanwhile.
         if await waitForHome(row) { continue }
         if look(home.block) != found { continue }
+        if let entries, let now = self.entries(ofRow: row), now != entries { continue }
         // The slow member is all there is.
         if !avoided.isEmpty {
           avoided = SlotSet()
@@ -347,6 +349,16 @@ final class BlockReader<M: Machine, D: Disk> {
         throw .unreadable(block: home.block)
       }
     }
+  }
+
+  /// What the table says of a row; nil when its page is not in memory.
+  private func entries(ofRow row: UInt64) -> [BlockEntry]? {
+    var entries: [BlockEntry] = []
+    for position in 0..<parts.geometry.width {
+      guard let entry = parts.table.entry(row: row, position: position) else { return nil }
+      entries.append(entry)
+    }
+    return entries
   }
 
   /// Reads the whole row and takes the block from it, as read or as solved.

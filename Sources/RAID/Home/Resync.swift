@@ -43,6 +43,8 @@ final class Resync<M: Machine, D: Disk> {
   private var doneBytes: UInt64 = 0
   private var rate = WorkRate()
   private var named = NamedBlocks()
+  /// What could not be read from the others, up to a limit.
+  private var missedRows: [UInt64] = []
   private(set) var isPaused = false
 
   /// Pages whose table copies are written together.
@@ -51,6 +53,8 @@ final class Resync<M: Machine, D: Disk> {
   private static var unsettledPageCountMax: Int { 64 }
   /// After so many the map is written, so that a crash does not cost what was done.
   private static var clearedPageCountMax: Int { 64 }
+
+  private static var missedRowCountMax: Int { 16384 }
 
   init(_ parts: ArrayParts<M, D>, _ reader: PageReader<M, D>) {
     self.parts = parts
@@ -107,7 +111,16 @@ final class Resync<M: Machine, D: Disk> {
     targets.append(
       RebuildTarget(
         slot: slot, seat: seat, attachment: parts.members[seat].attachmentCount))
+    missedRows = []
     restart()
+  }
+
+  /// Rows whose blocks the targets do not have, because the others could not be read then.
+  ///
+  /// To be looked at again when they are current: a read that failed once may succeed the next time.
+  func takeMissedRows() -> [UInt64] {
+    defer { missedRows = [] }
+    return missedRows
   }
 
   func pause() {
@@ -433,6 +446,9 @@ final class Resync<M: Machine, D: Disk> {
       let index = image.index(row, position)
       guard found.parts[position] == .good, found.entries[position] == image.entries[index] else {
         sources[index] = nil
+        if missedRows.last != row, missedRows.count < Self.missedRowCountMax {
+          missedRows.append(row)
+        }
         continue
       }
       image.buffer(index).copy(from: found.buffer(position))

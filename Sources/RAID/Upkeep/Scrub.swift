@@ -54,9 +54,9 @@ final class Scrub<M: Machine, D: Disk> {
 
   // MARK: Commands
 
-  /// Goes on from what was kept.
+  /// Goes on from what was kept; numbers that no scrub reaches were not written by one.
   func restore(_ state: ScrubState) {
-    run = state.run
+    run = state.run.flatMap { $0.isPlausible ? $0 : nil }
     history = Array(state.history.suffix(ScrubState.historyCountMax))
     runNumber += 1
   }

@@ -107,6 +107,16 @@ package struct ScrubRun: Equatable, Sendable {
     self.beganSeconds = beganSeconds
   }
 
+  /// Whether adding to its numbers cannot overflow.
+  var isPlausible: Bool {
+    let numbers = [
+      nextPage, donePages, doneBytes, counts.checksum, counts.unreadable, counts.parity,
+      counts.mirror, counts.table, counts.lost, counts.repaired, counts.notRepaired,
+      counts.beyondRepair,
+    ]
+    return numbers.allSatisfy { $0 < 1 << 60 } && ranges.count <= Self.rangeCountMax
+  }
+
   mutating func note(
     block: UInt64, slot: Int?, _ trouble: ScrubTrouble, _ outcome: ScrubOutcome
   ) {
