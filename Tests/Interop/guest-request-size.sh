@@ -13,7 +13,7 @@ for limit in 65536 1048576; do
   uri="nbd+unix:///?socket=/run/kit.$limit"
   for _ in {1..100}; do nbdinfo --size "$uri" >/dev/null 2>&1 && break; sleep 0.1; done
   more=()
-  [[ $limit == 65536 ]] || more=(--max-request $limit)
+  [[ $limit == 65536 ]] || more=(--max-request "$limit")
   [[ $("$ASHLAR" attach "$uri" "${more[@]}") == /dev/nbd0 ]] || { echo "attach did not take /dev/nbd0"; exit 1; }
   echo "max_sectors_kb $(cat /sys/block/nbd0/queue/max_sectors_kb)"
   drive /dev/nbd0 /run/mnt

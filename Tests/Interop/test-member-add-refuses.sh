@@ -36,10 +36,10 @@ refuses 'No such file|cannot create' "$DATA/no/such/folder/member"
 cp --sparse=always m1 twin
 refuses 'twin is member 1 of this array' twin
 expect_refusal 'twin is member 1 of this array' "$ASHLAR" member add a twin --force
-(
-  flock -x 9
-  expect_refusal 'zeros is in use' "$ASHLAR" member add a zeros
-) 9<zeros
+exec {held}<zeros
+flock -x "$held"
+expect_refusal 'zeros is in use' "$ASHLAR" member add a zeros
+exec {held}<&-
 sha256sum -c --quiet "$WORK/sums" || fail "a refused member was changed"
 [[ $(array_fact a .configuration.event_count) == "$before" ]] || fail "a refusal changed the configuration"
 [[ $(array_fact a '.reserves | length') == 0 ]] || fail "a refused member is a reserve"
