@@ -170,7 +170,7 @@ install_packages() {
 
 PACKAGES_BUILD=(liburing-dev libisal-dev libjansson-dev libsystemd-dev libblkid-dev pkg-config)
 PACKAGES_SERVE=(libnbd-bin fuse3 e2fsprogs util-linux mount jq)
-PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq)
+PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq python3)
 PACKAGES_TEST=("${PACKAGES_SERVE[@]}" nbdkit nbd-client fio xfsprogs qemu-utils qemu-block-extra
   socat strace sqlite3 python3 busybox-static cpio kmod iproute2 procps postgresql)
 PACKAGES_BENCHMARKS=(fio nbdkit nbd-server qemu-utils libnbd-bin linux-perf util-linux mdadm python3

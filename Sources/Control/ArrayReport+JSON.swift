@@ -3,6 +3,11 @@ import RAID
 extension ArrayReport {
   /// The object under `"array"` in a status.
   var json: JSONValue {
+    guard case .object(let members) = plain else { return plain }
+    return .object(members + upkeep.members)
+  }
+
+  private var plain: JSONValue {
     [
       "id": .string(arrayID),
       "level": .string(level),
@@ -24,10 +29,7 @@ extension ArrayReport {
       "healed_blocks": .count(healedBlockCount),
       "lost_blocks": .count(lostBlockCount),
       "lost_has_more": .bool(hasMoreLost),
-      "lost_ranges": .array(
-        lostRanges.map {
-          ["offset_bytes": .count($0.offsetBytes), "byte_count": .count($0.byteCount)]
-        }),
+      "lost_ranges": .array(lostRanges.map(\.json)),
       "events": .array(events.map(\.json)),
     ]
   }
@@ -58,13 +60,12 @@ extension ArrayReport {
     lostBlockCount = try reader.count("lost_blocks")
     hasMoreLost = try reader.bool("lost_has_more")
     lostRanges = try reader.objects("lost_ranges") { element throws(ControlError) in
-      ArrayRangeReport(
-        offsetBytes: try element.count("offset_bytes"),
-        byteCount: try element.count("byte_count"))
+      try ArrayRangeReport(element)
     }
     events = try reader.objects("events") { element throws(ControlError) in
       try ArrayEventReport(element)
     }
+    upkeep = try UpkeepReport(reader)
   }
 }
 

@@ -32,6 +32,7 @@ package struct ArrayReport: Equatable, Sendable {
   package var lostRanges: [ArrayRangeReport]
   /// Oldest first.
   package var events: [ArrayEventReport]
+  package var upkeep = UpkeepReport()
 }
 
 /// What an array's start found in the log, and how long it took.
@@ -112,9 +113,8 @@ extension ArrayReport {
     healedBlockCount = status.healedBlockCount
     lostBlockCount = status.lostBlockCount
     hasMoreLost = status.hasMoreLost
-    lostRanges = status.lostRuns.map {
-      ArrayRangeReport(offsetBytes: $0.firstBlock * 4096, byteCount: $0.blockCount * 4096)
-    }
+    lostRanges = status.lostRuns.map { ArrayRangeReport($0) }
+    upkeep = UpkeepReport(status)
     events = status.events.suffix(ArrayStatus.eventCountMax).map { event in
       let age = nowNanoseconds - min(nowNanoseconds, event.atNanoseconds)
       return ArrayEventReport(

@@ -6,6 +6,7 @@ package import IO
 package enum ControlRequest: Equatable, Sendable {
   case status
   case stop
+  case order(ArrayOrder)
 
   /// Of the requests and responses; a server answers only its own.
   package static var protocolVersion: Int64 { 1 }
@@ -40,10 +41,13 @@ package enum ControlRequest: Equatable, Sendable {
     switch json["command"]?.string {
     case "status": self = .status
     case "stop": self = .stop
+    case let command? where ArrayOrder.commandNames.contains(command):
+      self = .order(try ArrayOrder(command: command, json))
     case let command?:
+      let known = ["status", "stop"] + ArrayOrder.commandNames
       throw ControlRefusal(
         code: "unknown_command", message: "the command '\(command)' is not known to this server",
-        action: "use one of status, stop")
+        action: "use one of \(known.joined(separator: ", "))")
     case nil:
       throw ControlRefusal(
         code: "malformed_request", message: "'command' is missing or not text",
@@ -53,9 +57,14 @@ package enum ControlRequest: Equatable, Sendable {
 
   /// The line, newline included.
   package var line: [UInt8] {
-    let command: JSONValue = self == .status ? "status" : "stop"
-    let json: JSONValue = ["version": .integer(Self.protocolVersion), "command": command]
-    return json.encode() + [UInt8(ascii: "\n")]
+    var members = [JSONMember(name: "version", value: .integer(Self.protocolVersion))]
+    switch self {
+    case .status: members.append(JSONMember(name: "command", value: "status"))
+    case .stop: members.append(JSONMember(name: "command", value: "stop"))
+    case .order(let order):
+      members += order.members.map { JSONMember(name: $0.0, value: $0.1) }
+    }
+    return JSONValue.object(members).encode() + [UInt8(ascii: "\n")]
   }
 }
 
@@ -72,6 +81,11 @@ package struct ControlRefusal: Error, Equatable, Sendable {
     self.message = message
     self.action = action
   }
+
+  /// An order for an array was given to something else.
+  package static let isPlainDevice = ControlRefusal(
+    code: "not_an_array", message: "it is a plain device, which has no members",
+    action: "'ashlar create' makes arrays")
 }
 
 /// One line of response; a request to stop gets two.
@@ -81,6 +95,8 @@ package enum ControlResponse: Equatable, Sendable {
   case stopping(processID: Int32)
   /// The device has been stopped; the complaint says what went wrong, nil for nothing.
   case stopped(complaint: String?, processID: Int32)
+  /// An order was carried out.
+  case done(OrderOutcome, processID: Int32)
   case refused(ControlRefusal)
 
   /// The line, newline included.
@@ -103,6 +119,11 @@ package enum ControlResponse: Equatable, Sendable {
         "version": .integer(ControlRequest.protocolVersion), "ok": true,
         "server": Self.server(processID), "stopped": true,
         "complaint": complaint.map { .string($0) } ?? .null,
+      ]
+    case .done(let outcome, let processID):
+      [
+        "version": .integer(ControlRequest.protocolVersion), "ok": true,
+        "server": Self.server(processID), "done": outcome.json,
       ]
     case .refused(let refusal):
       [
@@ -141,8 +162,10 @@ package enum ControlResponse: Equatable, Sendable {
         self = .stopping(processID: processID)
       } else if json["stopped"]?.bool == true {
         self = .stopped(complaint: json["complaint"]?.string, processID: processID)
+      } else if let done = json["done"] {
+        self = .done(try OrderOutcome(JSONReader(done, path: "done")), processID: processID)
       } else {
-        throw .unexpectedResponse("neither a status nor a promise to stop")
+        throw .unexpectedResponse("neither a status, a promise to stop, nor something done")
       }
     case false?:
       let error = json["error"]

@@ -11,6 +11,8 @@ package protocol ControlTarget: Sendable {
   func arrayStatus() async -> ArrayStatus?
   /// Asks for an orderly end and returns; repeated calls change nothing.
   func requestStop() async
+  /// Carries an order out, or says why not; bounded in time.
+  func perform(_ order: ArrayOrder) async -> Result<OrderOutcome, ControlRefusal>
 }
 
 extension ControlTarget {
@@ -30,7 +32,7 @@ package struct ControlLimits: Sendable {
   package init() {}
 }
 
-/// Answers `status` and `stop` on a listener, beside the data path and on the same executor.
+/// Answers requests on a listener, beside the data path and on the same executor.
 package actor ControlServer<M: Machine> {
   private let machine: M
   private let listener: M.MachineListener
@@ -41,6 +43,9 @@ package actor ControlServer<M: Machine> {
   private var connections: [UInt64: Connection] = [:]
   private var nextConnectionID: UInt64 = 0
   private var isStopping = false
+  /// One at a time: so that orders which take long never hold all connections, and a status is
+  /// always answered at once.
+  private var isCarryingOut = false
   private var isSweeping = false
   /// Resumed whenever a connection has ended.
   private var vacancyWaiters: [CheckedContinuation<Void, Never>] = []
@@ -52,7 +57,7 @@ package actor ControlServer<M: Machine> {
     let stream: M.MachineStream
     var activeAtNanoseconds: UInt64
     var isEnding = false
-    /// Asked for a stop, and is silent until that has come to its end.
+    /// Asked for something that takes a while, and is silent until that has come to its end.
     var awaitsOutcome = false
   }
 
@@ -106,7 +111,7 @@ package actor ControlServer<M: Machine> {
   private func admit(_ stream: M.MachineStream) async {
     while connections.count >= limits.connectionCountMax {
       let living = connections.filter { !$0.value.isEnding }
-      // Those who wait for the end of a stop come last: they are silent for a reason.
+      // Those who wait for what they asked for come last: they are silent for a reason.
       let key = { (entry: (key: UInt64, value: Connection)) in
         (entry.value.awaitsOutcome ? 1 : 0, entry.value.activeAtNanoseconds, entry.key)
       }
@@ -206,6 +211,12 @@ package actor ControlServer<M: Machine> {
           array, nowNanoseconds: machine.nowNanoseconds, nowUnixSeconds: Self.unixSeconds)
       }
       try await send(.status(report, processID: processID), on: stream, pieces)
+    case .order(let order):
+      switch await carryOut(order, id) {
+      case .success(let outcome):
+        try await send(.done(outcome, processID: processID), on: stream, pieces)
+      case .failure(let refusal): try await send(.refused(refusal), on: stream, pieces)
+      }
     case .stop:
       connections[id]?.awaitsOutcome = true
       // Whether or not the answer gets through: it was asked for, so it is done.
@@ -219,6 +230,23 @@ package actor ControlServer<M: Machine> {
       await outcome(id)
       try await send(.stopped(complaint: complaint, processID: processID), on: stream, pieces)
     }
+  }
+
+  private func carryOut(
+    _ order: ArrayOrder, _ id: UInt64
+  ) async -> Result<OrderOutcome, ControlRefusal> {
+    guard !isCarryingOut else {
+      return .failure(
+        ControlRefusal(
+          code: "busy", message: "it is carrying out another order",
+          action: "try again when that is done"))
+    }
+    isCarryingOut = true
+    connections[id]?.awaitsOutcome = true
+    let result = await target.perform(order)
+    connections[id]?.awaitsOutcome = false
+    isCarryingOut = false
+    return result
   }
 
   /// Suspends until the device has been stopped, or the connection is given up.

@@ -187,6 +187,42 @@ struct JSONReader {
     try isAbsent(name) ? nil : count(name)
   }
 
+  /// Text, or nil where there is none.
+  func optionalString(_ name: String) throws(ControlError) -> String? {
+    try isAbsent(name) ? nil : string(name)
+  }
+
+  /// A list of texts.
+  func strings(_ name: String) throws(ControlError) -> [String] {
+    var texts: [String] = []
+    for element in try array(name) {
+      guard let text = element.string else {
+        throw .unexpectedResponse("\(path).\(name) holds something else than text")
+      }
+      texts.append(text)
+    }
+    return texts
+  }
+
+  /// A list of counts.
+  func counts(_ name: String) throws(ControlError) -> [UInt64] {
+    var counts: [UInt64] = []
+    for element in try array(name) {
+      guard let number = element.integer, let count = UInt64(exactly: number) else {
+        throw .unexpectedResponse("\(path).\(name) holds something else than counts")
+      }
+      counts.append(count)
+    }
+    return counts
+  }
+
+  /// A list of objects; empty where there is none, as from a server that does not know of it yet.
+  func laterObjects<Element>(
+    _ name: String, _ read: (JSONReader) throws(ControlError) -> Element
+  ) throws(ControlError) -> [Element] {
+    try isAbsent(name) ? [] : objects(name, read)
+  }
+
   /// An object, or nil where there is none.
   func optionalObject(_ name: String) throws(ControlError) -> JSONReader? {
     try isAbsent(name) ? nil : object(name)

@@ -95,6 +95,13 @@ extension Superblock {
     for (index, identifier) in configurationHistory.enumerated() {
       bytes.storeIdentifier(identifier, at: Field.configurationHistory.offset + index * 16)
     }
+    for reserve in reserves {
+      let index = reserve.seat - memberCount
+      bytes.storeIdentifier(reserve.memberID, at: Field.reserveIDs.offset + index * 16)
+      bytes.storeUInt8(
+        UInt8(truncatingIfNeeded: reserve.targetSlot.map { $0 + 1 } ?? 0),
+        at: Field.reserveTargets.offset + index)
+    }
     bytes.store(ownerNonce, .ownerNonce)
     bytes.store(heartbeat, .heartbeat)
   }
@@ -141,7 +148,8 @@ private struct SuperblockReader {
       checkpointClientSequence: word(.checkpointClientSequence),
       logTailOffset: word(.logTailOffset), horizon: word(.horizon),
       pageSequence: word(.pageSequence), ownerNonce: identifier(.ownerNonce),
-      heartbeat: word(.heartbeat), configurationHistory: try configurationHistory())
+      heartbeat: word(.heartbeat), configurationHistory: try configurationHistory(),
+      reserves: try reserves(memberCount))
   }
 
   private func byte(_ field: Field) -> UInt8 { bytes.loadUInt8(at: field.offset) }
@@ -209,6 +217,23 @@ private struct SuperblockReader {
     return (0..<count).map {
       bytes.loadIdentifier(at: Field.configurationHistory.offset + $0 * 16)
     }
+  }
+
+  private func reserves(_ memberCount: Int) throws(FormatError) -> [Reserve] {
+    var reserves: [Reserve] = []
+    for index in 0..<Superblock.reserveCountMax {
+      let memberID = bytes.loadIdentifier(at: Field.reserveIDs.offset + index * 16)
+      let target = Int(bytes.loadUInt8(at: Field.reserveTargets.offset + index))
+      guard target <= memberCount, memberID != .none || target == 0 else {
+        throw .field(name: "reserveTargets", value: UInt64(target))
+      }
+      guard memberID != .none else { continue }
+      reserves.append(
+        Reserve(
+          seat: memberCount + index, memberID: memberID,
+          targetSlot: target == 0 ? nil : target - 1))
+    }
+    return reserves
   }
 
   /// Builds the layout that the fields demand, and compares it with what they say.

@@ -10,7 +10,8 @@ extension Superblock {
     case superblockSequence, logEpoch, epochFirstSequence, checkpointSequence, checkpointChain
     case reserved2, checkpointClientSequence, logTailOffset, horizon, pageSequence
     case ownerNonce, heartbeat
-    case name, memberStates, memberIDs, timelines, configurationHistory, reserved3
+    case name, memberStates, memberIDs, timelines, configurationHistory
+    case reserveIDs, reserveTargets, reserved3
 
     package var byteRange: Range<Int> {
       switch self {
@@ -56,7 +57,9 @@ extension Superblock {
       case .memberIDs: 352..<864
       case .timelines: 864..<1248
       case .configurationHistory: 1248..<1760
-      case .reserved3: 1760..<4096
+      case .reserveIDs: 1760..<1888
+      case .reserveTargets: 1888..<1896
+      case .reserved3: 1896..<4096
       }
     }
   }

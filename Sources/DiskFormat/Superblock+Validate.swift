@@ -16,7 +16,7 @@ extension Superblock {
     for (found, wanted) in zip(layout.fields, expected.fields) where found.1 != wanted.1 {
       throw .field(name: found.0.rawValue, value: found.1)
     }
-    guard slot >= 0 && slot < memberCount else {
+    guard slot >= 0, slot < memberCount || reserves.contains(where: { $0.seat == slot }) else {
       throw .field(name: "slot", value: UInt64(truncatingIfNeeded: slot))
     }
     guard logTailOffset % 4096 == 0, logTailOffset <= layout.logByteCount else {
@@ -24,6 +24,7 @@ extension Superblock {
     }
     try validateName()
     try validateMembers()
+    try validateReserves()
     guard timelines.count <= Self.timelineCountMax else {
       throw .field(name: "timelineCount", value: UInt64(timelines.count))
     }
@@ -61,7 +62,7 @@ extension Superblock {
     guard memberStates.count == memberCount else {
       throw .field(name: "memberStates", value: UInt64(memberStates.count))
     }
-    guard memberIDs[slot] == memberID else {
+    guard slot >= memberCount || memberIDs[slot] == memberID else {
       throw .field(name: "memberIDs", value: UInt64(slot))
     }
     for (index, identifier) in memberIDs.enumerated() {
@@ -70,6 +71,26 @@ extension Superblock {
         identifier == .none
         ? memberStates[index] == .out : !memberIDs[..<index].contains(identifier)
       guard isGood else { throw .field(name: "memberIDs", value: UInt64(index)) }
+    }
+  }
+
+  private func validateReserves() throws(FormatError) {
+    var seats = memberCount..<memberCount + Self.reserveCountMax
+    var seen = memberIDs
+    var targets: [Int] = []
+    for reserve in reserves {
+      let index = UInt64(truncatingIfNeeded: reserve.seat - memberCount)
+      guard seats.contains(reserve.seat), reserve.memberID != .none,
+        !seen.contains(reserve.memberID), reserve.seat != slot || reserve.memberID == memberID
+      else { throw .field(name: "reserveIDs", value: index) }
+      seats = reserve.seat + 1..<seats.upperBound
+      seen.append(reserve.memberID)
+      guard let target = reserve.targetSlot else { continue }
+      // A copy of nobody is none, and one copy at a time is enough.
+      guard target >= 0, target < memberCount, memberIDs[target] != .none,
+        !targets.contains(target)
+      else { throw .field(name: "reserveTargets", value: index) }
+      targets.append(target)
     }
   }
 

@@ -22,18 +22,35 @@ package struct TimelineEntry: Equatable, Sendable {
   }
 }
 
+/// A member in a seat behind the slots: it waits, or is being made a copy of another.
+package struct Reserve: Equatable, Sendable {
+  /// `memberCount` of the array, and up.
+  package var seat: Int
+  package var memberID: Identifier
+  /// The slot whose member it is made a copy of; nil for a spare.
+  package var targetSlot: Int?
+
+  package init(seat: Int, memberID: Identifier, targetSlot: Int? = nil) {
+    self.seat = seat
+    self.memberID = memberID
+    self.targetSlot = targetSlot
+  }
+}
+
 /// What a member says of itself and of its array: one of two, A and B, written in turn.
 package struct Superblock: Equatable, Sendable {
   package static let byteCount = 4096
   package static let version: UInt32 = 1
   package static let nameBytesMax = 64
   package static let timelineCountMax = 16
+  package static let reserveCountMax = 8
   /// A member that leaves and returns makes three configurations, so this reaches back ten returns.
   package static let configurationHistoryCountMax = 32
 
   // Who it is. Never changes.
   package var arrayID: Identifier
   package var memberID: Identifier
+  /// Its place: a slot, or the seat of a reserve.
   package var slot: Int
   package var name: String
   package var level: RAIDLevel
@@ -87,6 +104,9 @@ package struct Superblock: Equatable, Sendable {
   /// With them an ancestor is told from a fork.
   package var configurationHistory: [Identifier]
 
+  /// Members beside the slots, in the order of their seats; part of the configuration.
+  package var reserves: [Reserve]
+
   package init(
     arrayID: Identifier,
     memberID: Identifier,
@@ -115,7 +135,8 @@ package struct Superblock: Equatable, Sendable {
     pageSequence: UInt64,
     ownerNonce: Identifier,
     heartbeat: UInt64,
-    configurationHistory: [Identifier] = []
+    configurationHistory: [Identifier] = [],
+    reserves: [Reserve] = []
   ) {
     self.arrayID = arrayID
     self.memberID = memberID
@@ -145,6 +166,7 @@ package struct Superblock: Equatable, Sendable {
     self.ownerNonce = ownerNonce
     self.heartbeat = heartbeat
     self.configurationHistory = configurationHistory
+    self.reserves = reserves
   }
 }
 

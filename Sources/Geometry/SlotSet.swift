@@ -1,9 +1,9 @@
-/// A set of member slots, at most 32.
+/// A set of member slots and of the seats behind them, at most 64.
 package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
-  package var bits: UInt32
+  package var bits: UInt64
 
   @inlinable
-  package init(bits: UInt32 = 0) {
+  package init(bits: UInt64 = 0) {
     self.bits = bits
   }
 
@@ -16,8 +16,8 @@ package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
   /// The slots from 0 up to `count`.
   @inlinable
   package init(firstCount count: Int) {
-    precondition(count >= 0 && count <= 32)
-    bits = count == 32 ? .max : (1 << UInt32(count)) - 1
+    precondition(count >= 0 && count <= 64)
+    bits = count == 64 ? .max : (1 << UInt64(count)) - 1
   }
 
   @inlinable
@@ -25,25 +25,25 @@ package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
   @inlinable
   package var isEmpty: Bool { bits == 0 }
 
-  /// Whether a slot, 0 ..< 32, is in the set.
+  /// Whether a slot, 0 ..< 64, is in the set.
   @inlinable
   package func contains(_ slot: Int) -> Bool {
-    precondition(slot >= 0 && slot < 32)
-    return bits & (1 << UInt32(slot)) != 0
+    precondition(slot >= 0 && slot < 64)
+    return bits & (1 << UInt64(slot)) != 0
   }
 
-  /// Adds a slot, 0 ..< 32; one that is there already changes nothing.
+  /// Adds a slot, 0 ..< 64; one that is there already changes nothing.
   @inlinable
   package mutating func insert(_ slot: Int) {
-    precondition(slot >= 0 && slot < 32)
-    bits |= 1 << UInt32(slot)
+    precondition(slot >= 0 && slot < 64)
+    bits |= 1 << UInt64(slot)
   }
 
-  /// Takes a slot, 0 ..< 32, away; one that is not there changes nothing.
+  /// Takes a slot, 0 ..< 64, away; one that is not there changes nothing.
   @inlinable
   package mutating func remove(_ slot: Int) {
-    precondition(slot >= 0 && slot < 32)
-    bits &= ~(1 << UInt32(slot))
+    precondition(slot >= 0 && slot < 64)
+    bits &= ~(1 << UInt64(slot))
   }
 
   /// The slots of either set.
@@ -62,10 +62,10 @@ package struct SlotSet: Equatable, Hashable, Sendable, Sequence {
   /// Walks the slots in rising order.
   @safe
   package struct Iterator: IteratorProtocol {
-    @usableFromInline var bits: UInt32
+    @usableFromInline var bits: UInt64
 
     @inlinable
-    init(bits: UInt32) {
+    init(bits: UInt64) {
       self.bits = bits
     }
 

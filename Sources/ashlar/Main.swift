@@ -15,6 +15,9 @@ struct Main {
       DetachCommand.command,
       StatusCommand.command,
       ExamineCommand.command,
+      MemberCommand.command,
+      RebuildCommand.command,
+      ScrubCommand.command,
       BenchCommand.command,
     ])
 

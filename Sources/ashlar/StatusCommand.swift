@@ -13,8 +13,9 @@ enum StatusCommand {
       "Shows state, cause and action first, then the device, its clients, and what was asked of "
         + "it. Without NAME it shows every device of the runtime directory. A server that does not "
         + "answer within 2 seconds is said not to.",
-      "Of an array it shows the members with what is wrong with each, what can be lost now, how full "
-        + "the log is, and what happened last; with --json all of it.",
+      "Of an array it shows what can be lost now, how far rebuild and scrub are and what they found, "
+        + "members and reserves with what is wrong with each, how full the log is, and what happened "
+        + "last; with --json all of it.",
       "With --check the exit code tells: 0 optimal, 1 impaired (an array: degraded, resyncing) or "
         + "stopping, 2 failed or not answering, 3 not running; of several devices the worst counts.",
     ],
@@ -137,7 +138,8 @@ enum StatusCommand {
     }
     return sightings.map { sighting in
       StatusText.describe(
-        sighting, previous: previous[sighting.name], elapsedNanoseconds: elapsedNanoseconds)
+        sighting, previous: previous[sighting.name], elapsedNanoseconds: elapsedNanoseconds,
+        nowUnixSeconds: UInt64(max(0, time(nil))))
     }.joined(separator: "\n")
   }
 

@@ -95,6 +95,44 @@ struct ControlServerTests {
     #expect(await stage.settle { stage.hasReturned && stream.isClosed })
   }
 
+  @Test("while an order is carried out a status is answered, a second order is refused")
+  func carriesOutOneOrder() async throws {
+    let stage = Stage()
+    let first = stage.listener.connect()
+    first.deliver(ControlRequest.order(.failMember("1")).line)
+    #expect(await stage.settle { await stage.target.orders == [.failMember("1")] })
+    let second = stage.listener.connect()
+    second.deliver(ControlRequest.order(.pauseScrub).line + ControlRequest.status.line)
+    let answers = try await stage.answers(second, 2)
+    #expect(code(answers.first) == "busy")
+    #expect(answers.last == .status(sampleReport, processID: getpid()))
+    #expect(await stage.target.orders.count == 1)
+    let done = OrderOutcome("it is out")
+    await stage.target.finish(.success(done))
+    #expect(try await stage.answers(first, 1) == [.done(done, processID: getpid())])
+    first.deliver(ControlRequest.order(.pauseScrub).line)
+    #expect(await stage.settle { await stage.target.orders.count == 2 })
+    await stage.target.finish(.failure(ControlRefusal(code: "c", message: "m", action: "a")))
+    #expect(code(try await stage.answers(first, 2).last) == "c")
+  }
+
+  @Test("who waits for the end of an order is not idle, and an end of the server waits for it")
+  func waitsForAnOrder() async throws {
+    let stage = Stage()
+    let stream = stage.listener.connect()
+    stream.deliver(ControlRequest.order(.cancelScrub).line)
+    #expect(await stage.settle { await stage.target.orders.count == 1 })
+    for _ in 0..<60 {
+      #expect(await stage.settle { stage.machine.sleeperCount > 0 })
+      stage.machine.advance(nanoseconds: 1_000_000_000)
+    }
+    #expect(!stream.isClosed)
+    await stage.server.stop()
+    #expect(!stage.hasReturned)
+    await stage.target.finish(.success(OrderOutcome("done")))
+    #expect(await stage.settle { stage.hasReturned && stream.isClosed })
+  }
+
   @Test("those who wait for the end of a stop keep nobody out, and go last")
   func stopsKeepNobodyOut() async throws {
     var limits = ControlLimits()

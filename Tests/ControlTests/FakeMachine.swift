@@ -196,4 +196,18 @@ actor FakeTarget: ControlTarget {
   func status() async -> ServerStatus { sampleStatus }
 
   func requestStop() async { stopCount += 1 }
+
+  /// Orders that have been begun, and whoever waits for the end of the last one.
+  private(set) var orders: [ArrayOrder] = []
+  private var finisher: CheckedContinuation<Result<OrderOutcome, ControlRefusal>, Never>?
+
+  func perform(_ order: ArrayOrder) async -> Result<OrderOutcome, ControlRefusal> {
+    orders.append(order)
+    return await withCheckedContinuation { finisher = $0 }
+  }
+
+  func finish(_ result: Result<OrderOutcome, ControlRefusal>) {
+    finisher?.resume(returning: result)
+    finisher = nil
+  }
 }

@@ -60,7 +60,19 @@ struct Samples {
       logTailOffset: UInt64(below(Int(logByteCount / 4096) + 1)) * 4096, horizon: number(),
       pageSequence: number(), ownerNonce: below(2) == 0 ? .none : identifier(),
       heartbeat: number(),
-      configurationHistory: (0..<below(Int(min(eventCount, 32)) + 1)).map { _ in identifier() })
+      configurationHistory: (0..<below(Int(min(eventCount, 32)) + 1)).map { _ in identifier() },
+      reserves: reserves(memberCount: geometry.memberCount))
+  }
+
+  /// In any seats, with targets of their own or none.
+  private mutating func reserves(memberCount: Int) -> [Reserve] {
+    var targets = Array(0..<memberCount)
+    return (0..<Superblock.reserveCountMax).compactMap { index -> Reserve? in
+      guard below(3) == 0 else { return nil }
+      let target =
+        below(2) == 0 && !targets.isEmpty ? targets.remove(at: below(targets.count)) : nil
+      return Reserve(seat: memberCount + index, memberID: identifier(), targetSlot: target)
+    }
   }
 
   private mutating func name() -> String {

@@ -150,6 +150,63 @@ struct SuperblockFieldTests {
       } == .field(name: "memberIDs", value: 3))
   }
 
+  @Test("a reserve in a seat, as a spare and as a replacement, says who it is and reads back")
+  func reserves() throws {
+    var superblock = try Golden.superblock()
+    let spare = Identifier(high: 7, low: 7)
+    superblock.reserves = [
+      Reserve(seat: 4, memberID: spare),
+      Reserve(seat: 11, memberID: Identifier(high: 7, low: 8), targetSlot: 3),
+    ]
+    (superblock.slot, superblock.memberID) = (4, spare)
+    let memory = AlignedMemory.ofTest(4096)
+    let bytes = memory.buffer
+    superblock.encode(into: bytes)
+    #expect(try Superblock.decode(bytes) == superblock)
+    // Nobody in its seat, or somebody else.
+    bytes.storeUInt8(5, at: Field.slot.offset)
+    bytes.reseal()
+    #expect(
+      DiskFormatTests.refusal { () throws(FormatError) in try Superblock.decode(bytes) }
+        == .field(name: "slot", value: 5))
+    bytes.storeUInt8(11, at: Field.slot.offset)
+    bytes.reseal()
+    #expect(
+      DiskFormatTests.refusal { () throws(FormatError) in try Superblock.decode(bytes) }
+        == .field(name: "reserveIDs", value: 7))
+  }
+
+  @Test("a target without a reserve, or that no slot has, and a member twice are refused")
+  func impossibleReserves() throws {
+    try expect(.reserveTargets, byte: 1, at: 7)
+    for target: UInt8 in [5, 255] {
+      #expect(
+        try refusal {
+          $0.storeUInt8(1, at: Field.reserveIDs.offset)
+          $0.storeUInt8(target, at: Field.reserveTargets.offset)
+        }?.fieldName == "reserveTargets")
+    }
+    // The target of two.
+    #expect(
+      try refusal {
+        for index in 0..<2 {
+          $0.storeUInt8(UInt8(index + 1), at: Field.reserveIDs.offset + index * 16)
+          $0.storeUInt8(2, at: Field.reserveTargets.offset + index)
+        }
+      } == .field(name: "reserveTargets", value: 1))
+    let golden = try Golden.superblock()
+    for twice in [golden.memberIDs[1], Identifier(high: 1, low: 2)] {
+      let error = try refusal {
+        for (index, memberID) in [(0, Identifier(high: 1, low: 2)), (3, twice)] {
+          let offset = Field.reserveIDs.offset + index * 16
+          $0.storeUInt64(memberID.high.byteSwapped, at: offset)
+          $0.storeUInt64(memberID.low.byteSwapped, at: offset + 8)
+        }
+      }
+      #expect(error == .field(name: "reserveIDs", value: 3))
+    }
+  }
+
   @Test("bytes that this version leaves unused are refused when they are not zero")
   func unused() throws {
     for field: Field in [.reserved1, .reserved2, .reserved3] {

@@ -53,7 +53,7 @@ func survives(_ lost: SlotSet, rows: [SlotSet], geometry: StripeGeometry) -> Boo
 
 /// Every subset of the members up to 12, and those of up to three of more.
 func subsets(ofFirst count: Int) -> [SlotSet] {
-  guard count > 12 else { return (0..<UInt32(1) << UInt32(count)).map { SlotSet(bits: $0) } }
+  guard count > 12 else { return (0..<UInt64(1) << UInt64(count)).map { SlotSet(bits: $0) } }
   var sets = [SlotSet()]
   for one in 0..<count {
     for other in one..<count {

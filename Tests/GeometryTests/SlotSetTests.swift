@@ -5,13 +5,13 @@ import Testing
 struct SlotSetTests {
   @Test("a set of members does what a set of numbers does")
   func likeASetOfNumbers() {
-    let samples: [[Int]] = [[], [0], [31], [0, 31], [1, 2, 3], [5, 7, 30], Array(0..<32)]
+    let samples: [[Int]] = [[], [0], [63], [0, 31, 63], [1, 2, 3], [5, 7, 30], Array(0..<64)]
     for one in samples {
       let set = SlotSet(one)
       #expect(Array(set) == one.sorted())
       #expect(set.count == one.count)
       #expect(set.isEmpty == one.isEmpty)
-      for slot in 0..<32 {
+      for slot in 0..<64 {
         #expect(set.contains(slot) == one.contains(slot))
         var more = set
         more.insert(slot)
@@ -29,15 +29,15 @@ struct SlotSetTests {
     }
   }
 
-  @Test("the first so many slots, from none to 32")
+  @Test("the first so many slots, from none to 64")
   func firstCount() {
-    for count in 0...32 { #expect(Array(SlotSet(firstCount: count)) == Array(0..<count)) }
+    for count in 0...64 { #expect(Array(SlotSet(firstCount: count)) == Array(0..<count)) }
   }
 
-  @Test("slots that no array has trap")
+  @Test("slots and seats that no array has trap")
   func outsideTraps() async {
-    await #expect(processExitsWith: .failure) { _ = SlotSet([32]) }
+    await #expect(processExitsWith: .failure) { _ = SlotSet([64]) }
     await #expect(processExitsWith: .failure) { _ = SlotSet().contains(-1) }
-    await #expect(processExitsWith: .failure) { _ = SlotSet(firstCount: 33) }
+    await #expect(processExitsWith: .failure) { _ = SlotSet(firstCount: 65) }
   }
 }

@@ -11,7 +11,9 @@ import Volumes
 /// An array on simulated media, which outlive the machines that serve it.
 final class ArrayLab: @unchecked Sendable {
   let level: RAIDLevel
+  /// Of the members, then of devices that may become members.
   let media: [SimulatedMedium]
+  let memberCount: Int
   let settings: CreationSettings
   var options = ArrayOptions()
   /// Takes down the state of scrubs.
@@ -19,10 +21,11 @@ final class ArrayLab: @unchecked Sendable {
 
   init(
     _ level: RAIDLevel, memberCount: Int, memberByteCount: UInt64 = 4 << 20,
-    chunkBytes: UInt64 = 8192, logShareBytes: UInt64 = 1 << 20
+    chunkBytes: UInt64 = 8192, logShareBytes: UInt64 = 1 << 20, extraCount: Int = 0
   ) {
     self.level = level
-    media = (0..<memberCount).map { _ in SimulatedMedium(byteCount: memberByteCount) }
+    self.memberCount = memberCount
+    media = (0..<memberCount + extraCount).map { _ in SimulatedMedium(byteCount: memberByteCount) }
     let copies: Int =
       switch level {
       case .raid0: 1
@@ -41,6 +44,7 @@ final class ArrayLab: @unchecked Sendable {
   /// The same array on copies of the media.
   init(_ level: RAIDLevel, memberCount: Int, copying other: ArrayLab) {
     self.level = level
+    self.memberCount = memberCount
     media = other.media.map { SimulatedMedium(copyOf: $0.live) }
     settings = other.settings
     options = other.options
@@ -49,17 +53,21 @@ final class ArrayLab: @unchecked Sendable {
   typealias Handle = MemberHandle<SimulatedDisk>
 
   func handles(_ machine: SimulatedMachine, without lost: SlotSet = SlotSet()) -> [Handle] {
-    media.indices.filter { !lost.contains($0) }.map {
-      Handle(
-        name: "member\($0)", disk: SimulatedDisk(machine, media[$0]),
-        byteCount: media[$0].live.byteCount)
-    }
+    media.indices.filter { slot in
+      !lost.contains(slot) && (slot < memberCount || !superblocks(ofMember: slot).isEmpty)
+    }.map { handle($0, machine) }
+  }
+
+  func handle(_ slot: Int, _ machine: SimulatedMachine) -> Handle {
+    Handle(
+      name: "member\(slot)", disk: SimulatedDisk(machine, media[slot]),
+      byteCount: media[slot].live.byteCount)
   }
 
   /// Creates the array on a machine of its own.
   func create(seed: UInt64) throws {
     let machine = SimulatedMachine(seed: seed)
-    let members = handles(machine)
+    let members = (0..<memberCount).map { handle($0, machine) }
     let creation = try ArrayCreation(
       settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
       randomNumber: { machine.randomNumber() })
@@ -150,6 +158,16 @@ actor ArrayClient {
   func trim(_ range: ByteRange) async throws { try await volume.trim(range, durably: false) }
   func close() async throws { try await volume.close() }
   func health() -> VolumeHealth { volume.health }
+  func add(_ handle: ArrayLab.Handle) async throws -> MemberSeat {
+    try await volume.engine.addMember(handle)
+  }
+  func replace(_ memberID: Identifier, _ handle: ArrayLab.Handle) async throws {
+    try await volume.engine.replaceMember(memberID, with: handle)
+  }
+  func fail(_ memberID: Identifier) async throws { try await volume.engine.failMember(memberID) }
+  func remove(_ memberID: Identifier) async throws {
+    try await volume.engine.removeMember(memberID)
+  }
   func status() -> ArrayStatus { volume.engine.assumeIsolated { $0.status } }
   func settledRowCount() -> Int { volume.engine.assumeIsolated { $0.recovery.settledRowCount } }
 }

@@ -115,7 +115,6 @@ extension AssemblyRefusal {
     case .creationUnfinished: "creationUnfinished"
     case .fork: "fork"
     case .tooOld: "tooOld"
-    case .notListed: "notListed"
     case .tooFew: "tooFew"
     case .mayHaveDiverged: "mayHaveDiverged"
     }

@@ -56,7 +56,7 @@ struct EngineTests {
     }
     let geometry = try StripeGeometry(
       level: level, memberCount: memberCount, chunkBytes: 8192, memberBlockCount: 64)
-    for bits in 0..<UInt32(1) << UInt32(memberCount) {
+    for bits in 0..<UInt64(1) << UInt64(memberCount) {
       let lost = SlotSet(bits: bits)
       guard geometry.canServe(without: lost), lost.count <= geometry.redundancy else { continue }
       let copy = ArrayLab(level, memberCount: memberCount, copying: lab)

@@ -43,16 +43,20 @@ package struct BlockDevice: Equatable, Sendable {
   /// Limits how much one request carries, so that the server's promise of atomic requests holds
   /// for each of them.
   ///
+  /// A device that was used before may still have the limit of then: it is raised as well.
+  ///
   /// - Returns: false when the kernel has no such limit or refused it.
   package func limitRequests(byteCount: UInt64) -> Bool {
     let path = "\(systemFolder)/queue/max_sectors_kb"
     let wanted = max(1, byteCount / 1024)
     guard let current = SmallFile.number(path) else { return false }
-    if current <= wanted { return true }
+    let possible = SmallFile.number("\(systemFolder)/queue/max_hw_sectors_kb") ?? current
+    let limit = min(wanted, possible)
+    if current == limit { return true }
     do {
-      try SmallFile.overwrite(path, with: "\(wanted)\n")
+      try SmallFile.overwrite(path, with: "\(limit)\n")
     } catch {
-      return false
+      return current <= wanted
     }
     return SmallFile.number(path).map { $0 <= wanted } ?? false
   }

@@ -33,13 +33,29 @@ package struct ControlClient: ~Copyable {
   deinit { close(descriptor) }
 
   /// Sends a request and takes its response.
+  ///
+  /// - Parameters:
+  ///   - request: what to do.
+  ///   - deadline: when to give up.
+  ///   - stillWaiting: called every few seconds while no answer comes.
   package mutating func ask(
-    _ request: ControlRequest, until deadline: Deadline
+    _ request: ControlRequest, until deadline: Deadline, stillWaiting: () -> Void = {}
   ) throws(ControlError) -> ControlResponse {
     try send(request.line, until: deadline)
-    let response = try ControlResponse(line: receiveLine(until: deadline))
-    if case .refused(let refusal) = response { throw .refused(refusal) }
-    return response
+    while true {
+      let step = Deadline(afterNanoseconds: min(5_000_000_000, deadline.remainingNanoseconds))
+      let line: [UInt8]
+      do throws(ControlError) {
+        line = try receiveLine(until: step)
+      } catch {
+        guard case .noAnswer = error, !deadline.hasPassed else { throw error }
+        stillWaiting()
+        continue
+      }
+      let response = try ControlResponse(line: line)
+      if case .refused(let refusal) = response { throw .refused(refusal) }
+      return response
+    }
   }
 
   /// What the server has to say in the end, when it was asked to stop.

@@ -6,33 +6,94 @@ extension StatusText {
   private static let shownEventCount = 10
   private static let shownRangeCount = 4
 
-  static func array(_ array: ArrayReport) -> [String] {
-    let chunk = ByteSize.format(array.chunkBytes)
-    var lines = [
-      row(
-        "array",
-        "\(array.level) of \(array.members.count) members, chunk \(chunk), \(array.arrayID)"),
-      row("can lose", spareWords(array)),
-      row("log", logWords(array)),
-    ]
+  /// What matters most: what may be lost, what is being done about it, what was found.
+  static func array(_ array: ArrayReport, _ nowUnixSeconds: UInt64) -> [String] {
+    var lines = [row("can lose", spareWords(array))]
+    lines += list("rebuild", rebuildLines(array.upkeep.rebuild))
+    lines += list("scrub", scrubLines(array.upkeep, nowUnixSeconds))
     if array.healedBlockCount > 0 {
       lines.append(row("repaired", "\(blocks(array.healedBlockCount)) healed"))
     }
     if array.lostBlockCount > 0 || array.hasMoreLost { lines.append(row("lost", lostWords(array))) }
+    if let budget = array.upkeep.latencyBudget { lines.append(row("budget", budgetWords(budget))) }
+    let chunk = ByteSize.format(array.chunkBytes)
+    lines.append(
+      row(
+        "array",
+        "\(array.level) of \(array.members.count) members, chunk \(chunk), \(array.arrayID)"))
+    lines.append(row("log", logWords(array)))
     return lines
   }
 
-  /// A table of the members, and what happened last.
-  static func arrayTables(_ array: ArrayReport) -> [String] {
+  private static func rebuildLines(_ rebuild: ArrayRebuildReport?) -> [String] {
+    guard let rebuild else { return [] }
+    var lines = [
+      PassText.line(rebuild.pass),
+      "\(PassText.targetWords(rebuild)): \(PassText.amountWords(rebuild.pass))"
+        + (rebuild.isJoining ? ", all there: waiting for the log" : ""),
+    ]
+    if rebuild.unreadableBlockCount > 0 {
+      let places = rangeWords(rebuild.unreadableRanges, hasMore: false)
+      lines.append("\(blocks(rebuild.unreadableBlockCount)) cannot be had: bytes \(places)")
+    }
+    return lines
+  }
+
+  /// What is under way, or else what came of the last one.
+  private static func scrubLines(_ upkeep: UpkeepReport, _ nowUnixSeconds: UInt64) -> [String] {
+    guard let scrub = upkeep.scrub else {
+      return [
+        upkeep.scrubHistory.last.map {
+          PassText.recordWords($0, nowUnixSeconds: nowUnixSeconds)
+        } ?? "none yet: 'ashlar scrub' reads and checks everything"
+      ]
+    }
+    var lines = [
+      PassText.line(scrub.pass),
+      "\(scrub.kind): \(PassText.amountWords(scrub.pass)), \(PassText.foundWords(scrub.counts))",
+    ]
+    for finding in scrub.findings.prefix(shownRangeCount) {
+      lines.append(PassText.findingWords(finding))
+    }
+    if scrub.findings.count > shownRangeCount { lines.append("...") }
+    return lines
+  }
+
+  private static func budgetWords(_ budget: LatencyBudgetReport) -> String {
+    let asked = TimeSpan.format(nanoseconds: budget.askedNanoseconds)
+    guard let achieved = budget.achievedP99Nanoseconds else {
+      return "rebuild and scrub may take clients to a p99 of \(asked); there is no request now"
+    }
+    return "p99 of clients is \(TimeSpan.format(nanoseconds: achieved)) of \(asked) allowed; "
+      + "rebuild and scrub have \(budget.upkeepPercent) % of the time"
+  }
+
+  /// A table of the members, reserves behind the slots.
+  static func memberTable(_ array: ArrayReport) -> [String] {
     var table = [
       ["member", "state", "read", "written", "errors", "checksums", "healed"]
     ]
+    var ends: [(place: String, remarks: [String])] = []
     for member in array.members {
       table.append([
         "\(member.slot)", member.state.rawValue, ByteSize.format(member.readBytes),
         ByteSize.format(member.writeBytes), "\(member.errorCount)",
         "\(member.checksumErrorCount)", "\(member.healedCount)",
       ])
+      ends.append((member.place, remarks(member)))
+    }
+    for reserve in array.upkeep.reserves {
+      table.append([
+        "\(reserve.seat)", reserve.targetSlot == nil ? "spare" : "replacement",
+        ByteSize.format(reserve.readBytes), ByteSize.format(reserve.writeBytes),
+        "\(reserve.errorCount)", "-", "-",
+      ])
+      var remarks: [String] = []
+      if !reserve.cause.isEmpty { remarks.append(reserve.cause) }
+      if let slot = reserve.targetSlot {
+        remarks.append("becomes a copy of member \(slot), then takes its place")
+      }
+      ends.append((reserve.place, remarks))
     }
     var lines = [""]
     for (index, line) in aligned(table).enumerated() {
@@ -40,12 +101,17 @@ extension StatusText {
         lines.append("\(line)  place")
         continue
       }
-      let member = array.members[index - 1]
-      lines.append("\(line)  \(member.place.isEmpty ? "?" : member.place)")
-      for words in remarks(member) { lines.append("          \(words)") }
+      let (place, remarks) = ends[index - 1]
+      lines.append("\(line)  \(place.isEmpty ? "?" : place)")
+      for words in remarks { lines.append("          \(words)") }
     }
-    guard !array.events.isEmpty else { return lines }
-    lines += ["", "  what happened last:"]
+    return lines + [""]
+  }
+
+  /// What happened last.
+  static func eventLines(_ array: ArrayReport) -> [String] {
+    guard !array.events.isEmpty else { return [] }
+    var lines = ["", "  what happened last:"]
     for event in array.events.suffix(shownEventCount) {
       lines.append("  \(ageWords(event)): \(event.text)\(placeWords(event))")
     }
@@ -92,12 +158,16 @@ extension StatusText {
 
   /// Where blocks are that cannot be read; the JSON names more of them.
   private static func lostWords(_ array: ArrayReport) -> String {
-    let shown = array.lostRanges.prefix(shownRangeCount).map {
-      "\($0.offsetBytes) to \($0.offsetBytes + max($0.byteCount, 1) - 1)"
-    }
-    let more = array.lostRanges.count > shownRangeCount || array.hasMoreLost ? ", ..." : ""
     let count = (array.hasMoreLost ? "more than " : "") + blocks(array.lostBlockCount)
-    return "\(count): bytes \(shown.joined(separator: ", "))\(more)"
+    return "\(count): bytes \(rangeWords(array.lostRanges, hasMore: array.hasMoreLost))"
+  }
+
+  private static func rangeWords(_ ranges: [ArrayRangeReport], hasMore: Bool) -> String {
+    let shown = ranges.prefix(shownRangeCount).map {
+      "\($0.offsetBytes) to \($0.offsetBytes &+ max($0.byteCount, 1) &- 1)"
+    }
+    let more = ranges.count > shownRangeCount || hasMore ? ", ..." : ""
+    return shown.joined(separator: ", ") + more
   }
 
   private static func blocks(_ count: UInt64) -> String {
@@ -111,6 +181,6 @@ extension StatusText {
   private static func placeWords(_ event: ArrayEventReport) -> String {
     guard let offset = event.offsetBytes else { return "" }
     guard let count = event.byteCount else { return " (at byte \(offset))" }
-    return " (bytes \(offset) to \(offset + max(count, 1) - 1))"
+    return " (bytes \(offset) to \(offset &+ max(count, 1) &- 1))"
   }
 }

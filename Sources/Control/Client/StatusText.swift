@@ -8,25 +8,30 @@ package enum StatusText {
   ///   - sighting: what was found out.
   ///   - previous: an earlier status of the same server, for rates.
   ///   - elapsedNanoseconds: the time between the two.
+  ///   - nowUnixSeconds: for the age of what was long ago.
   /// - Returns: lines of `label: value`, labels in one column.
   package static func describe(
-    _ sighting: DeviceSighting, previous: StatusReport? = nil, elapsedNanoseconds: UInt64 = 0
+    _ sighting: DeviceSighting, previous: StatusReport? = nil, elapsedNanoseconds: UInt64 = 0,
+    nowUnixSeconds: UInt64 = 0
   ) -> String {
     var lines = [row("name", sighting.name)]
     switch sighting.server {
     case .answers(let report, let processID):
       lines += state(of: report)
+      if let array = report.array {
+        lines += self.array(array, nowUnixSeconds)
+        lines += memberTable(array)
+      }
       lines.append(
         row(
           "running",
           "\(TimeSpan.formatUptime(nanoseconds: report.upNanoseconds)), process \(processID)"))
       lines.append(row("device", device(report.device)))
-      if let array = report.array { lines += self.array(array) }
       lines += attachment(sighting.attachment)
-      lines += list("listening", report.listeners)
+      lines += list("listening", report.listeners.isEmpty ? ["nothing"] : report.listeners)
       lines += connections(report)
       lines += requests(report, previous, elapsedNanoseconds)
-      if let array = report.array { lines += arrayTables(array) }
+      if let array = report.array { lines += eventLines(array) }
     case .silent(let error):
       lines.append(row("state", isNotRunning(error) ? "not running" : "unknown"))
       lines.append(row("cause", error.explained(sighting.name)))
@@ -128,8 +133,9 @@ package enum StatusText {
     }
   }
 
-  private static func list(_ label: String, _ values: [String]) -> [String] {
-    guard let first = values.first else { return [row(label, "nothing")] }
+  /// A row that may go on below; no values make none.
+  static func list(_ label: String, _ values: [String]) -> [String] {
+    guard let first = values.first else { return [] }
     return [row(label, first)] + values.dropFirst().map { String(repeating: " ", count: 12) + $0 }
   }
 

@@ -36,6 +36,8 @@ package enum ExitCode {
   package static let failure: Int32 = 1
   /// `status --check` only: a device has failed, or its server does not answer.
   package static let deviceFailed: Int32 = 2
+  /// `rebuild --wait` and `scrub --wait` only: it has not come to its end.
+  package static let unfinished: Int32 = 2
   /// `status --check` only: not running.
   package static let notRunning: Int32 = 3
   /// The command line is wrong, and nothing was done: `EX_USAGE`.

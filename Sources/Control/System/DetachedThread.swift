@@ -10,7 +10,7 @@ private final class ThreadBody {
 }
 
 /// Starts a thread of its own for what may have to wait.
-func startDetachedThread(_ body: @escaping @Sendable () -> Void) {
+package func startDetachedThread(_ body: @escaping @Sendable () -> Void) {
   var thread = pthread_t()
   let argument = unsafe Unmanaged.passRetained(ThreadBody(body))
   // Safe: the thread takes over the reference; where it could not be made, we take it back.

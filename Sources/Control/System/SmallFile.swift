@@ -51,10 +51,21 @@ package enum SmallFile {
   package static func replaceDurably(_ path: String, with bytes: [UInt8]) throws(SystemError) {
     try replace(path, with: bytes, isDurable: true)
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    guard synchronizeFolder(folder) else { throw SystemError.last }
+  }
+
+  /// Makes the names in a folder durable.
+  ///
+  /// - Returns: false, with errno set, when that failed.
+  package static func synchronizeFolder(_ folder: String) -> Bool {
+    // Safe: the path lives until the call returns.
     let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw SystemError.last }
-    defer { close(descriptor) }
-    guard fsync(descriptor) == 0 else { throw SystemError.last }
+    guard descriptor >= 0 else { return false }
+    let result = fsync(descriptor)
+    let error = errno
+    close(descriptor)
+    errno = error
+    return result == 0
   }
 
   private static func replace(

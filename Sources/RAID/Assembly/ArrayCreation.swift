@@ -57,7 +57,7 @@ package struct CreationCandidate: Equatable, Sendable {
   }
 
   /// What would be destroyed, if anything.
-  var loss: String? {
+  package var loss: String? {
     if let content, content.isWorthKeeping { return "\(name) holds \(content)" }
     return foreignContent.map { "\(name) holds \($0)" }
   }

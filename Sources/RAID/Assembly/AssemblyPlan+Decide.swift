@@ -99,8 +99,8 @@ struct Decision {
     for short in shortClaims where !newest.superblock.carries(short.superblock) {
       throw truncated(short)
     }
-    let slots = try slotContents(newest)
-    return try plan(geometry, newest, slots)
+    let contents = contents(newest)
+    return try plan(geometry, newest, contents)
   }
 
   // MARK: What each says
@@ -122,7 +122,9 @@ struct Decision {
       else { throw refuse("its list does not have \(superblock.memberCount) members") }
       let taken = superblock.memberIDs.filter { $0 != .none }
       guard Set(taken).count == taken.count else { throw refuse("its list names a member twice") }
-      guard superblock.lists(superblock) else { throw refuse("its list does not name itself") }
+      guard superblock.place(of: superblock.memberID) == superblock.slot else {
+        throw refuse("its list does not name itself")
+      }
       guard UInt64(superblock.configurationHistory.count) <= superblock.eventCount else {
         throw refuse("its history is longer than its event count")
       }
@@ -234,21 +236,61 @@ struct Decision {
 
   // MARK: The slots
 
-  private func slotContents(_ newest: Claim) throws(AssemblyRefusal) -> [SlotContent] {
+  /// What is in all places, and who has none.
+  private struct Contents {
+    var slots: [SlotContent]
+    var reserves: [ReserveContent]
+    var unlisted: [UnlistedMember] = []
+
+    /// The slot that a claim fills as a current member.
+    func currentSlot(_ claim: Claim) -> Int? {
+      slots.firstIndex(of: .current(report: claim.report))
+    }
+  }
+
+  private func contents(_ newest: Claim) -> Contents {
     let list = newest.superblock
-    var slots = list.memberStates.map { SlotContent.missing(wasCurrent: $0 == .current) }
+    var found = Contents(
+      slots: list.memberStates.map { SlotContent.missing(wasCurrent: $0 == .current) },
+      reserves: list.reserves.map { reserve in
+        let claim = claims.first { $0.identity.memberID == reserve.memberID }
+        return ReserveContent(
+          reserve: reserve, report: claim?.report, superblock: claim?.superblock)
+      })
     for claim in claims {
-      let slot = claim.identity.slot
-      guard list.lists(claim.superblock) else {
-        throw .notListed(
-          claim.identity, newest: newest.identity, inItsSlot: list.memberIDs[slot])
+      if let place = list.place(of: claim.identity.memberID) {
+        if place < list.memberCount { found.slots[place] = content(claim, list, place) }
+      } else {
+        found.unlisted.append(unlisted(claim, newest))
       }
-      slots[slot] = content(claim, list)
     }
-    for claim in claims where isOlderCopy(claim, slots) {
-      slots[claim.identity.slot] = .stale(report: claim.report, .olderCopy)
+    for claim in claims {
+      if let slot = olderCopySlot(claim, found) {
+        found.slots[slot] = .stale(report: claim.report, .olderCopy)
+      }
     }
-    return slots
+    if options.plantedBug == .replacedMemberTakenBack { takeBackReplaced(&found) }
+    return found
+  }
+
+  /// A planted bug: who was replaced has its slot again when the other one is not there.
+  private func takeBackReplaced(_ found: inout Contents) {
+    for member in found.unlisted where found.slots.indices.contains(member.member.slot) {
+      guard case .missing = found.slots[member.member.slot] else { continue }
+      found.slots[member.member.slot] = .current(report: member.report)
+    }
+    found.unlisted = []
+  }
+
+  /// Whoever is not on the newest line was never in force, so nothing on it is missed.
+  private func unlisted(_ claim: Claim, _ newest: Claim) -> UnlistedMember {
+    let (list, place) = (newest.superblock, claim.identity.slot)
+    let inItsPlace =
+      list.memberIDs.indices.contains(place)
+      ? list.memberIDs[place] : list.reserves.first { $0.seat == place }?.memberID
+    return UnlistedMember(
+      report: claim.report, member: claim.identity, newest: newest.identity,
+      inItsPlace: inItsPlace ?? .none)
   }
 
   /// Whether a member that is listed as current is a copy of some time before.
@@ -257,21 +299,22 @@ struct Decision {
   /// written. So a current member that does not know an epoch of which another one says that batches
   /// of it were durable, or that it ended in good order, has forgotten it. A crash while an epoch
   /// begins leaves neither.
-  private func isOlderCopy(_ claim: Claim, _ slots: [SlotContent]) -> Bool {
-    guard slots[claim.identity.slot] == .current(report: claim.report), !ignoresList else {
-      return false
-    }
-    return claims.contains { other in
+  ///
+  /// - Returns: its slot, if it is.
+  private func olderCopySlot(_ claim: Claim, _ found: Contents) -> Int? {
+    guard let slot = found.currentSlot(claim), !ignoresList else { return nil }
+    let isOlder = claims.contains { other in
       let superblock = other.superblock
-      return slots[other.identity.slot] == .current(report: other.report)
+      return found.currentSlot(other) != nil
         && superblock.logEpoch > claim.superblock.logEpoch
         && (superblock.isClean
           || max(superblock.horizon, superblock.checkpointSequence)
             >= superblock.epochFirstSequence)
     }
+    return isOlder ? slot : nil
   }
 
-  private func content(_ claim: Claim, _ list: Superblock) -> SlotContent {
+  private func content(_ claim: Claim, _ list: Superblock, _ slot: Int) -> SlotContent {
     let report = claim.report
     if ignoresList, claim.superblock.eventCount == list.eventCount {
       return .current(report: report)
@@ -279,7 +322,7 @@ struct Decision {
     guard list.carries(claim.superblock) else {
       return .stale(report: report, .unfinishedConfiguration)
     }
-    switch list.memberStates[claim.identity.slot] {
+    switch list.memberStates[slot] {
     // Also with an older configuration: then a crash came between the survivors' updates, and the
     // newest is not in force yet.
     case .current: return .current(report: report)
@@ -295,18 +338,19 @@ struct Decision {
   // MARK: Whether it may start
 
   private func plan(
-    _ geometry: StripeGeometry, _ newest: Claim, _ slots: [SlotContent]
+    _ geometry: StripeGeometry, _ newest: Claim, _ contents: Contents
   ) throws(AssemblyRefusal) -> AssemblyPlan {
     let list = newest.superblock
-    let current = claims.filter {
-      slots[$0.identity.slot] == .current(report: $0.report)
-    }
-    let currentSlots = SlotSet(current.map(\.identity.slot))
+    let slots = contents.slots
+    let current = claims.filter { contents.currentSlot($0) != nil }
+    let currentSlots = SlotSet(current.compactMap(contents.currentSlot))
     let lost = geometry.allSlots.subtracting(currentSlots)
     let missing = slots.indices
       .filter { if case .missing = slots[$0] { true } else { false } }
       .map { absentMember($0, list.memberIDs[$0]) }
-    let stale = claims.filter { !currentSlots.contains($0.identity.slot) }.map(\.identity)
+    let stale = claims.filter { claim in
+      slots.contains { if case .stale(claim.report, _) = $0 { true } else { false } }
+    }.map(\.identity)
     guard geometry.canServe(without: lost) else {
       throw .tooFew(
         Shortage(
@@ -325,7 +369,7 @@ struct Decision {
           present: current.map(\.identity), newestConfiguration: list.configurationID,
           eventCount: list.eventCount, knownConfiguration: options.knownConfiguration))
     }
-    return assembled(geometry, newest, slots, current, wasForced: mayHaveDiverged)
+    return assembled(geometry, newest, contents, current, wasForced: mayHaveDiverged)
   }
 
   private func absentMember(_ slot: Int, _ memberID: Identifier) -> AbsentMember {
@@ -335,15 +379,22 @@ struct Decision {
   }
 
   private func assembled(
-    _ geometry: StripeGeometry, _ newest: Claim, _ slots: [SlotContent], _ current: [Claim],
+    _ geometry: StripeGeometry, _ newest: Claim, _ contents: Contents, _ current: [Claim],
     wasForced: Bool
   ) -> AssemblyPlan {
     let carriers = current.filter { isSame($0, newest) }
     let chosen = carriers.first ?? newest
     var superblocks = [Superblock?](repeating: nil, count: geometry.memberCount)
-    for claim in current { superblocks[claim.identity.slot] = claim.superblock }
-    // Behind the first of equals nothing moves: the lowest slot wins.
-    let checkpoint = current.map(\.superblock).reduce(chosen.superblock) { best, next in
+    for claim in current {
+      guard let slot = contents.currentSlot(claim) else { continue }
+      superblocks[slot] = claim.superblock
+      // It may say its seat, where a crash came while it took the slot.
+      superblocks[slot]?.slot = slot
+    }
+    // Behind the first of equals nothing moves: the lowest slot wins. Only current members count:
+    // who has the newest list need not be one.
+    let first = carriers.first ?? current.first ?? newest
+    let checkpoint = current.map(\.superblock).reduce(first.superblock) { best, next in
       (best.checkpointSequence, best.logEpoch, best.horizon)
         < (next.checkpointSequence, next.logEpoch, next.horizon) ? next : best
     }
@@ -352,11 +403,13 @@ struct Decision {
         && $0.superblock.checkpointSequence == checkpoint.checkpointSequence
     }
     let warnings = AssemblyWarnings(
-      reports: reports, list: chosen.superblock, slots: slots, unreadable: unreadable,
+      reports: reports, list: chosen.superblock, slots: contents.slots,
+      reserves: contents.reserves, unlisted: contents.unlisted, unreadable: unreadable,
       wasForced: wasForced, knownConfiguration: options.knownConfiguration)
     return AssemblyPlan(
       geometry: geometry, layout: chosen.superblock.layout, newest: chosen.superblock,
-      slots: slots, superblocks: superblocks, checkpoint: checkpoint, isClean: isClean,
+      slots: contents.slots, reserves: contents.reserves, unlisted: contents.unlisted,
+      superblocks: superblocks, checkpoint: checkpoint, isClean: isClean,
       wasForced: wasForced, warnings: warnings.lines)
   }
 }

@@ -48,6 +48,33 @@ package enum SlotContent: Equatable, Sendable {
   case missing(wasCurrent: Bool)
 }
 
+/// A seat that the list gives to a reserve.
+package struct ReserveContent: Equatable, Sendable {
+  package let reserve: Reserve
+  /// Its report; nil when it is absent.
+  package let report: Int?
+  package let superblock: Superblock?
+}
+
+/// A member that is not on the newest list: removed or replaced, or never taken in.
+///
+/// It is refused, and the array starts without it.
+package struct UnlistedMember: Equatable, Sendable {
+  package let report: Int
+  package let member: MemberIdentity
+  package let newest: MemberIdentity
+  /// Who has its place now; `none` when nobody has.
+  package let inItsPlace: Identifier
+
+  /// For an operator.
+  package var words: String {
+    let place =
+      inItsPlace == .none ? "has nobody in its place" : "has member \(inItsPlace) in its place"
+    return "\(member) is refused: it is not a member any more; the newest list, on "
+      + "\(newest.withConfiguration), \(place). Leave it out"
+  }
+}
+
 /// Which members make the array, and what is known of its state.
 package struct AssemblyPlan: Equatable, Sendable {
   package let geometry: StripeGeometry
@@ -56,6 +83,10 @@ package struct AssemblyPlan: Equatable, Sendable {
   package let newest: Superblock
   /// One for each slot.
   package let slots: [SlotContent]
+  /// The reserves that the list names, in order.
+  package let reserves: [ReserveContent]
+  /// Members that were given and are refused.
+  package let unlisted: [UnlistedMember]
   /// The superblocks of the current members, by slot.
   package let superblocks: [Superblock?]
   /// Among the current members' superblocks the one with the highest checkpoint.

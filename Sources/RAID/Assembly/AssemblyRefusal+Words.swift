@@ -36,9 +36,6 @@ extension AssemblyRefusal: CustomStringConvertible {
         + "whether its configuration is one of its own past: it may hold writes of its own. "
         + "Nothing was changed. Leave it out, and keep it until you know that nothing "
         + "on it is missed"
-    case .notListed(let member, let newest, let inItsSlot):
-      "\(member) is not a member any more: in the newest list, on \(newest.withConfiguration), "
-        + "slot \(member.slot) belongs to member \(inItsSlot). Leave it out"
     case .tooFew(let shortage): shortage.description
     case .mayHaveDiverged(let absence): absence.description
     }

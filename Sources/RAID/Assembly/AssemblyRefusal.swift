@@ -23,8 +23,6 @@ package enum AssemblyRefusal: Error, Equatable, Sendable {
   case fork(Fork)
   /// A configuration so old that nobody remembers whether it belongs to the newest one's line.
   case tooOld(MemberIdentity, newest: MemberIdentity)
-  /// Not a member any more, or never: the newest list has another one in its slot.
-  case notListed(MemberIdentity, newest: MemberIdentity, inItsSlot: Identifier)
   case tooFew(Shortage)
   /// The missing members could have gone on alone.
   case mayHaveDiverged(Absence)

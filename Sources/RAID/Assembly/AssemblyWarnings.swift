@@ -5,6 +5,8 @@ struct AssemblyWarnings {
   let reports: [MemberReport]
   let list: Superblock
   let slots: [SlotContent]
+  let reserves: [ReserveContent]
+  let unlisted: [UnlistedMember]
   let unreadable: [UnreadableMember]
   let wasForced: Bool
   let knownConfiguration: String?
@@ -12,6 +14,8 @@ struct AssemblyWarnings {
   /// In an order that does not depend on that of the reports.
   var lines: [String] {
     var lines = slots.indices.compactMap(line)
+    lines += reserves.filter { $0.report == nil }.map { "\($0.reserve.words) is missing" }
+    lines += unlisted.map(\.words)
     lines += unreadable.map { "\($0.path) counts as missing: \($0.trouble)" }
     lines += reports.flatMap(copyLines).sorted()
     if wasForced {
@@ -49,6 +53,14 @@ struct AssemblyWarnings {
     return zip(["A", "B"], report.copies).compactMap { label, copy in
       copy.trouble.map { "superblock \(label) of \(report.name): \($0); the other copy is good" }
     }
+  }
+}
+
+extension Reserve {
+  /// For an operator.
+  package var words: String {
+    "seat \(seat) (\(targetSlot.map { "replacement of slot \($0)" } ?? "spare"), "
+      + "member \(memberID))"
   }
 }
 

@@ -40,9 +40,10 @@ extension Examination {
       superblock.ownerNonce == .none
       ? "nobody"
       : "the process with nonce \(superblock.ownerNonce), heartbeat \(superblock.heartbeat)"
+    let reserves = superblock.reserves.map { (label: "reserve", text: $0.words) }
     return [
       ("array", "'\(superblock.name)' \(superblock.arrayID)"),
-      ("member", "\(superblock.memberID), slot \(superblock.slot) of \(superblock.memberCount)"),
+      ("member", "\(superblock.memberID), \(placeWords(superblock))"),
       ("level", "\(superblock.level.name), chunk \(ByteSize.format(superblock.chunkBytes))"),
       (
         "configuration",
@@ -50,6 +51,7 @@ extension Examination {
           + (superblock.eventCount == 0 ? ": creation was interrupted" : "")
       ),
       ("slots", states),
+    ] + reserves + [
       (
         "log",
         "epoch \(superblock.logEpoch), checkpoint \(superblock.checkpointSequence), durable to "
@@ -57,6 +59,12 @@ extension Examination {
       ),
       ("in use by", owner),
     ]
+  }
+
+  private static func placeWords(_ superblock: Superblock) -> String {
+    superblock.slot < superblock.memberCount
+      ? "slot \(superblock.slot) of \(superblock.memberCount)"
+      : "seat \(superblock.slot), behind \(superblock.memberCount) slots"
   }
 
   private static func sizeRemark(_ report: MemberReport) -> String {

@@ -77,6 +77,7 @@ extension Examination {
       "configuration_history": .list(
         superblock.configurationHistory.map { .text($0.description) }),
       "slots": .list(slots),
+      "reserves": .list(superblock.reserves.map { .object(fields($0)) }),
       "log_epoch": .number(superblock.logEpoch),
       "checkpoint": .number(superblock.checkpointSequence),
       "horizon": .number(superblock.horizon),
@@ -104,10 +105,36 @@ extension Examination {
         .init(name: "bytes", value: .number(plan.geometry.byteCount)),
         .init(name: "clean", value: .flag(plan.isClean)),
         .init(name: "slots", value: .list(slots(outcome, plan))),
+        .init(name: "reserves", value: .list(reserves(outcome, plan))),
         .init(name: "warnings", value: .list(plan.warnings.map { .text($0) })),
       ]
     }
     return .object(fields)
+  }
+
+  private static func fields(_ reserve: Reserve) -> [ExaminationValue.Field] {
+    var fields: [ExaminationValue.Field] = [
+      .init(name: "member", value: .text(reserve.memberID.description)),
+      .init(name: "seat", value: .number(UInt64(reserve.seat))),
+    ]
+    if let slot = reserve.targetSlot {
+      fields.append(.init(name: "target_slot", value: .number(UInt64(slot))))
+    }
+    return fields
+  }
+
+  private static func reserves(_ outcome: Outcome, _ plan: AssemblyPlan) -> [ExaminationValue] {
+    plan.reserves.map { content in
+      let state =
+        content.report == nil
+        ? "missing" : content.reserve.targetSlot == nil ? "spare" : "replacement"
+      var all = fields(content.reserve)
+      all.append(.init(name: "state", value: .text(state)))
+      if let report = content.report {
+        all.append(.init(name: "name", value: .text(outcome.reports[report].name)))
+      }
+      return .object(all)
+    }
   }
 
   private static func slots(_ outcome: Outcome, _ plan: AssemblyPlan) -> [ExaminationValue] {

@@ -83,7 +83,8 @@ package struct Examination: Equatable, Sendable {
 
   /// Whether that array would use everything that was given.
   package var usesAll: Bool {
-    canStart && reports.allSatisfy { $0.newest != nil && !$0.isCutShort }
+    canStart && outcomes.allSatisfy { $0.plan?.unlisted.isEmpty ?? false }
+      && reports.allSatisfy { $0.newest != nil && !$0.isCutShort }
   }
 }
 
@@ -109,7 +110,15 @@ extension Examination.Outcome {
   /// One line for each slot; none when there is no plan.
   package var slotLines: [String] {
     guard let plan else { return [] }
-    return plan.slots.indices.map { slot in
+    let reserves = plan.reserves.map { content in
+      "\(content.reserve.words): "
+        + (content.report.map { reports[$0].name } ?? "missing")
+    }
+    return slotLines(plan) + reserves
+  }
+
+  private func slotLines(_ plan: AssemblyPlan) -> [String] {
+    plan.slots.indices.map { slot in
       let memberID = plan.newest.memberIDs[slot]
       return switch plan.slots[slot] {
       case .current(let report): "slot \(slot): \(reports[report].name), in sync"

@@ -5,7 +5,9 @@ package struct MemberIdentity: Equatable, Hashable, Sendable, CustomStringConver
   /// Path or URI.
   package var path: String
   package var memberID: Identifier
+  /// Its slot; or its seat, from the number of slots on.
   package var slot: Int
+  package var isReserve: Bool
   package var arrayID: Identifier
   package var arrayName: String
   package var eventCount: UInt64
@@ -15,19 +17,22 @@ package struct MemberIdentity: Equatable, Hashable, Sendable, CustomStringConver
     self.path = path
     memberID = superblock.memberID
     slot = superblock.slot
+    isReserve = superblock.slot >= superblock.memberCount
     arrayID = superblock.arrayID
     arrayName = superblock.name
     eventCount = superblock.eventCount
     configurationID = superblock.configurationID
   }
 
+  private var placeWords: String { isReserve ? "seat \(slot)" : "slot \(slot)" }
+
   package var description: String {
-    "\(path) (member \(memberID), slot \(slot) of array '\(arrayName)' \(arrayID))"
+    "\(path) (member \(memberID), \(placeWords) of array '\(arrayName)' \(arrayID))"
   }
 
   /// With its configuration.
   package var withConfiguration: String {
-    "\(path) (member \(memberID), slot \(slot), configuration \(configurationID), "
+    "\(path) (member \(memberID), \(placeWords), configuration \(configurationID), "
       + "event count \(eventCount))"
   }
 }

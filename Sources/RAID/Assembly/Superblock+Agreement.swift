@@ -4,7 +4,8 @@ package import Geometry
 extension Superblock {
   /// The geometry that it tells; nil when there is none such, or the layout is another one's.
   package var geometry: StripeGeometry? {
-    guard slot >= 0, slot < memberCount, layout.logByteCount % 4096 == 0 else { return nil }
+    guard slot >= 0, slot < memberCount + Self.reserveCountMax, layout.logByteCount % 4096 == 0
+    else { return nil }
     let geometry: StripeGeometry
     do throws(GeometryError) {
       geometry = try StripeGeometry(
@@ -47,6 +48,12 @@ extension Superblock {
     guard memberIDs == other.memberIDs, memberStates == other.memberStates else {
       return ("the members of configuration \(configurationID)", [listWords, other.listWords])
     }
+    guard reserves == other.reserves else {
+      return (
+        "the reserves of configuration \(configurationID)",
+        [reserveWords, other.reserveWords]
+      )
+    }
     guard configurationHistory == other.configurationHistory else {
       return (
         "where configuration \(configurationID) comes from",
@@ -58,6 +65,13 @@ extension Superblock {
 
   private var listWords: String {
     zip(memberIDs, memberStates).map { "\($0) \($1)" }.joined(separator: ", ")
+  }
+
+  private var reserveWords: String {
+    let all = reserves.map { reserve in
+      "\(reserve.memberID) \(reserve.targetSlot.map { "for slot \($0)" } ?? "spare")"
+    }
+    return all.isEmpty ? "none" : all.joined(separator: ", ")
   }
 
   private var historyWords: String {

@@ -26,10 +26,7 @@ extension Superblock {
   /// as current is current here, and does not carry it.
   package func isHeir(of other: Superblock) -> Bool {
     if carries(other) { return true }
-    return other.currentSlots.contains { slot in
-      memberIDs.indices.contains(slot) && memberStates[slot] == .current
-        && memberIDs[slot] == other.memberIDs[slot]
-    }
+    return other.currentSlots.contains { isCurrent(other.memberIDs[$0]) }
   }
 
   /// The same array with a new configuration.
@@ -38,9 +35,10 @@ extension Superblock {
   /// each of its current members carry it, one after the other: then neither a crash nor a single
   /// damaged copy can bring an older list back. A member that replaces another, or that had gone
   /// on without the others and is taken back, gets a new identity. `configurationID` is fresh random
-  /// bits.
+  /// bits; the reserves stay where none are given.
   package func reconfigured(
-    memberIDs: [Identifier], memberStates: [MemberState], configurationID: Identifier
+    memberIDs: [Identifier], memberStates: [MemberState], reserves: [Reserve]? = nil,
+    configurationID: Identifier
   ) -> Superblock {
     precondition(memberIDs.count == memberCount)
     precondition(memberStates.count == memberCount)
@@ -54,6 +52,7 @@ extension Superblock {
     next.configurationID = configurationID
     next.memberIDs = memberIDs
     next.memberStates = memberStates
+    next.reserves = reserves ?? self.reserves
     return next
   }
 
@@ -62,13 +61,23 @@ extension Superblock {
     SlotSet(memberStates.indices.filter { memberStates[$0] == .current })
   }
 
-  /// Whether the list has this very member, in its slot.
-  func lists(_ other: Superblock) -> Bool {
-    memberIDs.indices.contains(other.slot) && memberIDs[other.slot] == other.memberID
+  /// Where the list has a member: its slot, or its seat behind the slots.
+  ///
+  /// What the member says itself is of before, when a crash came while it took a slot.
+  func place(of memberID: Identifier) -> Int? {
+    guard memberID != .none else { return nil }
+    return memberIDs.firstIndex(of: memberID)
+      ?? reserves.first { $0.memberID == memberID }?.seat
   }
 
-  /// Whether the list has this very member, in its slot, as current.
-  func listsAsCurrent(_ other: Superblock) -> Bool {
-    lists(other) && memberStates[other.slot] == .current
+  /// Whether the list has this very member.
+  func lists(_ other: Superblock) -> Bool { place(of: other.memberID) != nil }
+
+  /// Whether the list has this very member as current.
+  func listsAsCurrent(_ other: Superblock) -> Bool { isCurrent(other.memberID) }
+
+  private func isCurrent(_ memberID: Identifier) -> Bool {
+    guard memberID != .none, let slot = memberIDs.firstIndex(of: memberID) else { return false }
+    return memberStates[slot] == .current
   }
 }

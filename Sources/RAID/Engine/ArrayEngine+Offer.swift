@@ -44,7 +44,7 @@ extension ArrayEngine {
   }
 
   private func slot(of memberID: Identifier) -> Int? {
-    (0..<geometry.memberCount).first { parts.members[$0].memberID == memberID }
+    membership.place(of: memberID)
   }
 
   /// Looks who it is, and leaves the rest to the janitor.
@@ -55,7 +55,9 @@ extension ArrayEngine {
     guard superblock.arrayID == parts.arrayID else {
       return .refused("it belongs to array '\(superblock.name)' \(superblock.arrayID)")
     }
-    guard membership.configuration.lists(superblock) else {
+    guard let slot = membership.configuration.place(of: superblock.memberID),
+      parts.members[slot].memberID == superblock.memberID
+    else {
       return .refused("member \(superblock.memberID) is not on the array's list")
     }
     // One that went on alone must not be overwritten (promise P7).
@@ -65,7 +67,13 @@ extension ArrayEngine {
           + "without the others, or was away for too long")
     }
     if handle.byteCount > 0, report.isCutShort { return .refused("it was cut short") }
-    let slot = superblock.slot
+    guard slot < geometry.memberCount else {
+      guard parts.members[slot].disk == nil else { return .busy }
+      take(slot, superblock, handle)
+      note(slot, "is back, in its seat")
+      wakeJanitor()
+      return .taken
+    }
     guard makeRoom(slot) else { return .busy }
     parts.members[slot].identify(superblock.memberID, name: handle.name)
     lateDisks[slot] = handle.disk

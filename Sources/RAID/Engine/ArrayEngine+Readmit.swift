@@ -43,7 +43,8 @@ extension ArrayEngine {
 
   /// Members that hung or were cut off are tried again; those that failed a write are not.
   private func noteNewlyOut() {
-    for slot in 0..<geometry.memberCount where parts.members[slot].state == .out {
+    for slot in 0..<parts.members.seats.upperBound
+    where parts.members[slot].state == .out && parts.members[slot].targetSlot == nil {
       guard readmissionNanoseconds[slot] == nil, !divergedSlots.contains(slot) else { continue }
       switch parts.members[slot].outReason {
       case .timedOut, .disconnected:
@@ -112,8 +113,9 @@ extension ArrayEngine {
 
   /// An operator wants members that failed to be taken back.
   package func takeBackMembers() {
-    for slot in 0..<geometry.memberCount
+    for slot in 0..<parts.members.seats.upperBound
     where parts.members[slot].state == .out && parts.members[slot].disk != nil
+      && parts.members[slot].targetSlot == nil
       && readmissionNanoseconds[slot] == nil
     {
       readmissionNanoseconds[slot] = 0
@@ -130,7 +132,8 @@ extension ArrayEngine {
     // Writes of before may still land: first they must be done (rule T7).
     guard member.isDrained || options.plants(.oldWritesNotDrained) else { return false }
     guard let superblock = report.newest, superblock.arrayID == parts.arrayID,
-      superblock.slot == slot, membership.configuration.lists(superblock)
+      superblock.memberID == member.memberID,
+      membership.configuration.place(of: superblock.memberID) == slot
     else { return false }
     guard membership.configuration.isHeir(of: superblock) else {
       // What it has is nowhere else: that is the operator's to throw away (promise P7).
@@ -141,6 +144,11 @@ extension ArrayEngine {
       return true
     }
     lateDisks[slot] = nil
+    if slot >= geometry.memberCount {
+      take(slot, superblock, MemberHandle(name: member.name, disk: disk, byteCount: 0))
+      note(slot, "is back, in its seat")
+      return true
+    }
     superblocks.adopt(superblock, slot: slot)
     member.attach(disk, state: .syncing)
     parts.events.note("member \(slot) (\(member.name)) is back and is being brought up to date")
@@ -167,7 +175,7 @@ extension ArrayEngine {
   }
 
   /// Unless it is going to be woken earlier anyway: these tasks must not become more and more.
-  private func wakeJanitorLater(_ nanoseconds: UInt64) {
+  func wakeJanitorLater(_ nanoseconds: UInt64) {
     let time = machine.nowNanoseconds &+ nanoseconds
     guard time < janitorNanoseconds else { return }
     janitorNanoseconds = time

@@ -83,6 +83,7 @@ extension ArrayEngine {
     let late = all.indices.filter { answers[$0]?.newest == nil }
     do throws(ArrayStartError) {
       try await engine.open(members)
+      for member in plan.unlisted { await members[member.report].disk.close() }
       for index in late { await engine.watchForLate(all[index], index, probe) }
     } catch {
       await engine.end()
@@ -160,6 +161,29 @@ extension ArrayEngine {
           absence: known?.reason ?? "it is not among the members that were given")
       }
     }
+    for content in plan.reserves { attach(content, handles) }
+  }
+
+  private func attach(_ content: ReserveContent, _ handles: [MemberHandle<D>]) {
+    let (seat, memberID) = (content.reserve.seat, content.reserve.memberID)
+    let member = parts.members[seat]
+    member.targetSlot = content.reserve.targetSlot
+    guard let report = content.report, let superblock = content.superblock else {
+      let known = options.absences[memberID.description]
+      return member.identify(
+        memberID, name: known?.place ?? "",
+        absence: known?.reason ?? "it is not among the members that were given")
+    }
+    take(seat, superblock, handles[report])
+  }
+
+  /// A reserve is there.
+  func take(_ seat: Int, _ superblock: Superblock, _ handle: MemberHandle<D>) {
+    let member = parts.members[seat]
+    member.identify(superblock.memberID, name: handle.name)
+    member.attach(handle.disk, state: .syncing)
+    superblocks.adopt(superblock, slot: seat)
+    if let slot = member.targetSlot { parts.members.beginMirroring(slot, to: seat) }
   }
 
   /// Reads the log and makes what it holds durable (rule L3).

@@ -44,7 +44,7 @@ extension ArrayEngine {
     wakeJanitor()
     await parts.members.endLanes()
     await waitForTasks()
-    for slot in 0..<geometry.memberCount {
+    for slot in 0..<parts.members.seats.upperBound {
       let member = parts.members[slot]
       // What is with the kernel still needs the descriptor.
       guard member.isDrained, member.pendingCount == 0, !probedSlots.contains(slot),

@@ -7,8 +7,8 @@ extension ArrayEngine {
   /// What is needed before anything is read.
   func startTasks() {
     let machine = machine
-    parts.members.spawnLane = { [weak self] slot in
-      Task(executorPreference: machine) { await self?.runLane(slot) }
+    parts.members.spawnLane = { [weak self] number in
+      Task(executorPreference: machine) { await self?.runLane(number) }
     }
     parts.members.stalledHandler = { [weak self] slots in
       self?.assumeIsolated { $0.noteStalled(slots) }
@@ -27,6 +27,12 @@ extension ArrayEngine {
     }
     keeper.becomeCurrent = { [weak self] (slot: Int) async throws(ArrayError) in
       try await self?.becomeCurrent(slot)
+    }
+    keeper.takeOver = { [weak self] (seat: Int) async throws(ArrayError) in
+      try await self?.takeOver(seat)
+    }
+    parts.members.mirrorFailed = { [weak self] seat, kind, error in
+      self?.assumeIsolated { $0.noteMirrorFailure(seat, kind, error) }
     }
     keeper.onResyncEnd = { [weak self] in self?.assumeIsolated { $0.wakeJanitor() } }
     spawn { await $0.parts.members.runTicker() }
@@ -57,7 +63,15 @@ extension ArrayEngine {
     for var point in waiting { point.signal() }
   }
 
-  private func runLane(_ slot: Int) async { await parts.members.runLane(slot) }
+  private func runLane(_ number: Int) async { await parts.members.runLane(number) }
+
+  private func noteMirrorFailure(
+    _ seat: Int, _ kind: MemberOperationKind, _ error: MemberError
+  ) {
+    // Whoever is absent has been dropped already; one that cannot give space back keeps it.
+    guard kind == .write, error != .absent else { return }
+    membership.dropReserve(seat, ExpulsionReason(ofWrite: error).withLossNamed)
+  }
 
   private func writeConfigurationInBackground() async {
     try? await membership.writeConfiguration()
@@ -130,6 +144,7 @@ extension ArrayEngine {
       stalledSlots = SlotSet()
       for slot in stalled { try? await membership.expel(slot, .timedOut) }
       if await readmitRecovered() { continue }
+      await tendReserves()
       // Safe: resumed once, by `wakeJanitor`, or here: others may have run meanwhile.
       unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
         if isJanitorWoken || isEnding {

@@ -45,6 +45,12 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var probeReports: [Int: MemberReport] = [:]
   /// Members to be looked at again, and when.
   var readmissionNanoseconds: [Int: UInt64] = [:]
+  /// Commands about members, and what is done with reserves, one at a time.
+  let commandTurn = TurnLock()
+  /// Since when members have been out.
+  var outSince: [Int: UInt64] = [:]
+  /// Members that have left, whose disks are to be closed.
+  var departed: [Member<M, D>] = []
   /// Members that went out, and whose disks have not been told yet.
   var slotsToRetire = SlotSet()
   var isEnding = false

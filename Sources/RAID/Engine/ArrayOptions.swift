@@ -22,6 +22,9 @@ package struct ArrayOptions: Sendable {
   package var watchesOwners = false
   /// How long a member that hung or was disconnected is left alone before it is tried again.
   package var readmissionDelayNanoseconds: UInt64 = 2_000_000_000
+  /// How long a member may be gone, hang or be cut off before a spare takes its slot; for one that
+  /// failed it is at once.
+  package var spareDelayNanoseconds: UInt64 = 60_000_000_000
   /// Batches of the log under way at once.
   package var batchesInFlightMax = 4
   /// Payload of one batch.

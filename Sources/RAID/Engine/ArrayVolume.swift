@@ -132,11 +132,19 @@ extension ArrayEngine {
     let lost = parts.lostRuns
     let hasLost = !lost.isEmpty || parts.lostBlocks.hasMore
     guard hasLost || !out.isEmpty else { return .optimal }
+    let syncing = out.filter { parts.members[$0].state == .syncing }
     let names = out.map(memberWords).joined(separator: ", ")
+    guard hasLost || syncing.count < out.count else {
+      return .impaired(
+        cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") being "
+          + "brought up to date",
+        action: "wait: 'ashlar rebuild --wait' tells when it is done")
+    }
     let without = "without \(out.count == 1 ? "member" : "members") \(names)"
     let bringBack =
-      "see why at each member's line, and bring it back to its place: it is taken back by itself; "
-      + "one that failed a write stays out until 'ashlar stop' and 'ashlar serve'"
+      "see why at each member's line: one that is put back at its place is taken back by itself, "
+      + "one that failed a write at the next start; one that is lost for good is replaced by "
+      + "'ashlar member replace'"
     guard hasLost else { return .impaired(cause: without, action: bringBack) }
     guard !out.isEmpty else {
       return .impaired(
@@ -166,10 +174,12 @@ extension ArrayEngine {
       + (runs.count > 1 || parts.lostBlocks.hasMore ? ", ...)" : ")")
   }
 
-  /// All members are in sync, and it accepts writes; blocks that are lost may still be.
+  /// All members are in sync, none is being replaced, and it accepts writes; blocks that are lost
+  /// may still be.
   ///
   /// A member that is just becoming current counts when the configuration that says so is durable.
   package var isWhole: Bool {
     membership.stopReason == nil && membership.lostSlots.isEmpty && keeper.rebuildStatus == nil
+      && parts.members.incompleteTargets.isEmpty
   }
 }

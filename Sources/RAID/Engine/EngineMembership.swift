@@ -5,15 +5,19 @@ import Volumes
 
 /// Who is in the array: configurations, expulsions, and the superblocks that say so (rule T6).
 final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
-  private let members: MemberSet<M, D>
-  private let superblocks: SuperblockWriter<M, D>
+  let members: MemberSet<M, D>
+  let superblocks: SuperblockWriter<M, D>
   private let plan: AssemblyPlan
-  private let options: ArrayOptions
+  let options: ArrayOptions
   private let machine: M
-  private let events: EventLog
+  let events: EventLog
   unowned var parts: ArrayParts<M, D>?
 
   private(set) var configuration: Superblock
+  /// The reserves that the next configuration lists, in the order of their seats.
+  var reserves: [Reserve]
+  /// A replacement that is changing places with its target: the next configuration has it so.
+  var exchange: Exchange?
   /// The epoch that begins, or has begun, with this start.
   var epoch: UInt64 = 0
   var epochFirstSequence: UInt64 = 0
@@ -25,7 +29,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   var heartbeat: UInt64 = 0
   /// Why the array no longer accepts writes.
   private(set) var stopReason: String?
-  private var pendingChanges = 0
+  var pendingChanges = 0 {
+    didSet { if pendingChanges == 0 { signalChanges() } }
+  }
   private var changeWaiters: [WaitPoint] = []
   private let recordTurn = TurnLock()
   /// Takes a configuration down where it proves who went on (the registry).
@@ -52,6 +58,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     self.machine = machine
     self.events = events
     configuration = plan.newest
+    reserves = plan.newest.reserves
     checkpointSequence = plan.checkpoint.checkpointSequence
   }
 
@@ -65,6 +72,12 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   func expel(_ slot: Int, _ given: ExpulsionReason) async throws(ArrayError) {
     let reason = given.withLossNamed
     if let stopReason { throw .stopped(stopReason) }
+    guard slot < members.count else { return dropReserve(slot, reason) }
+    if exchange?.slot == slot {
+      // It is leaving anyway.
+      members[slot].putOut(reason)
+      return try await waitForChanges()
+    }
     let state = members[slot].state
     guard state == .current || state == .syncing else { return try await waitForChanges() }
     var lost = geometry.allSlots
@@ -104,18 +117,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   func writeConfiguration() async throws(ArrayError) {
     pendingChanges += 1
-    defer {
-      pendingChanges -= 1
-      if pendingChanges == 0 {
-        let waiting = changeWaiters
-        changeWaiters = []
-        for var point in waiting { point.signal() }
-      }
-    }
+    defer { pendingChanges -= 1 }
     await recordTurn.acquire()
-    let states = (0..<geometry.memberCount).map { members[$0].state ?? .out }
-    let next = configuration.reconfigured(
-      memberIDs: configuration.memberIDs, memberStates: states, configurationID: drawIdentifier())
+    let next = nextConfiguration()
     // Before any member has it, also by a checkpoint or a heartbeat: were the record behind, it
     // would prove after a crash that members which went on did not, and those left out could be
     // started alone.
@@ -124,6 +128,26 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     recordTurn.release()
     // Both copies: a single damaged one must not bring the older list back.
     for _ in 0..<2 { try await writeAll(isChange: true) }
+  }
+
+  private func nextConfiguration() -> Superblock {
+    var memberIDs: [Identifier] = []
+    var states: [MemberState] = []
+    for slot in 0..<geometry.memberCount {
+      let isLeaving = exchange?.slot == slot
+      let place = isLeaving ? exchange?.seat ?? slot : slot
+      memberIDs.append(members[place].memberID)
+      states.append(isLeaving ? .current : members[slot].state ?? .out)
+    }
+    return configuration.reconfigured(
+      memberIDs: memberIDs, memberStates: states,
+      reserves: reserves.filter { $0.seat != exchange?.seat }, configurationID: drawIdentifier())
+  }
+
+  private func signalChanges() {
+    let waiting = changeWaiters
+    changeWaiters = []
+    for var point in waiting { point.signal() }
   }
 
   private func waitForChanges() async throws(ArrayError) {
@@ -145,15 +169,19 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   // MARK: Superblocks
 
-  /// Writes the superblocks of all members that are not out as things are now.
+  /// Writes the superblocks of all members that are not out, reserves too, as things are now.
   ///
   /// Returns when each of them has its own durably; those that fail are put out first. A change of
   /// membership (`isChange`) must not wait for changes: it is one.
   func writeAll(isChange: Bool = false) async throws(ArrayError) {
-    let failures = await superblocks.writeAll(slots: members.writableSlots) { superblock, slot in
-      update(&superblock, slot)
+    let failures = await superblocks.writeAll(slots: writtenPlaces) { superblock, place in
+      update(&superblock, place)
     }
     for failure in failures {
+      guard failure.slot < members.count else {
+        if let reason = failure.reasonToExpel { dropReserve(failure.slot, reason) }
+        continue
+      }
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
       guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
       if isChange, members[failure.slot].state == .out { continue }
@@ -180,7 +208,19 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   /// The next superblocks say that everything is home.
   func markClean() { isClean = true }
 
-  private func update(_ superblock: inout Superblock, _ slot: Int) {
+  /// Slots and seats whose members are on the list and can be written.
+  private var writtenPlaces: SlotSet {
+    SlotSet(
+      (0..<members.seats.upperBound).filter { place in
+        members[place].isUsable && configuration.place(of: members[place].memberID) != nil
+      })
+  }
+
+  private func update(_ superblock: inout Superblock, _ place: Int) {
+    // Where the list has it: it may be about to leave its seat for a slot.
+    let slot = configuration.place(of: members[place].memberID) ?? place
+    superblock.slot = slot
+    superblock.reserves = configuration.reserves
     superblock.eventCount = configuration.eventCount
     superblock.configurationID = configuration.configurationID
     superblock.configurationHistory = configuration.configurationHistory
@@ -199,7 +239,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     superblock.checkpointChain = fields.chain
     superblock.checkpointClientSequence = fields.clientSequence
     superblock.horizon = max(superblock.horizon, fields.horizon)
-    superblock.logTailOffset = log.tailOffset(slot, checkpoint: checkpointSequence)
+    // A replacement has the log of its target when the checkpoint has passed everything.
+    let home = slot < members.count ? slot : members.homeSlot(of: place)
+    superblock.logTailOffset =
+      home < members.count ? log.tailOffset(home, checkpoint: checkpointSequence) : 0
     superblock.pageSequence = parts.table.pageSequence
   }
 }

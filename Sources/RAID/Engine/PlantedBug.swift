@@ -59,6 +59,14 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case resyncForgetsTable
   /// T8, T4: a resync forgets that the log of a member that comes back is empty.
   case resyncForgetsLog
+  /// T3: a configuration names a new member before all pages are marked as changed.
+  case configurationBeforeMarks
+  /// T8: a replacement does not get what is written behind its position.
+  case replacementMissesWrites
+  /// T4: a replacement takes its slot while the log still has something that is not home.
+  case exchangeBeforeLogIsHome
+  /// T6: a member that was replaced has its slot again when it comes back.
+  case replacedMemberTakenBack
   /// A rebuild's targets do not get what is written behind the position of the pass.
   case rebuildMissesWritesBehind
   /// A page's changed flag is taken away before the target's fdatasync: the position is persisted

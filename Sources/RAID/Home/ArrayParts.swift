@@ -89,8 +89,11 @@ final class ArrayParts<M: Machine, D: Disk> {
 
   // MARK: What a member that leaves may lack (rule T5)
 
-  /// Whether some member does not get, or may not have kept, what is written now.
-  var hasIncompleteMembers: Bool { members.currentSlots.count < geometry.memberCount }
+  /// Whether some member does not get, or may not have kept, what is written now: one in a slot, or
+  /// a replacement, there or not.
+  var hasIncompleteMembers: Bool {
+    members.currentSlots.count < geometry.memberCount || members.hasReplacements
+  }
 
   /// A page's blocks or entries are about to be written.
   func touch(_ page: UInt64) {
@@ -123,6 +126,12 @@ final class ArrayParts<M: Machine, D: Disk> {
   func markTouchedChanged() {
     if options.plants(.mapMissesUnsynced) { return }
     for page in touchedPages { table.markChanged(page) }
+  }
+
+  /// The same, durably: what comes to pages from now on marks them by itself.
+  func markAllChangedDurably() async throws(ArrayError) {
+    markAllChanged()
+    repeat { try await table.writeMap() } while table.mapIsDirty
   }
 
   /// A member lacks more than what was written since it left.

@@ -34,6 +34,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   private var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
+  /// Lets a replacement that has everything change places with its target; the engine's.
+  var takeOver: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
   var onResyncEnd: () -> Void = {}
   /// They have all their blocks, and wait for their log: they must not be taken back meanwhile, or
@@ -465,33 +467,59 @@ final class HomeKeeper<M: Machine, D: Disk> {
     if !joiningTargets.isEmpty { try await join() }
   }
 
-  /// All blocks of the members are there. Their log must be, too, before they have a say (rule T4).
+  /// All blocks of the targets are there. A member's log must be, too, before it has a say (rule
+  /// T4); a replacement changes places with its target.
   private func join() async throws(ArrayError) {
-    let targets = joiningTargets
-    var sequence: UInt64 = 0
-    for target in targets { sequence = max(sequence, parts.log.join(target.slot)) }
+    let members = joiningTargets.filter { !$0.isReplacement }
+    let replacements = joiningTargets.filter(\.isReplacement)
     defer {
-      for target in targets { parts.log.endJoining(target.slot) }
+      for target in members { parts.log.endJoining(target.slot) }
       joiningTargets = []
       onResyncEnd()
     }
-    if !parts.options.plants(.resyncForgetsLog) {
-      while parts.log.checkpointSequence < sequence {
-        try await parts.log.waitUntilDurable(sequence)
-        try await applyTrims()
-        if parts.index.pendingBlockCount > 0 { _ = try await destage() }
-        try await checkpoint()
-      }
-    }
-    for target in targets where parts.members[target.slot].state == .syncing {
+    var sequence: UInt64 = 0
+    for target in members { sequence = max(sequence, parts.log.join(target.slot)) }
+    if !parts.options.plants(.resyncForgetsLog) { try await bringHome(through: sequence) }
+    for target in members where parts.members[target.slot].state == .syncing {
       try await becomeCurrent(target.slot)
     }
+    for target in replacements { try await takeOver(target.seat) }
     for row in resync.takeMissedRows() { parts.requestHeal(row) }
   }
 
-  /// Brings a member whose state is `syncing` up to date.
-  func resync(_ slot: Int) {
-    resync.begin(slot: slot, seat: slot)
+  /// Brings home what was logged up to a batch, and passes the checkpoint over it.
+  ///
+  /// Only for who is called by the loop.
+  func bringHome(through sequence: UInt64) async throws(ArrayError) {
+    while parts.log.checkpointSequence < sequence { try await bringHomeOnce(sequence) }
+  }
+
+  /// Brings everything home, so that the log is empty: for who holds the log.
+  ///
+  /// - Returns: false when something cannot be brought home now.
+  func bringAllHome() async throws(ArrayError) -> Bool {
+    var triesLeft = 64
+    while !parts.index.isEmpty || !settlingPins.isEmpty
+      || parts.log.checkpointSequence < parts.log.lastSequence
+    {
+      guard triesLeft > 0 else { return false }
+      let before = parts.index.pendingBlockCount
+      try await bringHomeOnce(parts.log.lastSequence)
+      if parts.index.pendingBlockCount >= before { triesLeft -= 1 }
+    }
+    return true
+  }
+
+  private func bringHomeOnce(_ sequence: UInt64) async throws(ArrayError) {
+    try await parts.log.waitUntilDurable(sequence)
+    try await applyTrims()
+    if parts.index.pendingBlockCount > 0 { _ = try await destage() }
+    try await checkpoint()
+  }
+
+  /// Brings a member whose state is `syncing` up to date, in a slot or in a seat.
+  func resync(_ place: Int) {
+    resync.begin(slot: parts.members.homeSlot(of: place), seat: place)
     wake()
   }
 }

@@ -66,6 +66,9 @@ final class Resync<M: Machine, D: Disk> {
 
   var isActive: Bool { !targets.isEmpty }
 
+  /// Whether the pass is for a member, in a slot or in a seat.
+  func hasTarget(_ place: Int) -> Bool { targets.contains { $0.seat == place && isValid($0) } }
+
   /// Something was done that a crash would cost.
   var isUnsettled: Bool { !unsettledPages.isEmpty || clearedPageCount > 0 }
 
@@ -190,7 +193,7 @@ final class Resync<M: Machine, D: Disk> {
   private func end(_ pass: Int) async throws(ArrayError) -> [RebuildTarget] {
     try await settle()
     // What the targets were asked to write must be durable, also where nothing was to be copied.
-    try await parts.synchronize(SlotSet(targets.map(\.seat)))
+    try await parts.synchronizeTargets(targets.map(\.seat))
     dropLeavers()
     return pass == passNumber ? end() : []
   }
@@ -254,7 +257,7 @@ final class Resync<M: Machine, D: Disk> {
     let pages = unsettledPages
     if !pages.isEmpty {
       if !parts.options.plants(.changedFlagClearedEarly) {
-        try await parts.synchronize(SlotSet(targets.map(\.seat)))
+        try await parts.synchronizeTargets(targets.map(\.seat))
       }
       guard pass == passNumber else { return }
       unsettledPages = []

@@ -46,7 +46,7 @@ extension WriteLog {
   private var isTakeable: Bool {
     guard inFlight.count < writerCount else { return false }
     if !waitingIntents.isEmpty { return !intentsAreBlocked }
-    return !recordsAreBlocked && (sealIsDue || open.map { !$0.isEmpty } ?? false)
+    return !recordsAreBlocked && !isHeld && (sealIsDue || open.map { !$0.isEmpty } ?? false)
   }
 
   /// The next batch to write, with its number, its place and its bytes.

@@ -77,6 +77,8 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var rotation = 0
   /// Members that get batches and are not current yet.
   var joiningSlots = SlotSet()
+  /// Records and seals wait, whatever room there is; intents do not.
+  private(set) var isHeld = false
   /// Whether records, intents or seals wait for log space.
   package internal(set) var needsSpace = false
   // Until space is freed there is no need to look again.
@@ -299,6 +301,17 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     }
     precondition(count > 0, "an intent that no batch has room for")
     return count
+  }
+
+  // MARK: Holding
+
+  /// Lets records and seals wait: what is in the log can be brought home, and then it is empty.
+  func hold() { isHeld = true }
+
+  /// Lets them go on.
+  func endHold() {
+    isHeld = false
+    retryBlocked()
   }
 
   // MARK: Stopping

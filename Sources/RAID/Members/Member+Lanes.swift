@@ -12,7 +12,7 @@ extension Member {
   /// Hands an operation to a lane, or queues it.
   func submit(_ operation: MemberOperation) {
     if let error = refusal(operation.kind) {
-      operation.tell(slot, error)
+      tell(operation, error)
       commons.operations.give(operation)
       return
     }
@@ -26,7 +26,7 @@ extension Member {
       if startingLaneCount < queue.count, laneCount < commons.laneCountMax {
         laneCount += 1
         startingLaneCount += 1
-        commons.spawnLane(slot)
+        commons.spawnLane(number)
       }
     }
   }
@@ -39,7 +39,7 @@ extension Member {
       if let operation = lane.operation ?? takeQueued() {
         lane.operation = nil
         await perform(operation)
-      } else if commons.lanesAreEnding {
+      } else if commons.lanesAreEnding || isRetired {
         break
       } else {
         await rest(lane)
@@ -52,7 +52,7 @@ extension Member {
   private func rest(_ lane: MemberLane) async {
     // Safe: resumed once, by `submit` or `endIdleLanes`, or here: others may have run meanwhile.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
-      if queue.first != nil || commons.lanesAreEnding {
+      if queue.first != nil || commons.lanesAreEnding || isRetired {
         unsafe waiter.resume()
       } else {
         unsafe lane.rest.put(waiter)
@@ -90,7 +90,7 @@ extension Member {
       noteEnd(operation, error, covered: covered)
       if !operation.isAbandoned {
         started.remove(operation)
-        operation.tell(slot, error.map { .disk($0) })
+        tell(operation, error.map { .disk($0) })
       }
     }
     laneOperationCount -= 1

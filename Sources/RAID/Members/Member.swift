@@ -32,6 +32,8 @@ final class MemberCommons<M: Machine> {
   var spawnLane: (Int) -> Void = { _ in
     preconditionFailure("MemberSet.spawnLane was not set before the first operation")
   }
+  /// Learns of writes that a replacement has missed.
+  var mirrorFailed: (Int, MemberOperationKind, MemberError) -> Void = { _, _, _ in }
   var lanesAreEnding = false
   var tickerIsEnding = false
 
@@ -49,7 +51,12 @@ final class MemberCommons<M: Machine> {
 /// nothing to do waits; a further one is started when operations wait and all lanes are busy, up
 /// to a limit; beyond it operations queue, in order.
 package final class Member<M: Machine, D: Disk> {
-  package let slot: Int
+  /// Its slot or seat; changes when it leaves its seat for a slot.
+  package internal(set) var slot: Int
+  /// Which of all that were ever in the set it is: for its lanes.
+  let number: Int
+  /// In a seat: the slot whose member it is being made a copy of.
+  package internal(set) var targetSlot: Int?
   package private(set) var memberID = Identifier.none
   /// For people: the path or URI of the member; where it was last, when it is missing.
   package private(set) var name = ""
@@ -87,11 +94,14 @@ package final class Member<M: Machine, D: Disk> {
   var idleLanes: [MemberLane] = []
   package internal(set) var laneCount = 0
   var startingLaneCount = 0
+  /// Nothing is submitted to it any more.
+  var isRetired = false
   /// Those who wait for lanes to bring back what they have, or to end.
   var changeWaiters: [WaitPoint] = []
 
-  init(slot: Int, _ commons: MemberCommons<M>) {
+  init(slot: Int, number: Int, _ commons: MemberCommons<M>) {
     self.slot = slot
+    self.number = number
     self.commons = commons
   }
 
@@ -197,15 +207,22 @@ package final class Member<M: Machine, D: Disk> {
 
   /// Completes everything in its groups; what lanes have stays with them, with its buffers.
   private func abandonAll(_ error: MemberError) {
-    while let operation = started.popFirst() { operation.tell(slot, error) }
+    while let operation = started.popFirst() { tell(operation, error) }
     while let operation = queue.popFirst() {
-      operation.tell(slot, error)
+      tell(operation, error)
       commons.operations.give(operation)
     }
     signalChange()
   }
 
   // MARK: Outcomes
+
+  /// Tells whoever waits; a copy for a replacement concerns nobody but the replacement.
+  func tell(_ operation: MemberOperation, _ error: MemberError?) {
+    let isMissed = operation.isMirror && !operation.isAbandoned
+    operation.tell(slot, operation.isMirror ? nil : error)
+    if isMissed, let error { commons.mirrorFailed(slot, operation.kind, error) }
+  }
 
   /// Why an operation that is submitted now fails at once.
   func refusal(_ kind: MemberOperationKind) -> MemberError? {

@@ -29,6 +29,8 @@ package struct OperationFailure: Equatable, Sendable {
 final class MemberOperation {
   var kind = MemberOperationKind.read
   var tag = 0
+  /// A copy, for a replacement, of what goes to its target: its group waits for it, and no more.
+  var isMirror = false
   var offsetBytes: UInt64 = 0
   var byteCount: UInt64 = 0
   /// What is read into or written from; nil for the kinds that move nothing.
@@ -53,7 +55,8 @@ final class MemberOperation {
   func tell(_ slot: Int, _ error: MemberError?) {
     guard let told = group else { return }
     group = nil
-    told.operationEnded(slot: slot, kind: kind, tag: tag, error)
+    // No submitter knows the tag of a copy.
+    told.operationEnded(slot: slot, kind: kind, tag: isMirror ? -1 : tag, error)
   }
 }
 
@@ -70,6 +73,7 @@ final class OperationPool {
     operation.owner = nil
     operation.buffer = nil
     operation.group = nil
+    operation.isMirror = false
     idle.append(operation)
   }
 }

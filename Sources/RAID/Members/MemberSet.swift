@@ -5,12 +5,21 @@ package import Units
 
 /// The members of an array by slot, and all operations on them.
 ///
+/// Behind the slots come the seats of reserves. Nothing that is about slots ever meets them, but
+/// what is written to table, map and data of a slot goes to its replacement as well.
+///
 /// The owner sets `spawnLane` before the first operation, and runs `runTicker` in a task of its own
 /// as long as the array is used.
 package final class MemberSet<M: Machine, D: Disk> {
   package let layout: MemberLayout
   package let options: ArrayOptions
-  private let members: [Member<M, D>]
+  /// By slot, then by seat.
+  private var members: [Member<M, D>]
+  /// Members that have left, whose lanes have not.
+  private var retired: [Member<M, D>] = []
+  private var memberNumber = 0
+  /// By slot: the seat of the replacement that gets what is written to it.
+  private var mirrorSeats: [Int?]
   private let commons: MemberCommons<M>
   private let groups = OperationGroupPool()
   private var tickerCount = 0
@@ -19,7 +28,7 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// Learns of members that have just outlasted their deadline, after their operations failed.
   package var stalledHandler: ((SlotSet) -> Void)?
 
-  /// A set of empty slots: `attach` fills them.
+  /// A set of empty slots and seats: `attach` fills them.
   ///
   /// `laneCountMax` says how many operations a member is given at once.
   package init(
@@ -32,21 +41,36 @@ package final class MemberSet<M: Machine, D: Disk> {
     self.options = options
     let commons = MemberCommons(machine, options, laneCountMax: laneCountMax)
     self.commons = commons
-    members = (0..<memberCount).map { Member(slot: $0, commons) }
+    count = memberCount
+    mirrorSeats = [Int?](repeating: nil, count: memberCount)
+    members = []
+    for place in 0..<memberCount + Superblock.reserveCountMax { members.append(makeMember(place)) }
   }
 
-  package var count: Int { members.count }
+  private func makeMember(_ place: Int) -> Member<M, D> {
+    memberNumber += 1
+    return Member(slot: place, number: memberNumber, commons)
+  }
+
+  /// How many slots there are.
+  package let count: Int
+  /// The places of reserves, behind the slots.
+  package var seats: Range<Int> { count..<members.count }
   package var machine: M { commons.machine }
   package subscript(slot: Int) -> Member<M, D> { members[slot] }
 
-  /// Starts a task that awaits `runLane` of the slot, on the actor and the machine of the array.
+  /// Starts a task that awaits `runLane` of a member, on the actor and the machine of the array.
   package var spawnLane: (Int) -> Void {
     get { commons.spawnLane }
     set { commons.spawnLane = newValue }
   }
 
   /// The body of the task that `spawnLane` starts.
-  package func runLane(_ slot: Int) async { await members[slot].runLane() }
+  package func runLane(_ number: Int) async {
+    guard let member = (members + retired).first(where: { $0.number == number }) else { return }
+    await member.runLane()
+    forgetRetired()
+  }
 
   /// Members that have a say and may be read.
   package var currentSlots: SlotSet { slots { $0.state == .current && $0.isUsable } }
@@ -60,9 +84,82 @@ package final class MemberSet<M: Machine, D: Disk> {
 
   private func slots(_ isMeant: (Member<M, D>) -> Bool) -> SlotSet {
     var found = SlotSet()
-    for member in members where isMeant(member) { found.insert(member.slot) }
+    for slot in 0..<count where isMeant(members[slot]) { found.insert(slot) }
     return found
   }
+
+  // MARK: Reserves
+
+  /// Whether some seat has a replacement, there or not.
+  package var hasReplacements: Bool { seats.contains { members[$0].targetSlot != nil } }
+
+  /// Who is being brought up to date and is there: members in slots that are syncing, and
+  /// replacements of members that serve.
+  package var incompleteTargets: SlotSet {
+    slots { $0.state == .syncing && $0.isUsable }.union(
+      SlotSet(
+        seats.filter { seat in
+          guard members[seat].isUsable, let slot = members[seat].targetSlot else { return false }
+          return members[slot].state == .current
+        }))
+  }
+
+  /// The slot whose blocks a member has or is to have: its own, or its target's.
+  package func homeSlot(of place: Int) -> Int { members[place].targetSlot ?? place }
+
+  /// From now on everything that is written to table, map and data of a slot goes to a replacement
+  /// as well.
+  package func beginMirroring(_ slot: Int, to seat: Int) {
+    precondition(mirrorSeats[slot] == nil || mirrorSeats[slot] == seat)
+    members[seat].targetSlot = slot
+    mirrorSeats[slot] = seat
+  }
+
+  /// The replacement gets no more; whose it was is known until `empty`.
+  package func endMirroring(to seat: Int) {
+    for slot in mirrorSeats.indices where mirrorSeats[slot] == seat { mirrorSeats[slot] = nil }
+  }
+
+  /// Learns of what a replacement has missed: its seat, what it was, and why.
+  package var mirrorFailed: (Int, MemberOperationKind, MemberError) -> Void {
+    get { commons.mirrorFailed }
+    set { commons.mirrorFailed = newValue }
+  }
+
+  /// Lets the member of a seat take a slot.
+  ///
+  /// - Returns: who was there; what is under way on it goes on, and its disk is to be closed when
+  ///   it is drained.
+  package func promote(_ seat: Int, to slot: Int) -> Member<M, D> {
+    endMirroring(to: seat)
+    let (old, new) = (members[slot], members[seat])
+    new.slot = slot
+    new.targetSlot = nil
+    members[slot] = new
+    members[seat] = makeMember(seat)
+    retire(old)
+    return old
+  }
+
+  /// Takes the member of a slot or seat away; nobody is there then.
+  ///
+  /// - Returns: that member, as `promote` does.
+  package func empty(_ place: Int) -> Member<M, D> {
+    endMirroring(to: place)
+    let old = members[place]
+    members[place] = makeMember(place)
+    retire(old)
+    return old
+  }
+
+  private func retire(_ old: Member<M, D>) {
+    old.isRetired = true
+    retired.append(old)
+    old.endIdleLanes()
+    forgetRetired()
+  }
+
+  private func forgetRetired() { retired.removeAll { $0.laneCount == 0 && $0.isDrained } }
 
   /// What all members have done together.
   package var totals: MemberCounters {
@@ -130,6 +227,12 @@ package final class MemberSet<M: Machine, D: Disk> {
     operation.offsetBytes = range.offsetBytes
     operation.byteCount = range.byteCount
     members[slot].submit(operation)
+    guard slot < count, let seat = mirrorSeats[slot] else { return }
+    let copy = make(.punch, group, -1)
+    copy.isMirror = true
+    copy.offsetBytes = range.offsetBytes
+    copy.byteCount = range.byteCount
+    members[seat].submit(copy)
   }
 
   /// Reads blocks of the data region that lie one behind the other.
@@ -176,6 +279,41 @@ package final class MemberSet<M: Machine, D: Disk> {
     operation.ownedBuffer = ownedBuffer
     ownedBuffer?.operationSubmitted()
     members[slot].submit(operation)
+    guard kind == .write, slot < count, let seat = mirrorSeats[slot], let buffer else { return }
+    mirror(seat, offsetBytes, buffer, ownedBuffer, owner, group)
+  }
+
+  /// Gives a replacement what its target gets.
+  ///
+  /// Pages of table and map go to both of their slots: which one is newest on the target is not
+  /// known of the replacement, and nothing that it had may be left.
+  private func mirror(
+    _ seat: Int, _ offsetBytes: UInt64, _ buffer: IOBuffer, _ ownedBuffer: OwnedBuffer?,
+    _ owner: AnyObject?, _ group: OperationGroup
+  ) {
+    func write(_ offsetBytes: UInt64, _ part: IOBuffer) {
+      let operation = make(.write, group, -1)
+      operation.isMirror = true
+      operation.offsetBytes = offsetBytes
+      operation.byteCount = UInt64(part.byteCount)
+      operation.buffer = part
+      operation.owner = owner
+      operation.ownedBuffer = ownedBuffer
+      ownedBuffer?.operationSubmitted()
+      members[seat].submit(operation)
+    }
+    guard offsetBytes >= layout.tableOffset, !options.plants(.replacementMissesWrites) else {
+      return
+    }
+    guard offsetBytes < layout.dataOffset else { return write(offsetBytes, buffer) }
+    let region = offsetBytes < layout.mapOffset ? layout.tableOffset : layout.mapOffset
+    let pageBytes = Int(TablePlacement.slotBytes)
+    precondition(buffer.byteCount == pageBytes)
+    let pair =
+      region + (offsetBytes - region) / (2 * TablePlacement.slotBytes) * 2
+      * TablePlacement.slotBytes
+    write(pair, buffer)
+    write(pair + TablePlacement.slotBytes, buffer)
   }
 
   private func make(
@@ -198,7 +336,7 @@ package final class MemberSet<M: Machine, D: Disk> {
 
   /// The first deadline of an operation under way.
   package var nextDeadlineNanoseconds: UInt64? {
-    members.lazy.compactMap(\.deadlineNanoseconds).min()
+    (members + retired).lazy.compactMap(\.deadlineNanoseconds).min()
   }
 
   /// Gives up everything on members whose oldest operation is overdue.
@@ -206,7 +344,10 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// - Returns: these members; they are to be put out.
   @discardableResult
   package func checkDeadlines(_ now: UInt64) -> SlotSet {
-    let stalled = slots { $0.checkDeadline(now) }
+    // Those that have left concern nobody but whoever still waits for them.
+    for member in retired { _ = member.checkDeadline(now) }
+    var stalled = SlotSet()
+    for member in members where member.checkDeadline(now) { stalled.insert(member.slot) }
     if !stalled.isEmpty { stalledHandler?(stalled) }
     return stalled
   }
@@ -251,9 +392,9 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// do not answer are left.
   package func endLanes() async {
     commons.lanesAreEnding = true
-    for member in members { member.endIdleLanes() }
+    for member in members + retired { member.endIdleLanes() }
     // The ticker goes on until then: somebody may get stuck now.
-    for member in members { await member.waitUntilLanesEnded() }
+    for member in members + retired { await member.waitUntilLanesEnded() }
     commons.tickerIsEnding = true
     commons.timers.tickerRest.signal()
     while tickerCount > 0 {

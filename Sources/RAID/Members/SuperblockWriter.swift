@@ -24,9 +24,9 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
   package init(members: MemberSet<M, D>, options: ArrayOptions) {
     self.members = members
     self.options = options
-    entries = [Entry?](repeating: nil, count: members.count)
+    entries = [Entry?](repeating: nil, count: members.seats.upperBound)
     buffers = OwnedBufferPool(
-      byteCount: members.count * Superblock.byteCount, idleCountMax: 2)
+      byteCount: members.seats.upperBound * Superblock.byteCount, idleCountMax: 2)
   }
 
   /// Says what a member's newest superblock is, as it was read or first written.
@@ -35,6 +35,23 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
   package func adopt(_ superblock: Superblock, slot: Int) {
     entries[slot] = Entry(
       superblock: superblock, durableSequence: superblock.superblockSequence)
+  }
+
+  /// Lets the member of a seat take a slot: `body` does, while nothing is being written.
+  package func move(_ seat: Int, to slot: Int, _ body: () -> Void) async {
+    await turn.acquire()
+    entries[slot] = entries[seat]
+    entries[seat] = nil
+    body()
+    turn.release()
+  }
+
+  /// Forgets the member of a place: `body` takes it away, while nothing is being written.
+  package func forget(_ place: Int, _ body: () -> Void) async {
+    await turn.acquire()
+    entries[place] = nil
+    body()
+    turn.release()
   }
 
   /// The last superblock that was given to a member.
@@ -48,10 +65,12 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
   /// - Returns: what failed; those members are to be put out. Each member that is not among them
   ///   has its new superblock durably.
   package func writeAll(
-    slots: SlotSet, update: (inout Superblock, Int) -> Void
+    slots chosen: @autoclosure () -> SlotSet, update: (inout Superblock, Int) -> Void
   ) async -> [OperationFailure] {
     await turn.acquire()
     defer { turn.release() }
+    // Who is in which place may have changed while it waited.
+    let slots = chosen()
     guard !slots.isEmpty else { return [] }
     guard let memory = buffers.take() else {
       // Nobody's fault, but nobody has what must be written.

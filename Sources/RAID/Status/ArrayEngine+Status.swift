@@ -14,13 +14,17 @@ extension ArrayEngine {
     var status = ArrayStatus(
       arrayID: parts.arrayID, level: geometry.level,
       chunkBytes: geometry.chunkBlockCount * StripeGeometry.blockBytes,
-      state: state(left, hasLost: !lostRuns.isEmpty || parts.lostBlocks.hasMore),
+      state: state(left, without: lost, hasLost: !lostRuns.isEmpty || parts.lostBlocks.hasMore),
       members: (0..<geometry.memberCount).map(memberStatus), redundancyLeft: left,
       eventCount: membership.configuration.eventCount,
       configurationID: membership.configuration.configurationID,
       lostBlockCount: lostRuns.reduce(0) { $0 + $1.blockCount },
       hasMoreLost: parts.lostBlocks.hasMore,
       lostRuns: Array(lostRuns.prefix(ArrayStatus.lostRunCountMax)))
+    status.reserves = membership.reserves.map { reserve in
+      ReserveStatus(
+        seat: reserve.seat, targetSlot: reserve.targetSlot, member: memberStatus(reserve.seat))
+    }
     switch health {
     case .optimal: break
     case .impaired(cause: let cause, action: let action),
@@ -52,12 +56,14 @@ extension ArrayEngine {
     return status
   }
 
-  private func state(_ redundancyLeft: Int?, hasLost: Bool) -> ArrayStatus.State {
+  private func state(
+    _ redundancyLeft: Int?, without lost: SlotSet, hasLost: Bool
+  ) -> ArrayStatus.State {
     if !isOpen { return .stopped }
     if redundancyLeft == nil { return .failed }
     if hasLost { return .damaged }
     if keeper.rebuildStatus != nil { return .resyncing }
-    return parts.hasIncompleteMembers ? .degraded : .optimal
+    return lost.isEmpty ? .optimal : .degraded
   }
 
   private func memberStatus(_ slot: Int) -> MemberStatus {
@@ -65,7 +71,9 @@ extension ArrayEngine {
     let counters = member.counters
     var status = MemberStatus(
       slot: slot, memberID: member.memberID, place: member.name, state: memberState(member))
-    if status.state != .current { status.cause = member.whyOut }
+    if status.state != .current, slot < geometry.memberCount || status.state != .syncing {
+      status.cause = member.whyOut
+    }
     status.readCount = counters.readCount
     status.readBytes = counters.readBytes
     status.writeCount = counters.writeCount

@@ -32,6 +32,8 @@ package struct ArrayStatus: Equatable, Sendable {
   package var action: String
   /// One for each slot, in order.
   package var members: [MemberStatus]
+  /// Spares and replacements, in the order of their seats.
+  package var reserves: [ReserveStatus] = []
   /// How many further members may be lost, whichever they are; nil when it cannot serve now.
   package var redundancyLeft: Int?
 
@@ -174,6 +176,22 @@ package struct MemberStatus: Equatable, Sendable {
     self.resyncPagesLeft = resyncPagesLeft
     self.resyncPages = resyncPages
     self.oldestOperationNanoseconds = oldestOperationNanoseconds
+  }
+}
+
+/// A member beside the slots.
+package struct ReserveStatus: Equatable, Sendable {
+  /// Its number, behind those of the slots.
+  package var seat: Int
+  /// The slot whose member it is being made a copy of; nil for a spare.
+  package var targetSlot: Int?
+  /// Who it is, and what it has done; `slot` is the seat, and one that is in order is `syncing`.
+  package var member: MemberStatus
+
+  package init(seat: Int, targetSlot: Int?, member: MemberStatus) {
+    self.seat = seat
+    self.targetSlot = targetSlot
+    self.member = member
   }
 }
 

@@ -139,6 +139,11 @@ final class PageCache {
     }
   }
 
+  /// Calls `body` with every page in memory.
+  func forEach(_ body: (CachedPage) -> Void) {
+    for page in clock { body(page) }
+  }
+
   /// Lets a page go, if nobody needs it.
   func forget(_ number: UInt64) {
     guard let page = pages[number], page.isEvictable,

@@ -238,7 +238,7 @@ extension ChecksumTable {
       pageSequence += 1
       let part = sealMapPage(number, into: memory, index, sequence: pageSequence)
       flags.mapPages[number].isDirty = true
-      flags.mapPages[number].copies[slot] = .firstIsNewest
+      if slot < members.count { flags.mapPages[number].copies[slot] = .firstIsNewest }
       for target in 0...1 {
         members.write(
           slot, atBytes: mapOffset(number, target), from: part, keeping: memory, group)

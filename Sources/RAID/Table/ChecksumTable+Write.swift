@@ -197,7 +197,18 @@ extension ChecksumTable {
 
   // MARK: To a member that comes back
 
-  /// The copy of a page that a member keeps; nil when it keeps none.
+  /// Forgets what is known of the copies of a slot: another member is there, and nothing that it
+  /// may hold in their places is believed.
+  func forgetCopies(of slot: Int) {
+    cache.forEach { page in
+      guard let copy = copyIndex(ofPage: page.number, slot: slot) else { return }
+      page.copies[copy] = .unknown
+      page.repairSlots.remove(slot)
+    }
+    for index in flags.mapPages.indices { flags.mapPages[index].copies[slot] = .unknown }
+  }
+
+  /// The copy of a page that a slot keeps; nil when it keeps none.
   package func copyIndex(ofPage number: UInt64, slot: Int) -> Int? {
     (0..<placement.copyCount).first { placement.slot(ofPage: number, copy: $0) == slot }
   }

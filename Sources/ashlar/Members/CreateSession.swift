@@ -163,7 +163,9 @@ actor CreateSession {
 
   private func report(_ creation: ArrayCreation, _ members: OpenMembers) -> Int32 {
     let superblock = creation.finished(slot: 0, superblockSequence: 2)
-    let record = RegistryRecord(superblock, places: members.members.map(\.place.text))
+    let places = zip(superblock.memberIDs, members.members.map(\.place.text))
+    let placeOf = Dictionary(places) { first, _ in first }
+    let record = RegistryRecord(superblock) { placeOf[$0] }
     if let registry = Registry.ofUser {
       do throws(RegistryError) {
         try registry.save(record)
@@ -186,17 +188,20 @@ actor CreateSession {
 }
 
 extension RegistryRecord {
-  /// What a configuration says, and where its members are.
+  /// What a configuration says, and where its members are, reserves included.
   ///
   /// - Parameters:
   ///   - superblock: with the configuration.
-  ///   - places: by slot; nil leaves a slot out.
-  init(_ superblock: Superblock, places: [String?]) {
+  ///   - place: of a member, by its identity; nil leaves it out.
+  init(_ superblock: Superblock, place: (Identifier) -> String?) {
+    let seats =
+      Array(superblock.memberIDs.enumerated())
+      + superblock.reserves.map { (offset: $0.seat, element: $0.memberID) }
     self.init(
       name: superblock.name, arrayID: superblock.arrayID.description,
       configurationID: superblock.configurationID.description, eventCount: superblock.eventCount,
-      members: zip(superblock.memberIDs, places).enumerated().compactMap { slot, member in
-        member.1.map { Member(slot: slot, memberID: member.0.description, place: $0) }
+      members: seats.compactMap { seat, memberID in
+        place(memberID).map { Member(slot: seat, memberID: memberID.description, place: $0) }
       })
   }
 }

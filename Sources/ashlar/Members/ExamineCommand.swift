@@ -63,7 +63,8 @@ actor ExamineSession {
   func run() async -> Int32 {
     var remarks = Remarks()
     var members = OpenMembers()
-    let opener = MemberOpener(machine: machine, requestNanoseconds: 10_000_000_000)
+    var opener = MemberOpener(machine: machine)
+    opener.requestNanoseconds = 10_000_000_000
     for place in places {
       do throws(MemberError) {
         try members.checkIsNew(place)

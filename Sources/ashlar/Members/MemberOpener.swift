@@ -39,12 +39,41 @@ struct MemberOpener: Sendable {
   }
 
   let machine: RingMachine
+
+  init(machine: RingMachine) { self.machine = machine }
+
+  /// One for use beside a loop that serves: it waits for no other process, and the resolver is asked
+  /// on a thread of its own.
+  init(whileServing machine: RingMachine) {
+    self.machine = machine
+    lockTimeoutNanoseconds = 0
+    killedTimeoutNanoseconds = 0
+    let offload = Offload(machine: machine)
+    resolve = { name, port in
+      await offload.onThread {
+        do throws(DialError) {
+          return .success(try ResolvedHost(host: name, port: port))
+        } catch {
+          return .failure(error)
+        }
+      }
+    }
+  }
+
   /// How long a server may take for a request, and for the handshake.
   var requestNanoseconds: UInt64 = 30_000_000_000
   /// How long to wait for another process to let go of a file.
   var lockTimeoutNanoseconds: UInt64 = 5_000_000_000
   /// The same for one that has been killed, whose last writes have to end first.
   var killedTimeoutNanoseconds: UInt64 = 60_000_000_000
+  /// Asks the resolver; by itself it holds the loop up, which is for a start only.
+  var resolve: @Sendable (String, String) async -> Result<ResolvedHost, DialError> = { name, port in
+    do throws(DialError) {
+      return .success(try ResolvedHost(host: name, port: port))
+    } catch {
+      return .failure(error)
+    }
+  }
 
   /// Opens a member.
   ///
@@ -156,7 +185,8 @@ struct MemberOpener: Sendable {
       options.drainNanoseconds = requestNanoseconds
       options.isReadOnly = purpose == .examine
       let disk = try await NBDDisk.connect(
-        on: machine, options: options, dial: try dial(address, options.handshakeNanoseconds))
+        on: machine, options: options,
+        dial: try await dial(address, options.handshakeNanoseconds))
       return OpenMember(
         place: .export(address),
         handle: MemberHandle(
@@ -169,11 +199,10 @@ struct MemberOpener: Sendable {
 
   /// How to reach a server, now and after it was lost.
   ///
-  /// A host's name is resolved here and never again: the resolver may take long, and the loop would
-  /// wait for it with all that is served.
+  /// A host's name is resolved here and never again: the resolver may take long.
   private func dial(
     _ address: NBDAddress, _ nanosecondsMax: UInt64
-  ) throws(NBDDiskError) -> NBDDisk<RingMachine>.Dial {
+  ) async throws(NBDDiskError) -> NBDDisk<RingMachine>.Dial {
     let machine = machine
     switch address.transport {
     case .unix(let path):
@@ -187,10 +216,9 @@ struct MemberOpener: Sendable {
       }
     case .tcp(let name, let port):
       let host: ResolvedHost
-      do throws(DialError) {
-        host = try ResolvedHost(host: name, port: port)
-      } catch {
-        throw .unreachable(error.explanation)
+      switch await resolve(name, port) {
+      case .success(let resolved): host = resolved
+      case .failure(let error): throw .unreachable(error.explanation)
       }
       return {
         do throws(DialError) {

@@ -14,7 +14,10 @@ struct ArraySource: Sendable {
   let options: ArrayOptions
 
   /// The options of `serve` that are for arrays only.
-  static let optionNames = ["force", "no-resync", "member-timeout", "table-cache", "write-memory"]
+  static let optionNames = [
+    "force", "no-resync", "member-timeout", "spare-delay", "latency-budget", "table-cache",
+    "write-memory",
+  ]
 
   var registeredName: String? {
     if case .registered(let name) = choice { return name }
@@ -28,6 +31,10 @@ struct ArraySource: Sendable {
     array.resyncsAutomatically = !options.flag("no-resync")
     array.memberDeadlineNanoseconds = try options.required(
       "member-timeout", as: .duration(in: 100_000_000...600_000_000_000))
+    array.spareDelayNanoseconds = try options.required(
+      "spare-delay", as: .duration(in: 0...604_800_000_000_000))
+    array.latencyBudgetNanoseconds = try options.required(
+      "latency-budget", as: .duration(in: ArrayOrder.latencyBudgetNanoseconds))
     array.tableCacheBytes = Int(
       try options.required("table-cache", as: .size(in: 1 << 20...(1 << 40))))
     array.dirtyBytesMax = Int(

@@ -1,5 +1,6 @@
 import Control
 import DiskFormat
+import IO
 import NBDServer
 import RAID
 import Ring
@@ -45,11 +46,17 @@ extension ServerLog.Level {
 }
 
 /// Keeps the registry's record of an array that is being served.
-struct ArrayRecorder: Sendable {
-  private let writer: RegistryWriter
-  private let places: [String: String]
-  private let machine: RingMachine
+actor ArrayRecorder {
+  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe machine.unownedExecutor }
+
+  private nonisolated let writer: RegistryWriter
+  private nonisolated let machine: RingMachine
   private let log: ServerLog
+  /// Where members are, or were last, by their identity.
+  private var places: [String: String]
+  /// Where a new member is, and who is no new one.
+  private var expected: (place: String, known: Set<Identifier>)?
+  private var watch: MemberWatch?
 
   /// Nil for a user who has no place for a registry.
   ///
@@ -68,11 +75,23 @@ struct ArrayRecorder: Sendable {
     self.log = log
   }
 
+  /// Tells of each configuration who is on its list.
+  func tell(_ watch: MemberWatch) { self.watch = watch }
+
+  /// A member is about to be added: it is at this place, and is none of these.
+  func expect(_ place: String, besides known: Set<Identifier>) { expected = (place, known) }
+
+  /// No member is about to be added.
+  func expectNobody() { expected = nil }
+
   /// Takes a configuration down; returns when that is durable, or has taken too long.
   func record(_ configuration: Superblock) async {
-    writer.write(
-      RegistryRecord(
-        configuration, places: configuration.memberIDs.map { places[$0.description] }))
+    let listed = Set(configuration.memberIDs + configuration.reserves.map(\.memberID))
+    if let expected, let new = listed.first(where: { isNew($0, expected.known) }) {
+      places[new.description] = expected.place
+    }
+    await watch?.noteListed(listed)
+    writer.write(RegistryRecord(configuration) { places[$0.description] })
     // Configurations are rare: looking now and then is enough.
     for _ in 0..<1000 where !writer.isIdle { await machine.sleep(nanoseconds: 2_000_000) }
     guard !writer.isIdle else { return }
@@ -81,6 +100,38 @@ struct ArrayRecorder: Sendable {
       "the registry does not get the array's new configuration: until it has, after a crash do not "
         + "start the array without the members that serve it now")
   }
+
+  private func isNew(_ memberID: Identifier, _ known: Set<Identifier>) -> Bool {
+    memberID != .none && !known.contains(memberID)
+  }
+
+  nonisolated func drain() { writer.drain(millisecondsMax: 1000) }
+}
+
+/// Keeps what is to be known of an array's scrubs over a restart, beside the registry's record.
+struct ScrubKeeper: Sendable {
+  /// What was kept.
+  let state: ScrubState?
+  private let writer: LatestWriter<ScrubState>
+
+  /// Nil for a user who has no place for a registry: then scrubs begin anew.
+  init?(_ array: PreparedArray, _ log: ServerLog) {
+    guard let registry = Registry.ofUser else { return nil }
+    let file = ScrubStateFile(in: registry, name: array.name, arrayID: array.arrayID)
+    state = file.load { log(.warning, $0) }
+    writer = LatestWriter { state in
+      do throws(SystemError) {
+        try file.save(state)
+      } catch {
+        log(
+          .warning,
+          "\(file.path) cannot be written (\(error)): a scrub begins anew after a restart")
+      }
+    }
+  }
+
+  /// Has it written; never waits.
+  func keep(_ state: ScrubState) { _ = writer.write(state) }
 
   func drain() { writer.drain(millisecondsMax: 1000) }
 }

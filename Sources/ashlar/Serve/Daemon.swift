@@ -97,20 +97,32 @@ actor Daemon {
   ) async throws(StartError) -> Int32 {
     let log = log
     let recorder = ArrayRecorder(places: array.places, machine: machine, log: log)
+    let scrubs = ScrubKeeper(array, log)
+    var options = array.options
+    options.scrubState = scrubs?.state
+    options.unixSeconds = { UInt64(max(0, time(nil))) }
     let volume: ArrayVolume<RingMachine, MemberDisk>
     do throws(ArrayStartError) {
       volume = try await ArrayEngine.start(
-        members: array.members.handles, machine: machine, options: array.options,
-        log: { log(ServerLog.Level($0), $1) }, record: { await recorder?.record($0) })
+        members: array.members.handles, machine: machine, options: options,
+        log: { log(ServerLog.Level($0), $1) }, record: { await recorder?.record($0) },
+        keepScrub: { scrubs?.keep($0) })
     } catch {
       throw StartError(error.explanation)
     }
     let engine = volume.engine
     let watch = MemberWatch(engine, machine: machine, log: log)
+    await recorder?.tell(watch)
     await watch.start(array.watchedPlaces)
-    let code = await serve(volume, doors) { await engine.status }
+    let desk = ArrayDesk(
+      engine, watch: watch, recorder: recorder, neededByteCount: array.neededByteCount,
+      machine: machine, log: { log(.warning, $0) })
+    let code = await serve(
+      volume, doors,
+      ArrayControl(status: { await engine.status }, perform: { await desk.perform($0) }))
     await watch.stop()
     recorder?.drain()
+    scrubs?.drain()
     return code
   }
 
@@ -183,8 +195,7 @@ actor Daemon {
   }
 
   private func serve<Served: Volume>(
-    _ volume: sending Served, _ doors: Doors,
-    arrayStatus: (@Sendable () async -> ArrayStatus)? = nil
+    _ volume: sending Served, _ doors: Doors, _ array: ArrayControl? = nil
   ) async -> Int32 {
     let traits = volume.traits
     let server = NBDServer(
@@ -192,7 +203,7 @@ actor Daemon {
     for listener in doors.exports { await server.listen(at: listener) }
     let control = ControlServer(
       machine: machine, listener: doors.control,
-      target: DeviceControl(server: server, daemon: self, readArrayStatus: arrayStatus))
+      target: DeviceControl(server: server, daemon: self, array: array))
     let controlTask = Task(executorPreference: machine) { await control.run() }
     Task(executorPreference: machine) { await self.stopAtSignal() }
     announce(traits, doors.exports)
@@ -342,11 +353,22 @@ actor Daemon {
 private struct DeviceControl<Served: Volume>: ControlTarget {
   let server: NBDServer<RingMachine, Served>
   let daemon: Daemon
-  let readArrayStatus: (@Sendable () async -> ArrayStatus)?
+  let array: ArrayControl?
 
   func status() async -> ServerStatus { await server.status() }
-  func arrayStatus() async -> ArrayStatus? { await readArrayStatus?() }
+  func arrayStatus() async -> ArrayStatus? { await array?.status() }
   func requestStop() async { await daemon.requestStop() }
+
+  func perform(_ order: ArrayOrder) async -> Result<OrderOutcome, ControlRefusal> {
+    guard let array else { return .failure(.isPlainDevice) }
+    return await array.perform(order)
+  }
+}
+
+/// What it reaches of an array.
+private struct ArrayControl: Sendable {
+  let status: @Sendable () async -> ArrayStatus
+  let perform: @Sendable (ArrayOrder) async -> Result<OrderOutcome, ControlRefusal>
 }
 
 /// Why nothing is served, for the operator.

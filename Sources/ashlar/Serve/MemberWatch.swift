@@ -28,6 +28,10 @@ actor MemberWatch {
   private let engine: ArrayEngine<RingMachine, MemberDisk>
   private let log: ServerLog
   private var isEnding = false
+  /// The members on the array's list; nil until it has changed.
+  private var listed: Set<Identifier>?
+  /// For each place, how often somebody began to look after it: only the last one goes on.
+  private var turns: [String: Int] = [:]
 
   private static let delayNanoseconds: UInt64 = 2_000_000_000
 
@@ -39,34 +43,49 @@ actor MemberWatch {
 
   /// Begins, with a task for each place: one that hangs keeps only its own.
   func start(_ places: [WatchedPlace]) {
+    for place in places { watch(place) }
+  }
+
+  /// Looks after one place more, or anew: whoever looked after it before ends.
+  func watch(_ place: WatchedPlace) {
+    guard !isEnding else { return }
+    let turn = turns[place.place.text, default: 0] + 1
+    turns[place.place.text] = turn
     let machine = machine
-    for place in places {
-      Task(executorPreference: machine) {
-        switch place.place {
-        case .path(let path): await self.watchPath(path, place)
-        case .export: await self.watchExport(place)
-        }
+    Task(executorPreference: machine) {
+      switch place.place {
+      case .path(let path): await self.watchPath(path, place, turn)
+      case .export: await self.watchExport(place, turn)
       }
     }
   }
 
+  /// Takes note of who is on the array's list: the places of others are left alone from now on.
+  func noteListed(_ memberIDs: Set<Identifier>) { listed = memberIDs }
+
   /// Ends; nothing is offered from now on.
   func stop() { isEnding = true }
 
+  private func isDone(_ place: WatchedPlace, _ turn: Int) -> Bool {
+    if isEnding || turns[place.place.text] != turn { return true }
+    guard let memberID = place.memberID, let listed else { return false }
+    return !listed.contains(memberID)
+  }
+
   // MARK: Files and block devices
 
-  private func watchPath(_ path: String, _ given: WatchedPlace) async {
+  private func watchPath(_ path: String, _ given: WatchedPlace, _ turn: Int) async {
     var place = given
     // The file that the array has, as it was when it was opened just now.
     var held = place.isOpen ? try? await machine.look(at: path).get().identity : nil
     var isLost = false
     var refused: PathFacts?
     var lastRefusal = ""
-    while !isEnding {
+    while !isDone(place, turn) {
       await machine.sleep(nanoseconds: Self.delayNanoseconds)
-      guard !isEnding else { return }
+      guard !isDone(place, turn) else { return }
       let found = await machine.look(at: path)
-      guard !isEnding else { return }
+      guard !isDone(place, turn) else { return }
       if place.isOpen, let memberID = place.memberID {
         if let loss = loss(found, held, place) {
           if !isLost { await engine.noteLoss(loss, of: memberID) }
@@ -112,13 +131,13 @@ actor MemberWatch {
   // MARK: Exports
 
   /// One that the array has is dialled again by itself; one that was absent is, here.
-  private func watchExport(_ given: WatchedPlace) async {
+  private func watchExport(_ given: WatchedPlace, _ turn: Int) async {
     var place = given
     var delay = Self.delayNanoseconds
     var lastRefusal = ""
-    while !isEnding, !place.isOpen {
+    while !isDone(place, turn), !place.isOpen {
       await machine.sleep(nanoseconds: delay)
-      guard !isEnding else { return }
+      guard !isDone(place, turn) else { return }
       switch await offer(&place) {
       case .taken, .busy: break
       case .refused(let reason):
@@ -135,9 +154,7 @@ actor MemberWatch {
 
   /// Opens what is at a place and offers it; what is not taken is closed again.
   private func offer(_ place: inout WatchedPlace) async -> MemberOffer {
-    var opener = MemberOpener(machine: machine)
-    opener.lockTimeoutNanoseconds = 0
-    opener.killedTimeoutNanoseconds = 0
+    let opener = MemberOpener(whileServing: machine)
     let member: OpenMember
     do throws(MemberError) {
       member = try await opener.open(place.place, for: .use)

@@ -8,12 +8,15 @@ import Ring
 /// An array whose members are open, and which may be started as far as they tell.
 struct PreparedArray: Sendable {
   let name: String
+  let arrayID: String
   let members: OpenMembers
   let options: ArrayOptions
   /// Where to look for members while it is served.
   let watchedPlaces: [WatchedPlace]
   /// Where members are, or were when the registry saw them last, by the member's identity.
   let places: [String: String]
+  /// What each member needs to have.
+  let neededByteCount: UInt64
 
   /// Opens the members and looks what they make.
   ///
@@ -55,6 +58,8 @@ struct PreparedArray: Sendable {
       if let id = report.newest?.memberID { known[id.description] = member.place.text }
     }
     self.places = known
+    arrayID = reports.lazy.compactMap(\.newest?.arrayID.description).first ?? ""
+    neededByteCount = reports.compactMap(\.neededByteCount).max() ?? 0
     await members.remove(reports.map(\.isCutShort))
     self.members = members
     watchedPlaces = Self.watched(members, reports, places, record)

@@ -40,6 +40,13 @@ let serveCommand = Command(
     Option(
       "member-timeout", "DURATION", default: "10s",
       help: "for a member to answer; then it is put out, if the array can do without it"),
+    Option(
+      "spare-delay", "DURATION", default: "60s",
+      help: "how long a member may be gone until a spare takes its slot; for one that failed it is "
+        + "at once"),
+    Option(
+      "latency-budget", "DURATION", default: "20ms",
+      help: "what requests of clients may take, 99 of 100, because of rebuild and scrub"),
     Option("table-cache", "SIZE", default: "64M", help: "memory for checksums"),
     Option(
       "write-memory", "SIZE", default: "64M",

@@ -118,9 +118,11 @@ extension ArrayLab {
   /// members.
   static func filled(
     _ level: RAIDLevel, memberCount: Int, _ bug: PlantedBug? = nil, blocks: [UInt64] = [],
-    row: UInt64 = 0, positionCount: Int = 0, memberByteCount: UInt64 = 4 << 20
+    row: UInt64 = 0, positionCount: Int = 0, memberByteCount: UInt64 = 4 << 20,
+    extraCount: Int = 0
   ) throws -> ArrayLab {
-    let lab = ArrayLab(level, memberCount: memberCount, memberByteCount: memberByteCount)
+    let lab = ArrayLab(
+      level, memberCount: memberCount, memberByteCount: memberByteCount, extraCount: extraCount)
     try lab.create(seed: 1)
     let row = try lab.blocks(ofRow: row, count: positionCount)
     try lab.play(seed: 2) { stage in
@@ -135,7 +137,7 @@ extension ArrayLab {
   }
 
   /// The same on media of its own.
-  func copy() -> ArrayLab { ArrayLab(level, memberCount: media.count, copying: self) }
+  func copy() -> ArrayLab { ArrayLab(level, memberCount: memberCount, copying: self) }
 
   /// One run, which ends with its body, its crash, or when the time is over.
   func play(
