@@ -16,6 +16,8 @@ final class ArrayLab: @unchecked Sendable {
   let memberCount: Int
   let settings: CreationSettings
   var options = ArrayOptions()
+  /// Told of each configuration, as a registry is.
+  var record: @Sendable (Superblock) -> Void = { _ in }
 
   init(
     _ level: RAIDLevel, memberCount: Int, memberByteCount: UInt64 = 4 << 20,
@@ -87,7 +89,8 @@ final class ArrayLab: @unchecked Sendable {
     ArrayClient(
       machine,
       try await ArrayEngine.start(
-        members: members, machine: machine, options: options, log: { _, _ in }))
+        members: members, machine: machine, options: options, log: { _, _ in },
+        record: { [record] in record($0) }))
   }
 }
 

@@ -71,7 +71,7 @@ extension ArrayEngine {
         return .slot(slot)
       }
       membership.list(Reserve(seat: seat, memberID: parts.members[seat].memberID))
-      try await membership.change()
+      try await membership.change(new: seat)
       note(seat, "is a spare")
       wakeJanitor()
       return .spare(seat: seat)
