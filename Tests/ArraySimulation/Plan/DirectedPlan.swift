@@ -60,6 +60,14 @@ package struct DirectedPlan {
     case earlyReaders
     /// P8: an fdatasync fails once, and then the power goes.
     case failedFlush
+    /// T3: a crash after a new member was named.
+    case newMember
+    /// T8: clients write what a replacement has already.
+    case writesBehindReplacement
+    /// T4: a replacement takes its slot while the log is full of flushed writes.
+    case exchange
+    /// T6: a member that was replaced comes back, and its successor is away.
+    case replacedReturns
   }
 
   let system: any SystemUnderTest
@@ -110,6 +118,10 @@ package struct DirectedPlan {
     case .leftBehind: leftBehind(&plan, variation)
     case .earlyReaders: earlyReaders(&plan, variation)
     case .failedFlush: failedFlush(&plan, variation)
+    case .newMember: newMember(&plan, variation)
+    case .writesBehindReplacement: writesBehindReplacement(&plan, variation)
+    case .exchange: exchange(&plan, variation)
+    case .replacedReturns: replacedReturns(&plan, variation)
     }
     return plan
   }
@@ -118,7 +130,8 @@ package struct DirectedPlan {
     let level: RAIDLevel =
       switch scenario {
       case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
-        .reusedLog, .brokenResync, .leftBehind, .earlyReaders:
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .newMember,
+        .writesBehindReplacement, .exchange, .replacedReturns:
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
@@ -128,7 +141,7 @@ package struct DirectedPlan {
     let memberBlockCount: UInt64 =
       switch scenario {
       case .largeTrim: 2048
-      case .fullLog, .reusedLog, .tornPages: 64
+      case .fullLog, .reusedLog, .tornPages, .writesBehindReplacement: 64
       default: 8
       }
     do throws(GeometryError) {

@@ -10,13 +10,16 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   private let volume: HostedVolume
   private let takesBack: (@Sendable () async -> Void)?
   private let isWhole: (@Sendable () async -> Bool)?
+  private let members: ArrayOperator?
 
-  /// Hosts a volume; `takesBack` takes members back that are out, and `isWhole` says whether none is.
+  /// Hosts a volume; `takesBack` takes members back that are out, `isWhole` says whether none is,
+  /// and `members` carries commands out.
   package init(
     _ machine: SimulatedMachine, _ volume: sending HostedVolume,
     takesBack: (@Sendable () async -> Void)? = nil,
-    isWhole: (@Sendable () async -> Bool)? = nil
+    isWhole: (@Sendable () async -> Bool)? = nil, members: ArrayOperator? = nil
   ) {
+    self.members = members
     self.isWhole = isWhole
     self.takesBack = takesBack
     self.machine = machine
@@ -60,6 +63,12 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   }
 
   package func takeBackMembers() async { await takesBack?() }
+
+  package func carryOut(_ command: LifePlan.MemberCommand) async {
+    await members?.carryOut(command)
+  }
+
+  package func fillEmptySlots() async { await members?.fillEmptySlots() }
 
   package func describe() async -> String { "\(volume.health)" }
 
