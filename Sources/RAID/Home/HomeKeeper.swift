@@ -374,13 +374,15 @@ final class HomeKeeper<M: Machine, D: Disk> {
       defer { joiningSlot = nil }
       return try await takeOver(slot)
     }
+    let member = parts.members[slot]
     let sequence = parts.log.join(slot)
     defer {
       parts.log.endJoining(slot)
       joiningSlot = nil
     }
     if !parts.options.plants(.resyncForgetsLog) { try await bringHome(through: sequence) }
-    guard parts.members[slot].state == .syncing else { return }
+    // Another one may have taken the slot meanwhile.
+    guard parts.members[slot] === member, member.state == .syncing else { return }
     try await becomeCurrent(slot)
   }
 

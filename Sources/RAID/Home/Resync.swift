@@ -17,6 +17,8 @@ package struct ResyncProgress: Equatable, Sendable {
 final class Resync<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private var slot: Int?
+  /// Who is there: another one may take its slot meanwhile, and has nothing of it.
+  private var member: Member<M, D>?
   private var pages: [UInt64] = []
   private var next = 0
   private var hasTable = false
@@ -31,9 +33,10 @@ final class Resync<M: Machine, D: Disk> {
   }
 
   /// Starts with a member whose state is `syncing`, in a slot or in a seat.
-  func begin(_ member: Int) {
+  func begin(_ place: Int) {
     guard slot == nil else { return }
-    slot = member
+    slot = place
+    member = parts.members[place]
     pages = parts.changedPages
     next = 0
     hasTable = false
@@ -44,7 +47,7 @@ final class Resync<M: Machine, D: Disk> {
   /// - Returns: the member, when all its blocks are there, durably.
   func step() async throws(ArrayError) -> Int? {
     guard let slot else { return nil }
-    guard parts.members[slot].state == .syncing else {
+    guard goesOn(slot) else {
       end()
       return nil
     }
@@ -64,10 +67,10 @@ final class Resync<M: Machine, D: Disk> {
       next += 1
     } else {
       try await parts.synchronizeTarget(slot)
-      end()
-      return parts.members[slot].state == .syncing ? slot : nil
+      defer { end() }
+      return goesOn(slot) ? slot : nil
     }
-    if parts.members[slot].state != .syncing { end() }
+    if !goesOn(slot) { end() }
     return nil
   }
 
@@ -89,8 +92,14 @@ final class Resync<M: Machine, D: Disk> {
     return try await parts.table.writeMapCopies(to: slot)
   }
 
+  /// Whether the member that it began with is still there, and not up to date.
+  private func goesOn(_ slot: Int) -> Bool {
+    parts.members[slot] === member && parts.members[slot].state == .syncing
+  }
+
   private func end() {
     slot = nil
+    member = nil
     pages = []
   }
 
@@ -119,7 +128,7 @@ final class Resync<M: Machine, D: Disk> {
         keeping: image.memory, group)
       await group.wait()
       try await parts.expelFailed(group)
-      guard parts.members[slot].state == .syncing else { return }
+      guard goesOn(slot) else { return }
     }
   }
 }

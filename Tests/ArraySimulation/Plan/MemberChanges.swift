@@ -14,7 +14,8 @@ struct MemberChanges {
   init(_ plan: inout HistoryPlan) {
     random = RandomSource(seed: plan.seed ^ 0x5EA7)
     isActive = random.index(below: 3) == 0
-    plan.extraCount = isActive ? 2 : 0
+    // As many as a life has commands: whatever they take, a slot that was emptied finds somebody.
+    plan.extraCount = isActive ? 3 : 0
     mediumCount = plan.shape.memberCount + plan.extraCount
     guard isActive, random.coin() else { return }
     plan.options.spareDelayNanoseconds = random.next(below: 1 << 33)
@@ -23,10 +24,27 @@ struct MemberChanges {
   /// Draws commands for a life.
   mutating func add(to life: inout LifePlan, mayFail: [Int]) {
     guard isActive else { return }
-    for _ in 0..<random.index(below: 4) {
-      let time = random.next(below: 1 << (12 + random.next(below: 14)))
-      life.commands.append(
-        LifePlan.TimedCommand(afterNanoseconds: time, command: draw(mayFail)))
+    let commands = random.index(below: 3) == 0 ? drawRow(mayFail) : drawAny(mayFail)
+    for command in commands {
+      let time = random.next(below: 1 << (8 + random.next(below: 17)))
+      life.commands.append(LifePlan.TimedCommand(afterNanoseconds: time, command: command))
+    }
+  }
+
+  private mutating func drawAny(_ mayFail: [Int]) -> [LifePlan.MemberCommand] {
+    (0..<random.index(below: 4)).map { _ in draw(mayFail) }
+  }
+
+  /// What leads to a new member in a slot, one way or the other.
+  private mutating func drawRow(_ mayFail: [Int]) -> [LifePlan.MemberCommand] {
+    let choice = random.index(below: mediumCount)
+    guard !mayFail.isEmpty else { return [.add(choice: choice)] }
+    let medium = mayFail[random.index(below: mayFail.count)]
+    return switch random.index(below: 4) {
+    case 0: [.add(choice: choice), .fail(medium: medium)]
+    case 1: [.fail(medium: medium), .add(choice: choice)]
+    case 2: [.fail(medium: medium), .remove(medium: medium), .add(choice: choice)]
+    default: [.replace(medium: medium, choice: choice), .fail(medium: medium)]
     }
   }
 

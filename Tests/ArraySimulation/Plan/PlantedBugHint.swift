@@ -55,7 +55,7 @@ package struct PlantedBugHint: Sendable {
     case .oldWritesNotDrained: directed(.lateWrites, 34)
     case .resyncForgetsTable: directed(.staleReturn, 4)
     case .resyncForgetsLog: directed(.staleReturn)
-    case .configurationBeforeMarks: directed(.newMember)
+    case .configurationBeforeMarks: directed(.newMember, 40)
     case .replacementMissesWrites: directed(.writesBehindReplacement)
     case .exchangeBeforeLogIsHome: directed(.exchange)
     case .replacedMemberTakenBack: directed(.replacedReturns)

@@ -49,7 +49,9 @@ package struct RandomPlan {
         plan.shape, budget: system.redundancy(of: plan.shape), mayBeSilent: isLast, &random)
       plan.hasSilentFaults = plan.hasSilentFaults || trouble.isSilent
       for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, &changes, spot, &random) }
-      plan.lives.append(healingLife(spot, &random))
+      var healing = healingLife(spot, &random)
+      changes.add(to: &healing, mayFail: trouble.members)
+      plan.lives.append(healing)
     }
     var last = LifePlan()
     last.verifiesLast = true

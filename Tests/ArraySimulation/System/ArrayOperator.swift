@@ -51,8 +51,9 @@ package actor ArrayOperator {
       name: "member \(medium)", disk: fresh, byteCount: disk.medium.live.byteCount)
   }
 
-  /// What is refused is refused.
+  /// What is refused is refused; the device is nobody's then, if it is sound.
   func carryOut(_ command: LifePlan.MemberCommand) async {
+    let before = used
     do throws(MemberCommandError) {
       switch command {
       case .fail(let medium):
@@ -66,6 +67,7 @@ package actor ArrayOperator {
         try await engine.replaceMember(memberID, with: handle)
       }
     } catch {
+      if case .notWritable = error {} else { used = before }
       unsafe WholeArray.tell(.notice, "\(command) is refused: \(error.words)")
     }
   }
