@@ -264,21 +264,24 @@ extension ArrayEngine {
 
   /// Publishes what the log holds, and settles rows that a crash left half done.
   private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
-    var intents: [UInt64: OpenIntent] = [:]
+    let intents = lastIntents(recovered)
+    var taken: [UInt64: [UInt64]] = [:]
+    for intent in intents.values {
+      for (position, block) in intent.intent.blocks.enumerated() {
+        guard case .written(let sequence, _) = block else { continue }
+        taken[sequence, default: []].append(
+          geometry.block(ofRow: intent.intent.row, position: position))
+      }
+    }
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
       recovery.logBytes += UInt64(entry.batch.byteCount)
-      for record in entry.batch.records {
-        recovery.recordCount += 1
-        switch record {
-        case .write(let run, _, let payloadIndex, let checksums):
-          publisher.publishRecovered(
-            run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
-        case .trim(let run, _):
-          publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
-        case .intent(let intent):
-          // A row is not destaged again before its table page is durable: only the last can be open.
-          intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+      publish(entry)
+      for block in taken[entry.sequence] ?? [] { resumeDestage(of: block, intents) }
+      for case .intent(let intent) in entry.batch.records
+      where intents[intent.row]?.batchSequence == entry.sequence {
+        for (position, block) in intent.blocks.enumerated() where block == .trimmed {
+          resumeDestage(of: geometry.block(ofRow: intent.row, position: position), intents)
         }
       }
     }
@@ -286,13 +289,79 @@ extension ArrayEngine {
     var open = intents.values.filter {
       parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil
     }
-    guard !open.isEmpty else { return }
-    open.sort { $0.intent.row < $1.intent.row }
     recovery.settledRowCount = open.count
+    open.sort { $0.intent.row < $1.intent.row }
     let begin = machine.readClock()
-    try await Settler(parts).settle(open)
+    let settler = Settler(parts)
+    try await settler.settle(open)
+    // What is home by now needs no destage, and no log space for another intent: a server that is
+    // killed soon after each start would use up what is left of a full log (rule L5).
+    var pins: [UInt64] = []
+    for intent in intents.values.sorted(by: { $0.intent.row < $1.intent.row }) {
+      pins += endDestage(of: intent.intent, isHome: settler.homeRows.contains(intent.intent.row))
+    }
+    guard !open.isEmpty else { return }
+    keeper.noteSettled(pins)
     try await keeper.checkpoint()
     recovery.settleNanoseconds = machine.readClock() - begin
+  }
+
+  /// By row: one is not destaged again before its table page is durable, so only the last can be
+  /// open.
+  private func lastIntents(_ recovered: RecoveredLog<M, D>) -> [UInt64: OpenIntent] {
+    var intents: [UInt64: OpenIntent] = [:]
+    for index in 0..<recovered.batchCount {
+      let entry = recovered.batch(at: index)
+      for case .intent(let intent) in entry.batch.records {
+        intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+      }
+    }
+    return intents
+  }
+
+  private func publish(_ entry: RecoveredBatch) {
+    for record in entry.batch.records {
+      recovery.recordCount += 1
+      switch record {
+      case .write(let run, _, let payloadIndex, let checksums):
+        publisher.publishRecovered(
+          run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
+      case .trim(let run, _):
+        publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
+      case .intent: continue
+      }
+    }
+  }
+
+  /// The version of a block that is the newest now is the one that its row's last intent took home:
+  /// versions behind it get pins of their own.
+  private func resumeDestage(of block: UInt64, _ intents: [UInt64: OpenIntent]) {
+    let place = geometry.rowPosition(ofBlock: block)
+    guard let pending = parts.index[block], let intent = intents[place.row]?.intent else { return }
+    let isTaken =
+      switch intent.blocks[place.position] {
+      case .written(let sequence, let checksum):
+        pending.batchSequence == sequence && pending.checksum == checksum
+          && pending.content != .zeros
+      case .trimmed: pending.content == .zeros
+      case .unchanged, .lost: false
+      }
+    if isTaken { parts.index.beginDestage(block) }
+  }
+
+  /// - Returns: the pins to be released when the table is durable.
+  private func endDestage(of intent: RowIntent, isHome: Bool) -> [UInt64] {
+    var pins: [UInt64] = []
+    for (position, state) in intent.blocks.enumerated() where state != .unchanged {
+      let block = geometry.block(ofRow: intent.row, position: position)
+      guard let taken = parts.index[block]?.destagedSequence, taken != 0 else { continue }
+      if isHome {
+        if let pin = parts.index.endDestage(block, batchSequence: taken) { pins.append(pin) }
+      } else {
+        parts.index.abandonDestage(block, ledger: parts.log)
+      }
+    }
+    return pins
   }
 }
 

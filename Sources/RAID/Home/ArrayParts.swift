@@ -115,8 +115,12 @@ final class ArrayParts<M: Machine, D: Disk> {
   /// All members are in sync.
   func clearChanged() { table.clearChanged(changedPages) }
 
-  /// Everything written so far is durable on all members.
-  func forgetTouched() { touchedPages.removeAll(keepingCapacity: true) }
+  /// Everything written so far is durable on all members that got it; one that hangs and is about to
+  /// be put out did not.
+  func forgetTouched() {
+    if hasIncompleteMembers { markTouchedChanged() }
+    touchedPages.removeAll(keepingCapacity: true)
+  }
 
   /// A member has just left.
   func markTouchedChanged() {
