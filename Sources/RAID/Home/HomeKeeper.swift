@@ -390,7 +390,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     joiningSlot = slot
     guard slot < parts.geometry.memberCount else {
       defer { joiningSlot = nil }
-      return try await takeOver(slot)
+      try await takeOver(slot)
+      for row in resync.takeMissedRows() { parts.requestHeal(row) }
+      return
     }
     let member = parts.members[slot]
     let sequence = parts.log.join(slot)

@@ -9,7 +9,8 @@ import Units
 
 @Suite("RAID: histories of the review")
 struct ReviewHistoryTests {
-  @Test("L5: a server that is killed in its first destage, again and again, drains a full log at last")
+  @Test(
+    "L5: a server that is killed in its first destage, again and again, drains a full log at last")
   func killedWhileDraining() throws {
     let lab = try ArrayLab.filled(.raid5, memberCount: 3)
     lab.options.dirtyBytesMax = 8 << 20
@@ -92,7 +93,8 @@ struct ReviewHistoryTests {
       lab.media[0].flipBits(at: home.offsetBytes)
       await machine.sleep(nanoseconds: 5 * Self.second)
       #expect(await client.status().state == .optimal)
-      let copy = ByteRange(from: try lab.homes(row: 1)[1].offsetBytes, to: try lab.homes(row: 1)[1].endBytes)
+      let copy = ByteRange(
+        from: try lab.homes(row: 1)[1].offsetBytes, to: try lab.homes(row: 1)[1].endBytes)
       #expect(lab.media[1].live.bytes(copy) == lab.block(2, 1))
       try await client.close()
     }
@@ -171,13 +173,17 @@ struct ReviewHistoryTests {
 
   @Test(
     "T5, T8: members leave and return one after the other, and any one may be lost then",
-    arguments: [(RAIDLevel.raid1, 2), (.raid1, 3), (.raid5, 3), (.raid5, 4), (.raid6, 4), (.raid10, 4), (.raid10, 3), (.raid10, 5)])
+    arguments: [
+      (RAIDLevel.raid1, 2), (.raid1, 3), (.raid5, 3), (.raid5, 4), (.raid6, 4), (.raid10, 4),
+      (.raid10, 3), (.raid10, 5),
+    ])
   func returnsInTurn(shape: (level: RAIDLevel, memberCount: Int)) throws {
     try Self.returnInTurn(shape.level, shape.memberCount, 0)
   }
 
   private static func returnInTurn(_ level: RAIDLevel, _ memberCount: Int, _ seed: UInt64) throws {
-    let lab = ArrayLab(level, memberCount: memberCount, memberByteCount: 4 << 20, chunkBytes: 4096 << (seed % 3))
+    let lab = ArrayLab(
+      level, memberCount: memberCount, memberByteCount: 4 << 20, chunkBytes: 4096 << (seed % 3))
     lab.options.readmissionDelayNanoseconds = 50_000_000
     lab.options.memberDeadlineNanoseconds = 2_000_000_000
     try lab.create(seed: seed * 7 + 1)
@@ -196,7 +202,8 @@ struct ReviewHistoryTests {
       let client = try await lab.start(machine, cables: handles)
       for handle in handles {
         handle.disk.disk.latency = DiskLatency(
-          shortestNanoseconds: 20_000, longestNanoseconds: 20_000 + draw(300_000), synchronizeFactor: 4,
+          shortestNanoseconds: 20_000, longestNanoseconds: 20_000 + draw(300_000),
+          synchronizeFactor: 4,
           slowPerMillion: 0)
       }
       let isEnding = Box(false)
@@ -209,10 +216,14 @@ struct ReviewHistoryTests {
             switch draw(10) {
             case 0:
               let whole = draw(4) == 0
-              let range = whole ? ByteRange(from: 0, to: deviceBlockCount * 4096)
+              let range =
+                whole
+                ? ByteRange(from: 0, to: deviceBlockCount * 4096)
                 : ByteRange(from: block * 4096, to: (block + length) * 4096)
               try await client.trim(range)
-              for number in range.offsetBytes / 4096..<range.endBytes / 4096 { model.value[number] = nil }
+              for number in range.offsetBytes / 4096..<range.endBytes / 4096 {
+                model.value[number] = nil
+              }
             case 1: try await client.flush()
             default:
               var bytes: [UInt8] = []
@@ -226,7 +237,8 @@ struct ReviewHistoryTests {
               for (number, version) in versions { model.value[number] = version }
             }
           } catch {
-            Issue.record("\(level) \(memberCount) seed \(seed): \(error) \(await client.status().cause)")
+            Issue.record(
+              "\(level) \(memberCount) seed \(seed): \(error) \(await client.status().cause)")
             break
           }
           await machine.sleep(nanoseconds: draw(30_000_000))
@@ -244,7 +256,9 @@ struct ReviewHistoryTests {
           await machine.sleep(nanoseconds: 20_000_000)
         }
         guard await client.status().state == .optimal else {
-          Issue.record("\(level) \(memberCount) seed \(seed) slot \(slot): \(await client.status().state) \(await client.status().cause) \(handles.map(\.disk.connectionCount)) \(await client.status().events.suffix(8).map(\.text))")
+          Issue.record(
+            "\(level) \(memberCount) seed \(seed) slot \(slot): \(await client.status().state) \(await client.status().cause) \(handles.map(\.disk.connectionCount)) \(await client.status().events.suffix(8).map(\.text))"
+          )
           break
         }
       }
@@ -272,7 +286,9 @@ struct ReviewHistoryTests {
           let expected = model.value[block].map { Self.mark($0, block) } ?? 0
           let bytes = try? await client.read(copy.range(block))
           if bytes != [UInt8](repeating: expected, count: 4096) {
-            Issue.record("\(level) \(memberCount) seed \(seed) without \(lost): block \(block) is \(bytes?.first ?? 255), not \(expected)")
+            Issue.record(
+              "\(level) \(memberCount) seed \(seed) without \(lost): block \(block) is \(bytes?.first ?? 255), not \(expected)"
+            )
             return
           }
         }
@@ -284,7 +300,9 @@ struct ReviewHistoryTests {
     UInt8(truncatingIfNeeded: UInt64(version) &* 29 &+ number &* 7) | 1
   }
 
-  @Test("T1: a superblock that a lost connection left unsynced is not the only one when the next is written")
+  @Test(
+    "T1: a superblock that a lost connection left unsynced is not the only one when the next is written"
+  )
   func superblocksOfReturned() throws {
     let lab = ArrayLab(.raid1, memberCount: 2)
     lab.options.readmissionDelayNanoseconds = 100_000_000
