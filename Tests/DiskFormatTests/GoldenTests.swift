@@ -41,6 +41,20 @@ enum Golden {
       })
   }
 
+  /// Of a reserve of the same array, beside another one.
+  static func reserveSuperblock() throws -> Superblock {
+    var superblock = try superblock()
+    superblock.reserves = [
+      Reserve(
+        seat: 5, memberID: Identifier(high: 0xb800_1122_3344_5566, low: 0x7788_99aa_bbcc_dde8)),
+      Reserve(
+        seat: 11, memberID: Identifier(high: 0xb900_1122_3344_5566, low: 0x7788_99aa_bbcc_dde9),
+        targetSlot: 3),
+    ]
+    (superblock.slot, superblock.memberID) = (5, superblock.reserves[0].memberID)
+    return superblock
+  }
+
   static let tableHeader = TablePageHeader(
     arrayID: arrayID, pageNumber: 7, sequence: 4100, trimSequence: 1100)
 
@@ -75,10 +89,14 @@ enum Golden {
 
 @Suite("DiskFormat: golden files")
 struct GoldenTests {
-  @Test("a superblock of version 1 opens, and is written the same")
+  @Test("a superblock of version 1 opens, and is written the same; that of a reserve, too")
   func superblock() throws {
-    let fixture = try Documents.fixture("superblock-v1.hex")
-    let expected = try Golden.superblock()
+    try check("superblock-v1.hex", try Golden.superblock())
+    try check("superblock-reserves-v1.hex", try Golden.reserveSuperblock())
+  }
+
+  private func check(_ name: String, _ expected: Superblock) throws {
+    let fixture = try Documents.fixture(name)
     #expect(try Superblock.decode(fixture.bytes) == expected)
     let memory = AlignedMemory.ofTest(4096)
     expected.encode(into: memory.buffer)

@@ -18,6 +18,8 @@ final class ArrayLab: @unchecked Sendable {
   var options = ArrayOptions()
   /// Takes down the state of scrubs.
   var keepScrub: @Sendable (ScrubState) -> Void = { _ in }
+  /// Told of each configuration, as a registry is.
+  var record: @Sendable (Superblock) -> Void = { _ in }
 
   init(
     _ level: RAIDLevel, memberCount: Int, memberByteCount: UInt64 = 4 << 20,
@@ -90,7 +92,7 @@ final class ArrayLab: @unchecked Sendable {
       machine,
       try await ArrayEngine.start(
         members: members, machine: machine, options: options, log: { _, _ in },
-        keepScrub: keepScrub))
+        record: { [record] in record($0) }, keepScrub: keepScrub))
   }
 }
 

@@ -250,6 +250,45 @@ struct MemberCommandTests {
     for slot in [0, 2] { try expectAll(lab, 3, without: [slot]) }
   }
 
+  @Test(
+    "who takes the slot of a member while it joins the log gets all of it, and is not believed before"
+  )
+  func slotTakenAmidResync() throws {
+    let lab = ArrayLab(.raid1, memberCount: 2, memberByteCount: 16 << 20, extraCount: 1)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    lab.options.isForced = true
+    let blocks = (0..<24 as Range<UInt64>).map { $0 * 100 }
+    try lab.create(seed: 1)
+    try lab.play(seed: 2) { stage in
+      _ = try await stage.client.add(lab.handle(2, stage.machine))
+      for block in blocks { try await stage.write(block, 1) }
+      try await stage.client.close()
+    }
+    try lab.play(seed: 3, without: [1]) { stage in
+      for block in blocks { try await stage.write(block, 2) }
+      try await stage.client.close()
+    }
+    // Much waits in the log, so that it takes a while to join it.
+    lab.options.destageDelayNanoseconds = ArrayLab.never
+    try lab.play(seed: 4) { stage in
+      let old = await stage.client.status().members[1].memberID
+      for block in blocks { try await stage.write(block + 1, 2) }
+      stage.setLatency(microseconds: 2000, synchronizeFactor: 1)
+      // All its blocks are there, and it waits for its log.
+      #expect(
+        await stage.waitFor(milliseconds: 60_000) {
+          $0.members[1].state == .syncing && $0.members[1].resyncPages == 1
+            && $0.members[1].resyncPagesLeft == 0
+        })
+      try await stage.client.fail(old)
+      #expect(await stage.waitFor(milliseconds: 60_000) { $0.members[1].memberID != old })
+      try await stage.waitUntilOptimal()
+      try await stage.client.close()
+    }
+    let found = try lab.found(blocks, without: [0, 1])
+    #expect(found.allSatisfy { $0 == .version(2) }, "\(found)")
+  }
+
   @Test("a replacement goes on after a restart, also one that was not there for a while")
   func restartedReplacement() throws {
     let lab = try lab(.raid1, 2)

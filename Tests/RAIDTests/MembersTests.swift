@@ -14,6 +14,56 @@ struct MembersTests {
     .holding([UInt8](repeating: byte, count: 4096))
   }
 
+  @Test("a replacement gets what goes to table, map and data of its target, pages in both slots")
+  func mirrors() throws {
+    let site = try MemberSite(seed: 1)
+    let other = SimulatedMedium(byteCount: site.media[0].live.byteCount)
+    try site.run { host in
+      let members = host.members
+      let seat = members.seats.lowerBound
+      members[seat].attach(SimulatedDisk(site.machine, other), state: .syncing)
+      members.beginMirroring(1, to: seat)
+      let layout = members.layout
+      let page = layout.tableOffset + 3 * 2 * 4096
+      let writes: [(UInt64, UInt8)] = [
+        (0, 1), (layout.logOffset, 2), (page + 4096, 3), (layout.mapOffset, 4),
+        (layout.dataOffset + 4096, 5),
+      ]
+      let group = members.makeGroup()
+      for (offset, byte) in writes {
+        let buffer = self.block(byte)
+        members.write(1, atBytes: offset, from: buffer.buffer, keeping: buffer, group)
+        members.write(0, atBytes: offset + 8192, from: buffer.buffer, keeping: buffer, group)
+      }
+      await group.wait()
+      #expect(group.failures.isEmpty)
+      let expected: [(UInt64, UInt8)] = [
+        (0, 0), (layout.logOffset, 0), (page, 3), (page + 4096, 3), (page + 8192, 0),
+        (layout.mapOffset, 4), (layout.mapOffset + 4096, 4), (layout.dataOffset + 4096, 5),
+        (layout.dataOffset + 12288, 0),
+      ]
+      for (offset, byte) in expected {
+        let found = other.live.bytes(ByteRange(from: offset, to: offset + 4096))
+        #expect(found.allSatisfy { $0 == byte }, "\(offset)")
+      }
+      // Nobody but the replacement hears of what it misses.
+      group.reset()
+      let missed = Box([Int]())
+      members.mirrorFailed = { seat, _, _ in missed.value.append(seat) }
+      other.faultRates.writeError = 1_000_000
+      let buffer = self.block(6)
+      members.write(1, atBytes: layout.dataOffset, from: buffer.buffer, keeping: buffer, group)
+      await group.wait()
+      #expect(group.failures.isEmpty && missed.value == [seat])
+      // It takes the slot; whoever was there is gone with what it had under way.
+      let old = members.promote(seat, to: 1)
+      #expect(members[1].slot == 1 && members[1].disk?.medium === other)
+      #expect(members[seat].disk == nil && !members.hasReplacements)
+      await old.waitUntilDrained()
+      #expect(old.detach() != nil)
+    }
+  }
+
   @Test("many operations on all members are awaited once and counted")
   func manyOperations() throws {
     for seed in Seeds.of(10) {

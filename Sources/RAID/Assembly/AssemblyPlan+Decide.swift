@@ -73,7 +73,9 @@ struct Decision {
         path: report.name, found: version.found, supported: version.supported)
     }
     guard let a = report.copyA.superblock, let b = report.copyB.superblock else { return }
-    guard a.arrayID == b.arrayID, a.memberID == b.memberID, a.slot == b.slot else {
+    // Its place differs where a crash came while it left its seat for a slot.
+    let isReserve = a.slot >= a.memberCount || b.slot >= b.memberCount
+    guard a.arrayID == b.arrayID, a.memberID == b.memberID, a.slot == b.slot || isReserve else {
       throw .contradictoryCopies(
         a: MemberIdentity(path: report.name, a), b: MemberIdentity(path: report.name, b))
     }
@@ -390,6 +392,9 @@ struct Decision {
       superblocks[slot] = claim.superblock
       // It may say its seat, where a crash came while it took the slot.
       superblocks[slot]?.slot = slot
+      if options.plantedBug == .replacedMemberTakenBack {
+        superblocks[slot]?.memberID = newest.superblock.memberIDs[slot]
+      }
     }
     // Behind the first of equals nothing moves: the lowest slot wins. Only current members count:
     // who has the newest list need not be one.

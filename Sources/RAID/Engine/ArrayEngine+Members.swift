@@ -71,7 +71,7 @@ extension ArrayEngine {
         return .slot(slot)
       }
       membership.list(Reserve(seat: seat, memberID: parts.members[seat].memberID))
-      try await membership.change()
+      try await membership.change(new: seat)
       note(seat, "is a spare")
       wakeJanitor()
       return .spare(seat: seat)
@@ -161,10 +161,15 @@ extension ArrayEngine {
 
   /// Gives a new member a seat, and prepares it there.
   private func admit(_ handle: MemberHandle<D>) async throws(MemberCommandError) -> Int {
-    let report = await MemberReport.read(handle)
+    // It has no lanes yet, and may hang.
+    let answers = await MemberProbe<M, D>(machine).ask(
+      [handle], withinNanoseconds: options.memberDeadlineNanoseconds)
     let seat: Int
     do throws(MemberCommandError) {
       try checkCommands()
+      guard let report = answers.first ?? nil else {
+        throw .notWritable(name: handle.name, words: ExpulsionReason.timedOut.words)
+      }
       seat = try chooseSeat(handle, report)
     } catch {
       close(handle.disk)

@@ -105,7 +105,7 @@ extension ArrayEngine {
     forgetReturn(slot)
     let old = await membership.takeSlot(seat, slot)
     closeWhenDrained(old)
-    try await membership.change()
+    try await membership.change(new: slot)
     if isFresh, marksLate { parts.markAllChanged() }
     note(slot, "has taken the slot and is being rebuilt")
     wakeJanitor()
@@ -122,7 +122,7 @@ extension ArrayEngine {
     }
     membership.list(
       Reserve(seat: seat, memberID: parts.members[seat].memberID, targetSlot: slot))
-    try await membership.change()
+    try await membership.change(new: seat)
     if marksLate { parts.markAllChanged() }
     note(seat, "is being made a copy of member \(slot), to replace it")
     wakeJanitor()

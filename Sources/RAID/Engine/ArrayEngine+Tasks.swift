@@ -70,7 +70,11 @@ extension ArrayEngine {
   ) {
     // Whoever is absent has been dropped already; one that cannot give space back keeps it.
     guard kind == .write, error != .absent else { return }
-    membership.dropReserve(seat, ExpulsionReason(ofWrite: error).withLossNamed)
+    let reason = ExpulsionReason(ofWrite: error).withLossNamed
+    guard seat < geometry.memberCount else { return membership.dropReserve(seat, reason) }
+    // It has left its seat for the slot of its target meanwhile.
+    failuresToTell[seat] = reason
+    wakeJanitor()
   }
 
   private func writeConfigurationInBackground() async {
@@ -143,6 +147,9 @@ extension ArrayEngine {
       let stalled = stalledSlots
       stalledSlots = SlotSet()
       for slot in stalled { try? await membership.expel(slot, .timedOut) }
+      let failed = failuresToTell
+      failuresToTell = [:]
+      for (slot, reason) in failed { try? await membership.expel(slot, reason) }
       if await readmitRecovered() { continue }
       await tendReserves()
       // Safe: resumed once, by `wakeJanitor`, or here: others may have run meanwhile.

@@ -36,6 +36,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   /// When it is woken next.
   var janitorNanoseconds = UInt64.max
   var stalledSlots = SlotSet()
+  /// Members that failed a write which nobody waits for any more.
+  var failuresToTell: [Int: ExpulsionReason] = [:]
   /// Disks of members that answered only after the start.
   var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.

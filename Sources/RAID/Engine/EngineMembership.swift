@@ -107,15 +107,18 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   }
 
   /// Makes the members' present states the configuration, durably.
-  func change() async throws(ArrayError) {
+  ///
+  /// One that is `new` on the list has it first: none that the others name is ever without a
+  /// superblock, which nobody would know again after a crash.
+  func change(new place: Int? = nil) async throws(ArrayError) {
     if options.plants(.acknowledgesBeforeConfiguration) {
       writeInBackground()
       return
     }
-    try await writeConfiguration()
+    try await writeConfiguration(new: place)
   }
 
-  func writeConfiguration() async throws(ArrayError) {
+  func writeConfiguration(new place: Int? = nil) async throws(ArrayError) {
     pendingChanges += 1
     defer { pendingChanges -= 1 }
     await recordTurn.acquire()
@@ -127,6 +130,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     configuration = next
     recordTurn.release()
     // Both copies: a single damaged one must not bring the older list back.
+    if let place {
+      for _ in 0..<2 { try await writeAll(isChange: true, only: SlotSet([place])) }
+    }
     for _ in 0..<2 { try await writeAll(isChange: true) }
   }
 
@@ -173,8 +179,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   ///
   /// Returns when each of them has its own durably; those that fail are put out first. A change of
   /// membership (`isChange`) must not wait for changes: it is one.
-  func writeAll(isChange: Bool = false) async throws(ArrayError) {
-    let failures = await superblocks.writeAll(slots: writtenPlaces) { superblock, place in
+  func writeAll(isChange: Bool = false, only chosen: SlotSet? = nil) async throws(ArrayError) {
+    let failures = await superblocks.writeAll(
+      slots: chosen.map(writtenPlaces.intersection) ?? writtenPlaces
+    ) { superblock, place in
       update(&superblock, place)
     }
     for failure in failures {

@@ -480,10 +480,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     var sequence: UInt64 = 0
     for target in members { sequence = max(sequence, parts.log.join(target.slot)) }
     if !parts.options.plants(.resyncForgetsLog) { try await bringHome(through: sequence) }
-    for target in members where parts.members[target.slot].state == .syncing {
-      try await becomeCurrent(target.slot)
-    }
-    for target in replacements { try await takeOver(target.seat) }
+    // Others may have taken their places meanwhile.
+    for target in members where resync.isValid(target) { try await becomeCurrent(target.slot) }
+    for target in replacements where resync.isValid(target) { try await takeOver(target.seat) }
     for row in resync.takeMissedRows() { parts.requestHeal(row) }
   }
 

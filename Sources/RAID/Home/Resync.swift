@@ -8,8 +8,9 @@ struct RebuildTarget: Equatable {
   var slot: Int
   /// Where they are written: the slot itself, or the seat of a replacement.
   var seat: Int
-  /// Which of the seat's disks, one after the other, this is: one that left and came back is another
-  /// target.
+  /// Who is there: another one may take its slot meanwhile, and has nothing of it.
+  var memberID: Identifier
+  /// Which of its disks, one after the other, this is: one that left and came back is another target.
   var attachment: Int
 
   /// A copy of a member that goes on serving.
@@ -45,6 +46,8 @@ final class Resync<M: Machine, D: Disk> {
   private var named = NamedBlocks()
   /// What could not be read from the others, up to a limit.
   private var missedRows: [UInt64] = []
+  /// Their pages, whose marks stay.
+  private var missedPages: Set<UInt64> = []
   private(set) var isPaused = false
 
   /// Pages whose table copies are written together.
@@ -108,9 +111,10 @@ final class Resync<M: Machine, D: Disk> {
   /// The pass begins anew, over what is marked.
   func begin(slot: Int, seat: Int) {
     targets.removeAll { $0.seat == seat }
+    let member = parts.members[seat]
     targets.append(
       RebuildTarget(
-        slot: slot, seat: seat, attachment: parts.members[seat].attachmentCount))
+        slot: slot, seat: seat, memberID: member.memberID, attachment: member.attachmentCount))
     missedRows = []
     restart()
   }
@@ -141,21 +145,27 @@ final class Resync<M: Machine, D: Disk> {
     doneBytes = 0
     rate.restart()
     named = NamedBlocks()
+    missedPages = []
   }
 
   /// Whether a target is still one.
-  private func isValid(_ target: RebuildTarget) -> Bool {
+  func isValid(_ target: RebuildTarget) -> Bool {
     let member = parts.members[target.seat]
-    return member.state == .syncing && member.attachmentCount == target.attachment
+    return member.state == .syncing && member.memberID == target.memberID
+      && member.attachmentCount == target.attachment
   }
 
   private func dropLeavers() { targets.removeAll { !isValid($0) } }
 
-  /// No member lacks anything but the targets.
+  /// No member lacks anything but the targets; nor does a replacement that is away.
   private var isNobodyElseOut: Bool {
-    (0..<parts.geometry.memberCount).allSatisfy { slot in
-      parts.members.currentSlots.contains(slot) || targets.contains { $0.seat == slot }
+    let members = parts.members
+    return (0..<parts.geometry.memberCount).allSatisfy { slot in
+      members.currentSlots.contains(slot) || targets.contains { $0.seat == slot }
     }
+      && members.seats.allSatisfy { seat in
+        members[seat].targetSlot == nil || targets.contains { $0.seat == seat }
+      }
   }
 
   // MARK: The pass
@@ -317,7 +327,8 @@ final class Resync<M: Machine, D: Disk> {
   }
 
   private func noteDone(_ page: UInt64, byteCount: UInt64) {
-    unsettledPages.append(page)
+    // What could not be read this time is tried again behind a crash: then its mark has to be there.
+    if !missedPages.contains(page) { unsettledPages.append(page) }
     donePageCount += 1
     doneBytes += byteCount
     rate.note(doneBytes, at: parts.machine.nowNanoseconds)
@@ -446,6 +457,7 @@ final class Resync<M: Machine, D: Disk> {
       let index = image.index(row, position)
       guard found.parts[position] == .good, found.entries[position] == image.entries[index] else {
         sources[index] = nil
+        missedPages.insert(image.page)
         if missedRows.last != row, missedRows.count < Self.missedRowCountMax {
           missedRows.append(row)
         }

@@ -201,7 +201,8 @@ package final class Member<M: Machine, D: Disk> {
     guard let deadline = deadlineNanoseconds, deadline <= now else { return false }
     isStalled = true
     counters.timeouts += UInt64(started.count)
-    abandonAll(.timedOut)
+    // Of one that has left, nobody is to take it for its successor's.
+    abandonAll(isRetired ? .absent : .timedOut)
     return true
   }
 

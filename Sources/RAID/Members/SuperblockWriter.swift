@@ -70,7 +70,7 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
     await turn.acquire()
     defer { turn.release() }
     // Who is in which place may have changed while it waited.
-    let slots = chosen()
+    var slots = chosen()
     guard !slots.isEmpty else { return [] }
     guard let memory = buffers.take() else {
       // Nobody's fault, but nobody has what must be written.
@@ -80,8 +80,13 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
       }
     }
     let group = members.makeGroup()
-    await synchronizeAdopted(slots, group)
-    let unsynced = SlotSet(group.failures.map(\.slot))
+    var unsynced = SlotSet()
+    while slots.subtracting(unsynced).contains(where: { entries[$0]?.isUnsynced ?? false }) {
+      await synchronizeAdopted(slots.subtracting(unsynced), group)
+      unsynced = SlotSet(group.failures.map(\.slot))
+      // Another list may count by now, with others on it.
+      slots = chosen()
+    }
     submitWrites(slots.subtracting(unsynced), memory, group, update)
     await group.wait()
     let failed = SlotSet(group.failures.map(\.slot))

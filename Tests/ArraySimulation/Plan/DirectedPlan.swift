@@ -66,6 +66,14 @@ package struct DirectedPlan {
     case pausedRebuild
     /// Everything is written again while a member is brought up to date.
     case writesBehind
+    /// T3: a crash after a new member was named.
+    case newMember
+    /// T8: clients write what a replacement has already.
+    case writesBehindReplacement
+    /// T4: a replacement takes its slot while the log is full of flushed writes.
+    case exchange
+    /// T6: a member that was replaced comes back, and its successor is away.
+    case replacedReturns
   }
 
   let system: any SystemUnderTest
@@ -119,6 +127,10 @@ package struct DirectedPlan {
     case .scrubbed: scrubbed(&plan, variation)
     case .pausedRebuild: pausedRebuild(&plan, variation)
     case .writesBehind: writesBehind(&plan, variation)
+    case .newMember: newMember(&plan, variation)
+    case .writesBehindReplacement: writesBehindReplacement(&plan, variation)
+    case .exchange: exchange(&plan, variation)
+    case .replacedReturns: replacedReturns(&plan, variation)
     }
     return plan
   }
@@ -127,8 +139,8 @@ package struct DirectedPlan {
     let level: RAIDLevel =
       switch scenario {
       case .superseded, .lateWrites, .readerHeals, .damagedLog, .oneCopy, .discardedBatch,
-        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild,
-        .writesBehind:
+        .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild, .writesBehind,
+        .newMember, .writesBehindReplacement, .exchange, .replacedReturns:
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
@@ -138,7 +150,7 @@ package struct DirectedPlan {
     let memberBlockCount: UInt64 =
       switch scenario {
       case .largeTrim: 2048
-      case .fullLog, .reusedLog, .tornPages: 64
+      case .fullLog, .reusedLog, .tornPages, .writesBehindReplacement: 64
       default: 8
       }
     do throws(GeometryError) {

@@ -19,6 +19,8 @@ package struct HistoryPlan: Sendable {
   package var shape: ArrayShape
   package var options: ArrayOptions
   package var lives: [LifePlan]
+  /// Devices beside the members', which may become members.
+  package var extraCount = 0
   /// Requests and starts may fail: more faults than redundancy.
   package var allowsErrors = false
   /// Damage that only reading finds may be left at the end.
@@ -80,6 +82,21 @@ package struct LifePlan: Sendable {
     package var action: OperatorAction
   }
 
+  /// What an operator does; members and devices by the number of their medium.
+  package enum MemberCommand: Equatable, Sendable {
+    case fail(medium: Int)
+    case remove(medium: Int)
+    /// Of the devices that are nobody's, the one of this number, counted round.
+    case add(choice: Int)
+    case replace(medium: Int, choice: Int)
+  }
+
+  package struct TimedCommand: Equatable, Sendable {
+    /// Since the command before, or since the device serves.
+    package var afterNanoseconds: UInt64
+    package var command: MemberCommand
+  }
+
   package enum Workload: Equatable, Sendable {
     case random(clientCount: Int, requestCount: Int, spot: UInt64)
     case script([ClientRequest])
@@ -103,6 +120,8 @@ package struct LifePlan: Sendable {
   package var interruptionsPerMillion = 0
   package var latencies: [Int: DiskLatency] = [:]
   package var incidents: [TimedIncident] = []
+  /// One after the other.
+  package var commands: [TimedCommand] = []
   /// Reads the whole device before the clients come: nothing may be different later.
   package var verifiesFirst = false
   package var workload = Workload.script([])
@@ -148,6 +167,7 @@ extension LifePlan: CustomStringConvertible {
       + (faults.isEmpty ? "" : ", faults per million of " + faults.joined(separator: ", "))
       + (latencies.isEmpty ? "" : ", slow: \(latencies.keys.sorted())")
       + (actions.isEmpty ? "" : ", the operator's: \(actions.map(\.action))")
+      + (commands.isEmpty ? "" : ", commands: \(commands.map(\.command))")
       + (incidents.isEmpty ? "" : ", incidents: \(incidents.map(\.incident))")
   }
 }

@@ -66,6 +66,7 @@ package struct RandomPlan {
   // MARK: Within the budget
 
   private func planBudget(_ plan: inout HistoryPlan, _ random: inout RandomSource) {
+    var changes = MemberChanges(&plan)
     let spot = random.next()
     // Sometimes two acts: once all members are up to date again, others may fail.
     let actCount = random.index(below: 4) == 0 ? 2 : 1
@@ -74,8 +75,10 @@ package struct RandomPlan {
       let trouble = Trouble.drawn(
         plan.shape, budget: system.redundancy(of: plan.shape), mayBeSilent: isLast, &random)
       plan.hasSilentFaults = plan.hasSilentFaults || trouble.isSilent
-      for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, spot, &random) }
-      plan.lives.append(healingLife(spot, &random))
+      for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, &changes, spot, &random) }
+      var healing = healingLife(spot, &random)
+      changes.add(to: &healing, mayFail: trouble.members)
+      plan.lives.append(healing)
     }
     var last = LifePlan()
     last.verifiesLast = true
@@ -84,10 +87,12 @@ package struct RandomPlan {
 
   /// A life with clients and a crash, and perhaps crashes of the recoveries that follow.
   private func addCrashLife(
-    _ plan: inout HistoryPlan, _ trouble: Trouble, _ spot: UInt64, _ random: inout RandomSource
+    _ plan: inout HistoryPlan, _ trouble: Trouble, _ changes: inout MemberChanges, _ spot: UInt64,
+    _ random: inout RandomSource
   ) {
     var life = LifePlan()
     trouble.afflict(&life, &random)
+    changes.add(to: &life, mayFail: trouble.members)
     life.workload = .random(
       clientCount: 1 + random.index(below: 5), requestCount: 4 + random.index(below: 24),
       spot: spot &+ random.next(below: 2))
@@ -134,6 +139,7 @@ package struct RandomPlan {
   // MARK: Beyond it
 
   private func planBeyond(_ plan: inout HistoryPlan, _ random: inout RandomSource) {
+    var changes = MemberChanges(&plan)
     let spot = random.next()
     for _ in 0...random.index(below: 4) {
       var life = LifePlan()
@@ -144,6 +150,7 @@ package struct RandomPlan {
       life.idleNanoseconds = random.next(below: 1 << (16 + random.next(below: 14)))
       if random.index(below: 3) == 0 { life.absent = drawMembers(plan.shape, &random) }
       life.ratesHoldAtStart = false
+      changes.add(to: &life, mayFail: Array(0..<plan.shape.memberCount))
       for slot in 0..<plan.shape.memberCount where random.coin() {
         life.rates[slot, default: DiskFaultRates()].readError = random.index(below: 100_000)
       }

@@ -42,7 +42,9 @@ package final class History: @unchecked Sendable {
     self.shelf = shelf
     simulation = Simulation(seed: plan.seed, recordsTrace: recordsTrace)
     let byteCount = system.mediumBytes(of: plan.shape)
-    media = (0..<plan.shape.memberCount).map { _ in SimulatedMedium(byteCount: byteCount) }
+    media = (0..<plan.shape.memberCount + plan.extraCount).map { _ in
+      SimulatedMedium(byteCount: byteCount)
+    }
     model = DeviceModel(
       sectorCount: plan.shape.sectorCount, promises: system.promises, salt: plan.seed)
   }
@@ -78,7 +80,7 @@ package final class History: @unchecked Sendable {
 
   private func create() -> Bool {
     let machine = SimulatedMachine(simulation, name: "maker")
-    let disks = media.map { SimulatedDisk(machine, $0) }
+    let disks = media.prefix(plan.shape.memberCount).map { SimulatedDisk(machine, $0) }
     let (system, shape, model) = (system, plan.shape, model)
     judge({ "the creation" }) { () throws(SimulationFailure) in
       try simulation.run(on: machine, within: limits) {

@@ -22,6 +22,7 @@ final class Life: @unchecked Sendable {
   private(set) var operationsToServe: Int?
   private(set) var isClosed = false
   private(set) var closedWhole = false
+  private var areCommandsUnderWay = false
 
   private static let optimalNanosecondsMax: UInt64 = 600_000_000_000
 
@@ -48,12 +49,19 @@ final class Life: @unchecked Sendable {
     }
     for timed in plan.incidents { schedule(timed) }
     for timed in plan.actions { schedule(timed, device) }
+    let machine = machine
+    if !plan.commands.isEmpty {
+      areCommandsUnderWay = true
+      Task(executorPreference: machine) { await self.carryOutCommands(on: device) }
+    }
     let reader = client(of: device)
     stage = "reading everything, first"
     if plan.verifiesFirst { guard await reader.readAll() else { return } }
     stage = "serving clients"
     await runClients(of: device)
     guard model.violation == nil else { return }
+    stage = "carrying out commands"
+    while areCommandsUnderWay { await machine.sleep(nanoseconds: 100_000) }
     stage = "being idle"
     if plan.idleNanoseconds > 0 { await machine.sleep(nanoseconds: plan.idleNanoseconds) }
     stage = "bringing members up to date"
@@ -105,7 +113,7 @@ final class Life: @unchecked Sendable {
       // on alone. Within the budget that is true.
       let isSomeoneMissing =
         !(plan.absent.isEmpty && plan.rates.isEmpty)
-        || media.contains { !system.isRecognizable($0) }
+        || media.contains { isLost($0) }
       let mayForce = !history.allowsErrors && isSomeoneMissing
       guard error.canBeForced, mayForce else {
         return refuse(error)
@@ -125,6 +133,12 @@ final class Life: @unchecked Sendable {
     }
   }
 
+  /// A member that lied, and no longer says who it is.
+  private func isLost(_ medium: SimulatedMedium) -> Bool {
+    // A device that was never a member, or is being made one again, says nothing.
+    (history.extraCount == 0 || history.hasSilentFaults) && !system.isRecognizable(medium)
+  }
+
   private func refuse(_ refusal: StartRefusal) -> (any DeviceUnderTest)? {
     if !history.allowsErrors {
       let absent = plan.absent.isEmpty ? "none" : "\(plan.absent.sorted())"
@@ -139,7 +153,7 @@ final class Life: @unchecked Sendable {
     let deadline = machine.nowNanoseconds + Self.optimalNanosecondsMax
     while !(await device.isOptimal()) {
       guard machine.nowNanoseconds < deadline else {
-        if !history.allowsErrors, media.allSatisfy({ system.isRecognizable($0) }) {
+        if !history.allowsErrors, !media.contains(where: isLost) {
           model.report(
             Violation(
               .becomesWhole,
@@ -149,6 +163,7 @@ final class Life: @unchecked Sendable {
         return history.allowsErrors || model.violation == nil
       }
       await device.takeBackMembers()
+      await device.fillEmptySlots()
       await machine.sleep(nanoseconds: 100_000_000)
     }
     return true
@@ -205,7 +220,15 @@ final class Life: @unchecked Sendable {
     }
   }
 
-  // MARK: Incidents
+  // MARK: Commands and incidents
+
+  private func carryOutCommands(on device: any DeviceUnderTest) async {
+    for timed in plan.commands {
+      await machine.sleep(nanoseconds: timed.afterNanoseconds)
+      await device.carryOut(timed.command)
+    }
+    areCommandsUnderWay = false
+  }
 
   private func schedule(_ timed: LifePlan.TimedIncident) {
     let (media, disks) = (media, disks)

@@ -11,14 +11,18 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   private let takesBack: (@Sendable () async -> Void)?
   private let isWhole: (@Sendable () async -> Bool)?
   private let upkeep: (any Upkeep)?
+  private let members: ArrayOperator?
 
-  /// Hosts a volume; `takesBack` takes members back that are out, and `isWhole` says whether none is.
+  /// Hosts a volume; `takesBack` takes members back that are out, `isWhole` says whether none is,
+  /// and `members` carries commands out.
   package init(
     _ machine: SimulatedMachine, _ volume: sending HostedVolume,
     takesBack: (@Sendable () async -> Void)? = nil,
-    isWhole: (@Sendable () async -> Bool)? = nil, upkeep: (any Upkeep)? = nil
+    isWhole: (@Sendable () async -> Bool)? = nil, upkeep: (any Upkeep)? = nil,
+    members: ArrayOperator? = nil
   ) {
     self.upkeep = upkeep
+    self.members = members
     self.isWhole = isWhole
     self.takesBack = takesBack
     self.machine = machine
@@ -74,6 +78,13 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
   package func describe() async -> String {
     "\(volume.health)" + (await upkeep?.describe() ?? "")
   }
+
+  package func carryOut(_ command: LifePlan.MemberCommand) async {
+    await members?.carryOut(command)
+  }
+
+  package func fillEmptySlots() async { await members?.fillEmptySlots() }
+
 
   package func close() async throws(VolumeError) { try await volume.close() }
 }

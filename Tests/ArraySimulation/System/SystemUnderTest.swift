@@ -86,7 +86,7 @@ package struct Promises: Equatable, Sendable {
 package struct StartSetup: Sendable {
   package var machine: SimulatedMachine
   package var shape: ArrayShape
-  /// By slot; nil for a member that is not there.
+  /// By slot, then devices that may become members; nil for what is not there.
   package var disks: [SimulatedDisk?]
   package var options: ArrayOptions
 
@@ -141,6 +141,12 @@ package protocol DeviceUnderTest: Sendable {
   ///
   /// - Returns: what was found, in words; nil when nothing was, or there is no scrub.
   func scrub(repairs: Bool) async -> String?
+
+  /// What else an operator does; what is refused is refused.
+  func carryOut(_ command: LifePlan.MemberCommand) async
+
+  /// Puts devices that are nobody's into slots that are empty.
+  func fillEmptySlots() async
 
   /// What its status says, for reports.
   func describe() async -> String

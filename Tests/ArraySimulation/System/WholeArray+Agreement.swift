@@ -15,8 +15,35 @@ extension WholeArray {
       return nil
     }
     defer { withExtendedLifetime(memory) {} }
-    let audit = Audit(media: media, shape: shape, memory: memory)
+    guard let members = members(on: media, shape) else {
+      return "the newest list names members that are not there"
+    }
+    let audit = Audit(media: members, shape: shape, memory: memory)
     return audit.run()
+  }
+
+  /// The media of the members of the newest list, by slot.
+  private func members(on media: [SimulatedMedium], _ shape: ArrayShape) -> [SimulatedMedium]? {
+    let superblocks = media.map(newestSuperblock)
+    let newest = superblocks.compactMap(\.self).max { $0.eventCount < $1.eventCount }
+    guard let newest else { return nil }
+    let found = newest.memberIDs.compactMap { memberID in
+      zip(media, superblocks).first { $0.1?.memberID == memberID }?.0
+    }
+    return found.count == shape.memberCount ? found : nil
+  }
+
+  private func newestSuperblock(_ medium: SimulatedMedium) -> Superblock? {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return nil }
+    defer { withExtendedLifetime(memory) {} }
+    let buffer = memory.buffer
+    var newest: Superblock?
+    for copy in 0..<UInt64(2) {
+      medium.copyBytes(ByteRange(from: copy * 4096, to: (copy + 1) * 4096), into: buffer)
+      guard let found = try? Superblock.decode(buffer) else { continue }
+      if found.superblockSequence > newest?.superblockSequence ?? 0 { newest = found }
+    }
+    return newest
   }
 
   package func clientRecordCount(on media: [SimulatedMedium]) -> UInt64? {

@@ -55,7 +55,7 @@ package struct WholeArray: SystemUnderTest {
     let volume: ArrayVolume<SimulatedMachine, SimulatedDisk>
     do throws(ArrayStartError) {
       volume = try await ArrayEngine.start(
-        members: handles(setup.disks), machine: setup.machine, options: setup.options,
+        members: handles(given(setup)), machine: setup.machine, options: setup.options,
         log: unsafe WholeArray.tell)
     } catch {
       throw StartRefusal("\(error)", canBeForced: error.canBeForced)
@@ -64,7 +64,8 @@ package struct WholeArray: SystemUnderTest {
     return HostedDevice(
       setup.machine, volume, takesBack: { await engine.takeBackMembers() },
       isWhole: { await engine.isWhole },
-      upkeep: ArrayUpkeep(engine: engine, machine: setup.machine))
+      upkeep: ArrayUpkeep(engine: engine, machine: setup.machine),
+      members: await ArrayOperator(engine, setup.machine, setup.disks))
   }
 
   package func damageableRanges(of shape: ArrayShape) -> [ByteRange] {
@@ -80,6 +81,15 @@ package struct WholeArray: SystemUnderTest {
       if (try? Superblock.decode(buffer)) != nil { return true }
     }
     return false
+  }
+
+  /// Members, and devices that say they are.
+  private func given(_ setup: StartSetup) -> [SimulatedDisk?] {
+    guard setup.disks.count > setup.shape.memberCount else { return setup.disks }
+    // Whoever was removed and is being prepared anew says nothing either.
+    return setup.disks.map { disk in
+      disk.flatMap { isRecognizable($0.medium) ? $0 : nil }
+    }
   }
 
   private func handles(_ disks: [SimulatedDisk?]) -> [MemberHandle<SimulatedDisk>] {
