@@ -38,6 +38,8 @@ package struct ControlClient: ~Copyable {
   ///   - request: what to do.
   ///   - deadline: when to give up.
   ///   - stillWaiting: called every few seconds while no answer comes.
+  /// - Returns: its answer, which is no refusal.
+  /// - Throws: the refusal, or why there is no answer.
   package mutating func ask(
     _ request: ControlRequest, until deadline: Deadline, stillWaiting: () -> Void = {}
   ) throws(ControlError) -> ControlResponse {

@@ -21,7 +21,7 @@ package enum PassText {
     return "\(ByteSize.format(done)) of \(ByteSize.format(pass.byteCount))"
   }
 
-  /// `[=====>    ]`
+  /// As wide as told: `[=====>    ]`.
   static func bar(_ pass: PassReport, width: Int = 24) -> String {
     let filled = Int(clamping: permille(pass)) * width / 1000
     let head = filled < width ? ">" : ""
@@ -92,6 +92,7 @@ package enum PassText {
   /// - Parameters:
   ///   - record: from the history.
   ///   - nowUnixSeconds: for its age.
+  /// - Returns: without a newline.
   package static func recordWords(
     _ record: ScrubRecordReport, nowUnixSeconds: UInt64
   ) -> String {

@@ -75,6 +75,7 @@ package enum UpkeepStanding: Equatable, Sendable {
   ///   - array: as it is now.
   ///   - previous: the newest record of before.
   ///   - sinceUnixSeconds: when waiting began.
+  /// - Returns: `unfinished` also when nothing tells of it.
   package static func scrub(
     _ array: ArrayReport, previous: ScrubRecordReport?, sinceUnixSeconds: UInt64
   ) -> UpkeepStanding {

@@ -21,9 +21,10 @@ package struct ScrubStateFile: Equatable, Sendable {
     self.arrayID = arrayID
   }
 
-  /// What was kept; nil when there is nothing, or nothing that is of use.
+  /// Reads what was kept.
   ///
   /// - Parameter complain: told why, where there is something that is of no use.
+  /// - Returns: nil when there is nothing, or nothing that is of use.
   package func load(complain: (String) -> Void) -> ScrubState? {
     let bytes: [UInt8]
     do throws(SystemError) {

@@ -467,8 +467,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
     if !joiningTargets.isEmpty { try await join() }
   }
 
-  /// All blocks of the targets are there. A member's log must be, too, before it has a say (rule
-  /// T4); a replacement changes places with its target.
+  /// All blocks of the targets are there.
+  ///
+  /// A member's log must be, too, before it has a say (rule T4); a replacement changes places with
+  /// its target.
   private func join() async throws(ArrayError) {
     let members = joiningTargets.filter { !$0.isReplacement }
     let replacements = joiningTargets.filter(\.isReplacement)

@@ -37,6 +37,7 @@ struct NewMember: Sendable {
   /// - Parameters:
   ///   - text: a path or NBD URI.
   ///   - isForced: destroy what it holds; what the array itself uses is refused all the same.
+  /// - Returns: it, or why not; then nothing is left of it.
   func open(_ text: String, isForced: Bool) async -> Result<Opened, ControlRefusal> {
     let place: MemberPlace
     do throws(UsageError) {
