@@ -58,6 +58,7 @@ extension Superblock {
       bytes.storeUInt8(byte, at: end)
       end += 1
     }
+    bytes.storeUInt8(logPolicy.rawValue, at: Field.logPolicy.offset)
     bytes.store(createdSeconds, .createdSeconds)
   }
 
@@ -141,7 +142,8 @@ private struct SuperblockReader {
       checkpointClientSequence: word(.checkpointClientSequence),
       logTailOffset: word(.logTailOffset), horizon: word(.horizon),
       pageSequence: word(.pageSequence), ownerNonce: identifier(.ownerNonce),
-      heartbeat: word(.heartbeat), configurationHistory: try configurationHistory())
+      heartbeat: word(.heartbeat), configurationHistory: try configurationHistory(),
+      logPolicy: try logPolicy())
   }
 
   private func byte(_ field: Field) -> UInt8 { bytes.loadUInt8(at: field.offset) }
@@ -155,6 +157,13 @@ private struct SuperblockReader {
       throw .field(name: "level", value: UInt64(byte(.level)))
     }
     return level
+  }
+
+  private func logPolicy() throws(FormatError) -> LogPolicy {
+    guard let policy = LogPolicy(rawValue: byte(.logPolicy)) else {
+      throw .field(name: "logPolicy", value: UInt64(byte(.logPolicy)))
+    }
+    return policy
   }
 
   private func isClean() throws(FormatError) -> Bool {
@@ -232,7 +241,6 @@ private struct SuperblockReader {
         guard found == 0 else { throw .field(name: field.rawValue, value: UInt64(found)) }
       }
     }
-    try expect(.reserved1)
     try expect(.reserved2)
     try expect(.reserved3)
     try expect(.name, from: Int(byte(.nameByteCount)))

@@ -240,7 +240,9 @@ extension ArrayEngine {
 
   /// Publishes what the log holds, and settles rows that a crash left half done.
   private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
-    var intents: [UInt64: OpenIntent] = [:]
+    parts.recoveredSequence = recovered.endSequence
+    var intents: [UInt64: LastIntent] = [:]
+    var directs: [OpenDirect] = []
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
       recovery.logBytes += UInt64(entry.batch.byteCount)
@@ -254,21 +256,42 @@ extension ArrayEngine {
           publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
         case .intent(let intent):
           // A row is not destaged again before its table page is durable: only the last can be open.
-          intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+          intents[intent.row] = .row(
+            OpenIntent(intent: intent, batchSequence: entry.sequence))
+        case .direct(let intent):
+          let direct = OpenDirect(intent: intent, batchSequence: entry.sequence)
+          directs.append(direct)
+          for row in geometry.rows(of: intent.run) { intents[row] = .direct(direct) }
         }
       }
     }
-    // All content of a page that was trimmed as a whole is newer than the trim, and in the log.
-    var open = intents.values.filter {
-      parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil
-    }
-    guard !open.isEmpty else { return }
-    open.sort { $0.intent.row < $1.intent.row }
-    recovery.settledRowCount = open.count
+    guard !intents.isEmpty else { return }
     let begin = machine.readClock()
+    let direct = DirectSettler(parts)
+    try await direct.dropSuperseded(by: directs)
+    var open: [OpenIntent] = []
+    var openDirects: [(row: UInt64, direct: OpenDirect)] = []
+    for (row, last) in intents.sorted(by: { $0.key < $1.key }) {
+      // What is newer than the trim of a whole page is in the log, or has ended that trim.
+      guard parts.index.trimmedPages[parts.placement.page(ofRow: row)] == nil else { continue }
+      switch last {
+      case .row(let intent): open.append(intent)
+      case .direct(let intent): openDirects.append((row, intent))
+      }
+    }
+    guard !open.isEmpty || !openDirects.isEmpty || !direct.pins.isEmpty else { return }
     try await Settler(parts).settle(open)
+    try await direct.settle(openDirects)
+    recovery.settledRowCount = open.count + direct.settledRowCount
+    keeper.settlingPins += direct.pins
     try await keeper.checkpoint()
     recovery.settleNanoseconds = machine.readClock() - begin
+  }
+
+  /// The last that the log announces of a row: only that can be unfinished.
+  private enum LastIntent {
+    case row(OpenIntent)
+    case direct(OpenDirect)
   }
 }
 

@@ -1,3 +1,5 @@
+package import DiskFormat
+
 /// How an array is to be run.
 package struct ArrayOptions: Sendable {
   /// Payload that is in the log and not yet home; appends wait beyond it.
@@ -22,6 +24,8 @@ package struct ArrayOptions: Sendable {
   package var watchesOwners = false
   /// How long a member that hung or was disconnected is left alone before it is tried again.
   package var readmissionDelayNanoseconds: UInt64 = 2_000_000_000
+  /// Which writes take the log; nil is what the superblocks say.
+  package var logPolicy: LogPolicy?
   /// Batches of the log under way at once.
   package var batchesInFlightMax = 4
   /// Payload of one batch.

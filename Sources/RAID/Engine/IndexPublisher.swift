@@ -58,6 +58,9 @@ final class IndexPublisher<M: Machine, D: Disk>: LogPublisher {
         parts.index.publishTrim(
           page: number, isPresent: parts.table.isPresent(number), batchSequence: batchSequence,
           ledger: parts.log)
+        if parts.index.trimmedPages[number] == nil {
+          parts.table.noteTrim(number, trimSequence: batchSequence)
+        }
       } else if isWorthTrimming(block, place, number) {
         parts.index.publish(
           block, .zeros, checksum: 0, batchSequence: batchSequence, ledger: parts.log)

@@ -7,26 +7,28 @@ import IO
 /// One loop does all of it, one thing at a time, so that nothing else ever changes the blocks of a
 /// row while it works on them (rule D5).
 final class HomeKeeper<M: Machine, D: Disk> {
-  private let parts: ArrayParts<M, D>
+  let parts: ArrayParts<M, D>
   private let healer: Healer<M, D>
   private let resync: Resync<M, D>
   /// Writes superblocks with a new checkpoint; the engine's.
   private let writeSuperblocks: (UInt64) async throws(ArrayError) -> Void
   private var round: DestageRound<M, D>?
+  var directRound: DirectRound<M, D>?
+  var directQueue = DirectQueue()
 
   // What was done and is not yet durable in the table.
-  private var settlingPins: [UInt64] = []
-  private var settlingRows: Set<UInt64> = []
-  private var trimmedPages: [UInt64] = []
+  var settlingPins: [UInt64] = []
+  var settlingRows: Set<UInt64> = []
+  private(set) var trimmedPages: [UInt64] = []
 
   private var rest = WaitPoint()
   private var isWoken = false
   private var isStopping = false
-  private var hasStopped = false
+  private(set) var hasStopped = false
   private var drainWaiters: [WaitPoint] = []
   private var roundWaiters: [WaitPoint] = []
-  private var busyRows: Set<UInt64> = []
-  private var pendingSinceNanoseconds: UInt64 = 0
+  var busyRows: Set<UInt64> = []
+  var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Told when a resync has ended, whatever came of it: members that wait may be taken back.
@@ -49,7 +51,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && settlingPins.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
+    parts.index.isEmpty && settlingPins.isEmpty && directQueue.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
   }
 
   var resyncProgress: ResyncProgress? {
@@ -104,6 +106,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
   }
 
+  /// Nothing is being written home.
+  func endBusy() {
+    busyRows = []
+    signalAll(\.roundWaiters)
+  }
+
   private func signalAll(_ list: ReferenceWritableKeyPath<HomeKeeper, [WaitPoint]>) {
     let waiting = self[keyPath: list]
     self[keyPath: list] = []
@@ -128,6 +136,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     hasStopped = true
     busyRows = []
+    directQueue.refuseAll()
     signalAll(\.drainWaiters)
     signalAll(\.roundWaiters)
   }
@@ -135,6 +144,15 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// - Returns: whether there may be more to do.
   private func step() async throws(ArrayError) -> Bool {
     var hasWorked = false
+    if !directQueue.isEmpty {
+      try await writeDirect()
+      hasWorked = true
+    }
+    // With a member missing, what a crash tears could not be told from what is there.
+    if parts.hasIncompleteMembers, !parts.directSync.isDurable {
+      try await checkpoint()
+      hasWorked = true
+    }
     if !parts.index.trimmedPages.isEmpty, wantsDestage {
       try await applyTrims()
       hasWorked = true
@@ -238,7 +256,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   // MARK: Trim
 
-  private func applyTrims() async throws(ArrayError) {
+  func applyTrims() async throws(ArrayError) {
     let newest = parts.index.trimmedPages.values.reduce(0) { max($0, $1.batchSequence) }
     try await parts.log.waitUntilDurable(newest)
     // Those that came meanwhile are not durable yet.
@@ -260,13 +278,13 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   /// Rows that a start behind a crash would have to settle: what it takes for each is most of that
   /// start.
-  private static var settlingRowCountMax: Int { 4096 }
+  private var settlingRowCountMax: Int { max(4096, 16384 / parts.geometry.dataCount) }
 
   private var wantsCheckpoint: Bool {
     guard !settlingPins.isEmpty || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
     if parts.table.wantsWriting || isDraining || parts.log.needsSpace { return true }
-    if parts.log.fillFraction > 0.5 || settlingRows.count >= Self.settlingRowCountMax {
+    if parts.log.fillFraction > 0.5 || settlingRows.count >= settlingRowCountMax {
       return true
     }
     // In quiet times, so that the next start has little to do.
@@ -283,6 +301,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
     if !parts.options.plants(.mapMissesUnsynced) {
       parts.table.forEachDirtyPage { parts.touch($0) }
     }
+    // Entries of direct writes are in the pages: first what they tell of (rule D2).
+    if !parts.options.plants(.tableBeforeDirectHome) { try await parts.flushDirect() }
     try await parts.table.writeDirty()
     // A member that leaves meanwhile marks pages: that is durable before the checkpoint (rule T5).
     repeat { try await parts.table.writeMap() } while parts.table.mapIsDirty

@@ -1,4 +1,5 @@
 import Control
+import DiskFormat
 import IO
 import RAID
 
@@ -14,7 +15,9 @@ struct ArraySource: Sendable {
   let options: ArrayOptions
 
   /// The options of `serve` that are for arrays only.
-  static let optionNames = ["force", "no-resync", "member-timeout", "table-cache", "write-memory"]
+  static let optionNames = [
+    "force", "no-resync", "log-policy", "member-timeout", "table-cache", "write-memory",
+  ]
 
   var registeredName: String? {
     if case .registered(let name) = choice { return name }
@@ -26,6 +29,7 @@ struct ArraySource: Sendable {
     var array = ArrayOptions()
     array.isForced = options.flag("force")
     array.resyncsAutomatically = !options.flag("no-resync")
+    array.logPolicy = try options.value("log-policy", as: .logPolicy)
     array.memberDeadlineNanoseconds = try options.required(
       "member-timeout", as: .duration(in: 100_000_000...600_000_000_000))
     array.tableCacheBytes = Int(
@@ -45,5 +49,16 @@ struct ArraySource: Sendable {
     var places: [MemberPlace] = []
     for text in operands { places.append(try MemberPlace(text)) }
     return .members(places)
+  }
+}
+
+extension Conversion where Value == LogPolicy {
+  /// A log policy by its name.
+  static var logPolicy: Conversion<LogPolicy> {
+    Conversion { text in
+      if let policy = LogPolicy(name: text) { return .success(policy) }
+      let names = LogPolicy.allCases.map(\.name).joined(separator: ", ")
+      return .failure(UsageError("is not one of \(names)"))
+    }
   }
 }
