@@ -253,7 +253,13 @@ extension ArrayEngine {
           publisher.publishRecovered(
             run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
         case .trim(let run, _):
-          publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
+          publisher.publishTrim(run, batchSequence: entry.sequence) { intents[$0]?.isDirect ?? false }
+          // A page that is gone as a whole says nothing of what was there before.
+          guard !directs.isEmpty else { continue }
+          intents = intents.filter {
+            !$0.value.isDirect
+              || !publisher.covers(run, page: parts.placement.page(ofRow: $0.key))
+          }
         case .intent(let intent):
           // A row is not destaged again before its table page is durable: only the last can be open.
           intents[intent.row] = .row(
@@ -292,6 +298,10 @@ extension ArrayEngine {
   private enum LastIntent {
     case row(OpenIntent)
     case direct(OpenDirect)
+
+    var isDirect: Bool {
+      if case .direct = self { true } else { false }
+    }
   }
 }
 

@@ -90,7 +90,7 @@ final class DirectSettler<M: Machine, D: Disk> {
       rest = rest.dropFirst(part.count)
       var pinned: [UInt64] = []
       defer { for page in pinned { parts.table.unpin(page) } }
-      await parts.table.loadAhead(part.map { parts.placement.page(ofRow: $0.row) })
+      await parts.table.loadAhead(pages(of: part))
       var work: [Work] = []
       for (row, direct) in part {
         let page = parts.placement.page(ofRow: row)
@@ -106,6 +106,16 @@ final class DirectSettler<M: Machine, D: Disk> {
       }
       try await settleGroup(&work)
     }
+  }
+
+  /// Each once: the rows are in order.
+  private func pages(of part: ArraySlice<(row: UInt64, direct: OpenDirect)>) -> [UInt64] {
+    var pages: [UInt64] = []
+    for (row, _) in part {
+      let page = parts.placement.page(ofRow: row)
+      if pages.last != page { pages.append(page) }
+    }
+    return pages
   }
 
   /// Whether the table does not know how the write ended.
