@@ -46,7 +46,19 @@ extension ArrayEngine {
     } else {
       try await writeInPieces(range, from: buffer)
     }
-    if durably { try await flushAll() }
+    try await finish(durably: durably)
+  }
+
+  /// The last step before a change is acknowledged.
+  ///
+  /// Without a member, what went home directly has to be durable before anything else is
+  /// acknowledged: torn, it could not be told from what is there (rule D3).
+  private func finish(durably: Bool) async throws(ArrayError) {
+    if durably {
+      try await flushAll()
+    } else if parts.hasIncompleteMembers, !options.plants(.failedDirectAcknowledged) {
+      try await parts.flushDirect()
+    }
   }
 
   /// Makes durable what the log has, and what went home without it.
@@ -231,7 +243,7 @@ extension ArrayEngine {
     let inside = range.alignedInside(4096)
     try await trimBlocks(
       inside.offsetBytes / 4096..<inside.endBytes / 4096)
-    if durably { try await flushAll() }
+    try await finish(durably: durably)
   }
 
   private func trimBlocks(_ blocks: Range<UInt64>) async throws(ArrayError) {
@@ -311,7 +323,7 @@ extension ArrayEngine {
         try await writeZeroBytes(ByteRange(from: middle.endBytes, to: range.endBytes))
       }
     }
-    if durably { try await flushAll() }
+    try await finish(durably: durably)
     return true
   }
 

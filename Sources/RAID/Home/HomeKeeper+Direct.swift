@@ -66,12 +66,13 @@ extension HomeKeeper {
     defer { endBusy() }
     let (group, slots) = await round.write()
     let hasFailed = !group.failures.isEmpty
+    if hasFailed, parts.options.plants(.failedDirectAcknowledged) { round.acknowledge() }
     try await parts.expelFailed(group)
     // Whoever hangs is out, durably, before anything counts without it (rule T6).
     await parts.log.settleMembership()
     try parts.log.checkRunning()
     let isWhole = !hasFailed && !parts.hasIncompleteMembers
-    if !isWhole, !parts.options.plants(.failedDirectAcknowledged) {
+    if !isWhole {
       // Without that member what is torn could not be told from what is there (rule D3).
       try await parts.synchronize(slots)
     }
@@ -79,7 +80,7 @@ extension HomeKeeper {
     parts.directSync.noteWritten(slots)
     settlingRows.formUnion(rows)
     pendingSinceNanoseconds = parts.machine.nowNanoseconds
-    if !isWhole, !parts.options.plants(.failedDirectAcknowledged) { try await checkpoint() }
+    if !isWhole { try await checkpoint() }
     round.acknowledge()
   }
 
