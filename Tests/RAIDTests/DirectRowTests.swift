@@ -7,8 +7,9 @@ import Testing
 
 @testable import RAID
 
-/// Every way in which a crash, with up to r members lost or blocks damaged at once, can leave a row
-/// amid a direct write, against what may come of it (docs/upkeep.md, section 6).
+/// Every way in which a crash can leave a row amid a direct write, and what may come of it.
+///
+/// With up to r members lost or blocks damaged at once: docs/upkeep.md, section 6.
 @Suite("Direct writes: what a crash leaves of a row")
 struct DirectRowTests {
   /// What happens to a block besides.
@@ -264,7 +265,8 @@ struct DirectRowTests {
   @Test("RAID-5 of four data blocks: none, half and all of each, with any one missing or rotten")
   func widerRAID5() throws {
     let count = try check(
-      .raid5, 5, old: [nil, nil, .neverWritten, nil], data: [0, 0xff, 0x0f], parity: [0, 0xff, 0x0f])
+      .raid5, 5, old: [nil, nil, .neverWritten, nil], data: [0, 0xff, 0x0f],
+      parity: [0, 0xff, 0x0f])
     #expect(count == 11 * 243)
   }
 

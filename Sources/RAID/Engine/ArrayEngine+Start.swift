@@ -253,7 +253,9 @@ extension ArrayEngine {
           publisher.publishRecovered(
             run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
         case .trim(let run, _):
-          publisher.publishTrim(run, batchSequence: entry.sequence) { intents[$0]?.isDirect ?? false }
+          publisher.publishTrim(run, batchSequence: entry.sequence) {
+            intents[$0]?.isDirect ?? false
+          }
           // A page that is gone as a whole says nothing of what was there before.
           guard !directs.isEmpty else { continue }
           intents = intents.filter {

@@ -3,9 +3,9 @@ import Geometry
 import IO
 import Parity
 
-/// What a direct write that a crash cut off has left of one row, and what becomes of it
-/// (docs/upkeep.md, section 6). Pure: no I/O, nothing but the bytes that were found.
+/// What a direct write that a crash cut off has left of one row, and what becomes of it.
 ///
+/// The rules are in docs/upkeep.md, section 6. Pure: no I/O, nothing but the bytes that were found.
 /// The bytes lie in `image`; settling changes them to what the row holds from now on.
 struct DirectRow {
   /// What was found of a data block, or of one copy of a mirrored block.

@@ -82,7 +82,7 @@ final class DirectSettler<M: Machine, D: Disk> {
 
   /// Settles rows, in bounded groups.
   ///
-  /// - Parameter rows: each with the last intent of it, in rising order.
+  /// `rows` are in rising order, each with the last intent of it.
   func settle(_ rows: [(row: UInt64, direct: OpenDirect)]) async throws(ArrayError) {
     var rest = rows[...]
     while !rest.isEmpty {

@@ -51,7 +51,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && settlingPins.isEmpty && directQueue.isEmpty && parts.healQueue.isEmpty && !resync.isNeeded
+    parts.index.isEmpty && settlingPins.isEmpty && directQueue.isEmpty && parts.healQueue.isEmpty
+      && !resync.isNeeded
   }
 
   var resyncProgress: ResyncProgress? {

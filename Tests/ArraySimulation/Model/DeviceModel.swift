@@ -49,7 +49,8 @@ package final class DeviceModel: @unchecked Sendable {
     self.promises = promises
     self.salt = salt
     var zeros = Piece(
-      request: 0, sectors: 0..<sectorCount, isZero: true, isDirect: false, isOptional: false, begin: 0, life: -1)
+      request: 0, sectors: 0..<sectorCount, isZero: true, isDirect: false,
+      isOptional: false, begin: 0, life: -1)
     zeros.end = 0
     zeros.outcome = .acknowledged
     zeros.fate = .applied

@@ -44,7 +44,8 @@ package final class History: @unchecked Sendable {
     let byteCount = system.mediumBytes(of: plan.shape)
     media = (0..<plan.shape.memberCount).map { _ in SimulatedMedium(byteCount: byteCount) }
     model = DeviceModel(
-      sectorCount: plan.shape.sectorCount, promises: system.promises.held(to: plan), salt: plan.seed)
+      sectorCount: plan.shape.sectorCount, promises: system.promises.held(to: plan), salt: plan.seed
+    )
   }
 
   /// Runs it all.

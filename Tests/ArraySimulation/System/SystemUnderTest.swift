@@ -91,9 +91,11 @@ package struct Promises: Equatable, Sendable {
     var promises = self
     guard self == .ofArray, plan.options.logPolicy != .full else { return promises }
     promises.longRequestsGoDirect = true
-    promises.excusesTornWrites = !plan.excusesNothing && plan.lives.contains {
-      !$0.absent.isEmpty || !$0.rates.isEmpty || !$0.incidents.isEmpty || !$0.latencies.isEmpty
-    }
+    promises.excusesTornWrites =
+      !plan.excusesNothing
+      && plan.lives.contains {
+        !$0.absent.isEmpty || !$0.rates.isEmpty || !$0.incidents.isEmpty || !$0.latencies.isEmpty
+      }
     return promises
   }
 }

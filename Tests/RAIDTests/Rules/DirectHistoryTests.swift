@@ -26,6 +26,17 @@ struct DirectHistoryTests {
     Self.blocks.flatMap { lab.block(version, $0) }
   }
 
+  /// The sectors of the versions 1 to 3, by block.
+  private static let sectorsOfVersions: [[[[UInt8]]]] = {
+    let lab = ArrayLab(.raid5, memberCount: 3)
+    return blocks.map { number in
+      (1...3 as ClosedRange<UInt8>).map { version in
+        let bytes = lab.block(version, number)
+        return (0..<8).map { Array(bytes[$0 * 512..<$0 * 512 + 512]) }
+      }
+    }
+  }()
+
   /// What the next start finds: for each block the versions of its sectors; nil is unreadable, 0 is
   /// what nobody wrote.
   private func sectors(_ lab: ArrayLab, without lost: [Int] = []) throws -> [[UInt8]?] {
@@ -39,11 +50,10 @@ struct DirectHistoryTests {
           found.value.append(nil)
           continue
         }
-        let versions = (1...3 as ClosedRange<UInt8>).map { next.block($0, number) }
         found.value.append(
           (0..<8).map { sector in
-            let range = sector * 512..<sector * 512 + 512
-            let index = versions.firstIndex { Array($0[range]) == Array(bytes[range]) }
+            let content = Array(bytes[sector * 512..<sector * 512 + 512])
+            let index = Self.sectorsOfVersions[Int(number)].firstIndex { $0[sector] == content }
             return index.map { UInt8($0 + 1) } ?? 0
           })
       }
@@ -52,7 +62,9 @@ struct DirectHistoryTests {
   }
 
   /// What is wrong after a crash at some operation of a direct write of version 2; nil when
-  /// nothing ever is. What was flushed is there with any member lost.
+  /// nothing ever is.
+  ///
+  /// What was flushed is there with any member lost.
   private func firstWrong(
     _ base: ArrayLab, _ kind: CrashKind, _ fates: [UnflushedFate]
   ) throws -> String? {
