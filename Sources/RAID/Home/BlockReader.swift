@@ -315,8 +315,8 @@ final class BlockReader<M: Machine, D: Disk> {
 
   /// Reads one block by every way there is, until it verifies or has been shown to be lost.
   private func readCarefully(_ home: HomeBlock, into target: IOBuffer) async throws(ArrayError) {
-    // What is just being written directly is not damaged.
-    _ = await waitForHome(home.row)
+    // What answered with something else may just be being written directly: that is no damage.
+    if !home.isSlow, !home.hasFailed, !home.isUnread { _ = await waitForHome(home.row) }
     var avoided = SlotSet()
     if home.isSlow {
       avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)
