@@ -156,13 +156,22 @@ final class DirectSettler<M: Machine, D: Disk> {
     try await read(&work)
     // What did not answer may only be absent: nothing is given up for lost because of it.
     try parts.checkServing()
-    var settled: [(work: Work, row: DirectRow)] = []
+    var rows: [DirectRow] = []
+    // Writes that had not become durable: a block of theirs is still as it was, or torn.
+    var unfinished: Set<UInt64> = []
     for entry in work {
       var row = makeRow(entry)
       row.settle()
-      if keepsLog(entry, row) { continue }
-      if !row.isUntouched { settled.append((entry, row)) }
-      dropFromIndex(entry, row)
+      if row.found.contains(.old) || row.found.contains(.torn) {
+        unfinished.insert(entry.direct.batchSequence)
+      }
+      rows.append(row)
+    }
+    var settled: [(work: Work, row: DirectRow)] = []
+    for (entry, row) in zip(work, rows) {
+      dropFromIndex(entry, row, isUnfinished: unfinished.contains(entry.direct.batchSequence))
+      if keepsLog(entry) || row.isUntouched { continue }
+      settled.append((entry, row))
     }
     // Data first: until it is durable, parity may still be what a block is found with.
     try await write(settled) { 0..<(geometry.isMirrored ? geometry.width : geometry.dataCount) }
@@ -222,19 +231,20 @@ final class DirectSettler<M: Machine, D: Disk> {
   }
 
   /// Whether a block that is for itself takes what the log has: then its home is written anew anyway.
-  private func keepsLog(_ work: Work, _ row: DirectRow) -> Bool {
-    guard geometry.parityCount == 0 else { return false }
-    let block = geometry.block(ofRow: work.row, position: 0)
-    return parts.index[block] != nil && !row.found.contains(.new)
+  private func keepsLog(_ work: Work) -> Bool {
+    geometry.parityCount == 0
+      && parts.index[geometry.block(ofRow: work.row, position: 0)] != nil
   }
 
-  /// What is new at home came after everything that the log has from before.
-  private func dropFromIndex(_ work: Work, _ row: DirectRow) {
+  /// What is new at home came after everything that the log has from before; so may have what is
+  /// lost, unless the write is seen to be unfinished: stale data in its place is not right (P4).
+  private func dropFromIndex(_ work: Work, _ row: DirectRow, isUnfinished: Bool) {
     for position in 0..<geometry.dataCount {
       let block = geometry.block(ofRow: work.row, position: position)
       let isNew =
         geometry.parityCount > 0 ? row.found[position] == .new : row.found.contains(.new)
-      guard isNew, let pending = parts.index[block],
+      let mayBeStale = row.outcomes[position] == .lost && !isUnfinished
+      guard isNew || mayBeStale, let pending = parts.index[block],
         pending.batchSequence < work.direct.batchSequence
       else { continue }
       pins += parts.index.dropSuperseded(block)

@@ -188,6 +188,8 @@ package final class ChecksumTable<M: Machine, D: Disk> {
   package func noteTrim(_ number: UInt64, trimSequence: UInt64) {
     guard !isPresent(number) else { return }
     trims[number] = trimSequence
+    // One that was there before may still be in memory, to be taken again.
+    cache.find(number)?.trimSequence = trimSequence
   }
 
   /// Forgets trims of absent pages that the checkpoint has passed.
