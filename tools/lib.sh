@@ -173,7 +173,8 @@ PACKAGES_SERVE=(libnbd-bin fuse3 e2fsprogs util-linux mount jq)
 PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq)
 PACKAGES_TEST=("${PACKAGES_SERVE[@]}" nbdkit nbd-client fio xfsprogs qemu-utils qemu-block-extra
   socat strace sqlite3 python3 busybox-static cpio kmod iproute2 procps postgresql)
-PACKAGES_BENCHMARKS=(fio nbdkit nbd-server qemu-utils libnbd-bin linux-perf util-linux mdadm python3)
+PACKAGES_BENCHMARKS=(fio nbdkit nbd-server qemu-utils libnbd-bin linux-perf util-linux mdadm python3
+  btrfs-progs qemu-system-common)
 
 # --- The program --------------------------------------------------------------------------------
 

@@ -186,7 +186,7 @@ package struct JobOption: Sendable {
 
   private static let grouping: [JobOption] = [
     .toggle(
-      "group_reporting", help: "report the clones of a job as one",
+      "group_reporting", help: "report clones, and sections that have this and run at once, as one",
       set: { $0.isGroupReporting = $1 }),
     .toggle(
       "stonewall", aliases: ["wait_for_previous"],

@@ -98,7 +98,7 @@ package struct JobOptions: Equatable, Sendable {
   package var isDirect = true
   /// `connections`: to an NBD target, each job; its depth is spread over them.
   package var connectionCount = 1
-  /// `group_reporting`: clones are reported as one.
+  /// `group_reporting`: clones, and jobs that have it and run at once, are reported as one.
   package var isGroupReporting = false
   /// `stonewall`: start when every job before it in the file has ended.
   package var waitsForPrevious = false

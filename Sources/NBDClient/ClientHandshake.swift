@@ -1,5 +1,6 @@
 import IO
 import NBDWire
+import Units
 
 // What a client may answer with on its own when it meets something that it was not told of: 64 KiB
 // of one option's data, and so many replies to one option.
@@ -277,8 +278,8 @@ final class ClientHandshake<Stream: ByteStream> {
 
   private func lost(_ error: StreamError, during what: String) -> ClientError {
     if clock.isLate {
-      let seconds = options.handshakeNanoseconds / 1_000_000_000
-      return .lost(reason: "the server did not finish the handshake within \(seconds) s")
+      let limit = TimeSpan.format(nanoseconds: options.handshakeNanoseconds)
+      return .lost(reason: "the server did not finish the handshake within \(limit)")
     }
     switch error {
     case .closedByPeer: return .lost(reason: "the server closed the connection before \(what)")

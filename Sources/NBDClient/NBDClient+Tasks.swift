@@ -1,4 +1,5 @@
 import IO
+import Units
 
 // The three tasks of a connection. The sender and the receiver end when it is lost, the watchdog
 // when both have ended.
@@ -96,7 +97,7 @@ extension NBDClient {
   private func inspect() {
     let now = machine.nowNanoseconds
     if let oldest = table.oldestNanoseconds, now - min(now, oldest) >= options.requestNanoseconds {
-      lose("no answer for \(options.requestNanoseconds / 1_000_000_000) s")
+      lose("no answer for \(TimeSpan.format(nanoseconds: options.requestNanoseconds))")
     }
     if let deadline = closeDeadlineNanoseconds, now >= deadline {
       lose("the connection was closed")

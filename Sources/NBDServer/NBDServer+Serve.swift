@@ -118,6 +118,11 @@ extension NBDServer {
     let isDurable = flags.contains(.forceUnitAccess)
     switch slot.command {
     case .read:
+      if volume.lends(slot.range), let lent = try await volume.readLent(slot.range) {
+        slot.lent = lent
+        slot.found = lent.bytes
+        return
+      }
       let buffer = payload(of: slot)
       try await volume.read(slot.range, into: buffer)
       slot.found = buffer
@@ -233,6 +238,10 @@ extension NBDServer {
   func release(_ slot: RequestSlot, of connection: ServedConnection) {
     releasePayload(of: slot, connection)
     slot.found = nil
+    if let lent = slot.lent {
+      slot.lent = nil
+      lent.giveBack()
+    }
     slot.state = .idle
     slot.errorIsSent = false
     connection.vacantSlots.append(slot)

@@ -1,6 +1,7 @@
 import IO
 import NBDWire
 import Units
+import Volumes
 
 /// A place for one request of a connection, used again and again.
 ///
@@ -44,6 +45,8 @@ final class RequestSlot {
 
   /// What a READ found, where it lies: in the slot's own buffer, or in the volume's memory.
   var found: IOBuffer?
+  /// The volume's memory, if it was lent with what was found.
+  var lent: (any LentMemory)?
   var payload: AlignedMemory?
   var payloadIsReserved = false
 

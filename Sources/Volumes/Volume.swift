@@ -21,6 +21,14 @@ package protocol Volume: AnyObject, SendableMetatype {
   /// Fills `buffer` with the bytes of the range; as long as the range.
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError)
 
+  /// Whether `readLent` spares a copy for this range.
+  func lends(_ range: ByteRange) -> Bool
+
+  /// Reads into memory of the volume's own.
+  ///
+  /// - Returns: nil when it has none to lend now: `read` is the way.
+  func readLent(_ range: ByteRange) async throws(VolumeError) -> (any LentMemory)?
+
   /// Writes `buffer` to the range. With `durably`, returns when it would survive power loss.
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(VolumeError)
 
@@ -78,6 +86,10 @@ package protocol Volume: AnyObject, SendableMetatype {
 // Most volumes have to wait for something.
 extension Volume {
   package func residentBytes(of range: ByteRange) -> IOBuffer? { nil }
+
+  package func lends(_ range: ByteRange) -> Bool { false }
+
+  package func readLent(_ range: ByteRange) async throws(VolumeError) -> (any LentMemory)? { nil }
 
   package func readAtOnce(
     _ range: ByteRange, into buffer: IOBuffer

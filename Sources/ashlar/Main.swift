@@ -19,6 +19,7 @@ struct Main {
     ])
 
   static func main() {
+    Terminal.occupyClosedStreams()
     // A reader that goes away is an error of the write, not the end of the program.
     _ = signal(SIGPIPE, SIG_IGN)
     let code = program.run(

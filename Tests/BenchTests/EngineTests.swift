@@ -63,6 +63,28 @@ struct EngineTests {
     #expect(result.jobs[0].read.latency.count == 96)
   }
 
+  @Test("so are the sections of a file that have it and run at once, as in fio; a stonewall parts")
+  func groupOfSections() throws {
+    let site = BenchSite(byteCount: 128 * kib)
+    func section(_ name: String, _ workload: Workload, waits: Bool = false) -> JobOptions {
+      site.job(workload) {
+        $0.name = name
+        $0.isGroupReporting = true
+        $0.waitsForPrevious = waits
+      }
+    }
+    let alone = site.job(.read) { $0.name = "alone" }
+    let result = try site.run(
+      alone, section("a", .read), section("b", .write), section("c", .read, waits: true))
+    #expect(result.jobs.map(\.options.name) == ["alone", "a", "c"])
+    #expect(result.jobs.map(\.cloneCount) == [1, 2, 1])
+    #expect(result.jobs.map(\.read.operationCount) == [32, 32, 32])
+    #expect(result.jobs.map(\.write.operationCount) == [0, 32, 0])
+    let text = NormalReport.text(result)
+    #expect(text.contains("\na, b: 2 jobs together, on test\n"))
+    #expect(text.contains("\nc: read, bs 4k, depth 1, on test\n"))
+  }
+
   @Test("rate_iops is exact over ten seconds, and evenly spaced", arguments: [1, 8])
   func rate(depth: Int) throws {
     let site = BenchSite()
@@ -78,6 +100,35 @@ struct EngineTests {
     let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }
     // 5 ms apart, but for the lateness of timers and jobs.
     #expect(gaps.allSatisfy { $0 > 4_900_000 && $0 < 5_100_000 })
+  }
+
+  @Test("a low rate is not told as a higher one: the wait for the next turn is part of the runtime")
+  func lowRate() throws {
+    let site = BenchSite()
+    let job = site.job(.randread) {
+      $0.rateIOPS = 2
+      $0.ioDepth = 4
+      $0.isTimeBased = true
+      $0.runtimeNanoseconds = 3 * second
+    }
+    let result = try site.run(job)
+    #expect(result.jobs[0].read.operationCount == 6)
+    #expect(result.jobs[0].read.iops == 2)
+  }
+
+  @Test("places that wait for their turn end with the last operation of the job")
+  func rateEnds() throws {
+    let site = BenchSite()
+    let job = site.job(.randread) {
+      $0.rateIOPS = 1
+      $0.ioDepth = 32
+      $0.operationCountMax = 4
+    }
+    let result = try site.run(job)
+    #expect(result.jobs[0].read.operationCount == 4)
+    #expect(result.elapsedNanoseconds < 4 * second)
+    // Nothing is waited for behind the last.
+    #expect(result.jobs[0].runtimeNanoseconds < 3_010_000_000)
   }
 
   @Test("a rate that the target cannot keep is not made up for in a burst")
@@ -120,6 +171,28 @@ struct EngineTests {
     let result = try site.run(job)
     #expect((16...17).contains(result.jobs[0].read.operationCount))
     #expect(site.target.calls.count >= 115)
+  }
+
+  @Test("what is in flight when the ramp ends counts towards number_ios and size")
+  func rampThenLimits() throws {
+    let site = BenchSite(byteCount: 64 * kib)
+    let ramped = { (options: inout JobOptions) in
+      options.ioDepth = 8
+      options.rampNanoseconds = 1_050_000
+    }
+    let byNumber = site.job(.randread) {
+      ramped(&$0)
+      $0.operationCountMax = 13
+    }
+    #expect(try site.run(byNumber).jobs[0].read.operationCount == 13)
+    let bySize = site.job(.randread) { ramped(&$0) }
+    #expect(try site.run(bySize).jobs[0].read.byteCount == 64 * kib)
+    let checked = site.job(.randwrite) {
+      ramped(&$0)
+      $0.verify = .crc32c
+      $0.distribution = .zipf(theta: 1.2)
+    }
+    #expect(try site.run(checked).jobs[0].write.byteCount == 64 * kib)
   }
 
   @Test("without time_based a job that has done its size ends before its runtime")
@@ -257,6 +330,27 @@ struct EngineTests {
     #expect(result.elapsedNanoseconds < second / 2)
     #expect(result.samples.map { $0.operationCounts[0] } == [256])
     #expect(result.samples.map(\.endNanoseconds) == [result.elapsedNanoseconds])
+  }
+
+  @Test("what a job did last before a stonewall is in the samples, too")
+  func samplesAtStonewall() throws {
+    let site = BenchSite()
+    var environment = RunEnvironment()
+    environment.keepsSamples = true
+    environment.sampleNanoseconds = second
+    let paced = { (options: inout JobOptions) in
+      options.rateIOPS = 100
+      options.isTimeBased = true
+      options.runtimeNanoseconds = 2_500_000_000
+    }
+    let first = site.job(.randread) { paced(&$0) }
+    let second = site.job(.randwrite) {
+      paced(&$0)
+      $0.waitsForPrevious = true
+    }
+    let result = try site.run(first, second, environment: environment)
+    #expect(result.jobs[0].read.operationCount == 250)
+    #expect(result.samples.reduce(0) { $0 + $1.operationCounts[0] } == 250)
   }
 
   @Test("samples cover the run, and their operations are all that were counted")

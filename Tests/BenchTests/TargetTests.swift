@@ -96,6 +96,7 @@ struct TargetTests {
     "file systems and tables are named",
     arguments: [
       (1080, [0x53, 0xEF], "ext4"), (0, Array("XFSB".utf8), "XFS"),
+      (0, Array("ASHLARSB".utf8), "a member of an ashlar array"),
       (512, Array("EFI PART".utf8), "GPT"), (65600, Array("_BHRfS_M".utf8), "btrfs"),
       (4086, Array("SWAPSPACE2".utf8), "swap"), (510, [0x55, 0xAA], "partition table"),
       (0, [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE], "LUKS"),

@@ -52,6 +52,30 @@ struct TroubleTests {
     #expect(!result.isGood)
   }
 
+  @Test("a target that hangs is told of once, however long other jobs go on")
+  func hangsBesideOthers() throws {
+    let site = BenchSite()
+    site.target.hangsFrom = 50
+    var environment = RunEnvironment()
+    environment.timeoutNanoseconds = second
+    let good = TestTarget(site.machine, byteCount: 64 * kib)
+    let goodJob = site.job(.read) {
+      $0.regionByteCount = 64 * kib
+      $0.rateIOPS = 100
+      $0.isTimeBased = true
+      $0.runtimeNanoseconds = 10 * second
+    }
+    let (result, _) = try site.run(
+      [
+        site.planned(site.job(.randread) { $0.ioDepth = 4 }),
+        PlannedJob(options: goodJob, targets: [good]),
+      ], environment: environment)
+    #expect(result.jobs[0].errorCount == 1)
+    #expect(result.abandonedOperationCount == 4)
+    #expect(result.jobs[1].firstError == nil)
+    #expect((999...1001).contains(result.jobs[1].read.operationCount))
+  }
+
   @Test("a flush that does not answer is no different")
   func flushHangs() throws {
     let site = BenchSite()

@@ -149,6 +149,15 @@ struct VerifyTests {
     #expect(kinds(result) == ["zeros": 8])
     #expect(result.jobs[0].verification?.blocksChecked == 16)
     #expect(result.jobs[0].read.operationCount == 16)
+    let otherSeed = site.job(.read) {
+      $0.verify = .crc32c
+      $0.randomSeed = 5
+      $0.regionByteCount = 32 * kib
+    }
+    let foreign = try site.run(otherSeed)
+    #expect(kinds(foreign) == ["foreign": 8])
+    let sentence = foreign.jobs[0].verification?.sentences.first ?? ""
+    #expect(sentence.contains("--randseed=0x89: verify with the seed of the writer"))
   }
 
   @Test("a stale block is found by a later run that has the saved state, and not without it")
@@ -249,7 +258,7 @@ struct VerifyTests {
     #expect(state?.generations == [UInt32](repeating: 1, count: 16))
   }
 
-  @Test("a job that had nothing to check says so, instead of that nothing is bad")
+  @Test("a job that had nothing to check fails, instead of saying that nothing is bad")
   func nothingChecked() throws {
     let site = BenchSite(byteCount: 64 * kib)
     let writer = site.job(.write) {
@@ -266,7 +275,22 @@ struct VerifyTests {
     #expect(result.jobs[0].verification?.blocksChecked == 0)
     let text = NormalReport.text(result)
     #expect(!text.contains("none bad"))
-    #expect(text.contains("note: bench: nothing was checked"))
+    #expect(text.contains("error  : nothing was checked"))
+    // A check that has checked nothing must not pass.
+    #expect(!result.isGood)
+    #expect(result.jobs[0].errorNumber == 61)
+  }
+
+  @Test("nor does a job pass that was to write and to check, and wrote nothing")
+  func nothingWritten() throws {
+    let site = BenchSite(byteCount: 64 * kib)
+    let job = site.job(.rw) {
+      $0.verify = .crc32c
+      $0.readPercent = 100
+    }
+    let result = try site.run(job)
+    #expect(result.jobs[0].firstError?.hasPrefix("nothing was checked") == true)
+    #expect(!result.isGood)
   }
 
   @Test("a write that failed may be there or not: neither is a fault")

@@ -161,6 +161,13 @@ struct OptionsTests {
     #expect(run.complaint.contains(message), "\(run.complaint)")
   }
 
+  @Test("a beginning of one name is taken for it rather than for another of its length")
+  func suggestsContinuation() {
+    #expect(nearestName(to: "--rate", among: ["--name", "--rate_iops"]) == "--rate_iops")
+    #expect(nearestName(to: "--nam", among: ["--name", "--namely"]) == "--name")
+    #expect(nearestName(to: "--nmae", among: ["--name", "--rate_iops"]) == "--name")
+  }
+
   @Test("no command, and an argument that is not UTF-8, are refused")
   func refusesNothingAndDamage() {
     #expect(Run([]).code == 64)

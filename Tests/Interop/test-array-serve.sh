@@ -14,7 +14,7 @@ create a --level raid5 --size 64M --log-size 4m a0 a1 a2
 serve_array a a
 pattern 'write -P 1 0 4M'
 expect_status 0 "$ASHLAR" status a --check >/dev/null
-expect_refusal 'already being served' "$ASHLAR" serve a
+expect_refusal "already being served: see 'ashlar status a', or stop the other one" "$ASHLAR" serve a
 expect_refusal 'a0 is in use: process' "$ASHLAR" serve a0 a1
 stop_server
 

@@ -53,3 +53,9 @@ bench_status 0 disk --rw=read --size=1M --json
 json_holds '.jobs[0].target | startswith("file disk")'
 bench_status 1 other --rw=read
 says "$ERR_TEXT" 'no device of that name'
+
+# A server that lets in only so many is not just silent.
+serve few --memory 16M --max-connections 3
+bench_status 1 "$URI" --rw=read --connections=8 --timeout=2s
+says "$ERR_TEXT" 'this run has opened [1-3] before: it may allow no more connections'
+stop_server

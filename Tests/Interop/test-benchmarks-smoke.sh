@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The harness of the benchmarks: its unit tests pass; a short comparison of two servers leaves a table,
 # JSON with every run, and a picture that is XML; a pattern that matches nothing is an error; and
-# interrupted in a run, it leaves nothing behind.
+# interrupted in a run, it leaves nothing behind. The same for the comparison of arrays, which leaves out, and
+# says so, what this machine or this program cannot do.
+# timeout: 300
 . "$(dirname "$0")/lib.sh"
 export TMPDIR=$WORK
 
@@ -49,4 +51,53 @@ has_begun() { pgrep -f "fio .*$WORK/.*--runtime=30000ms" >/dev/null; }
 wait_until 15 has_begun || fail "no run has begun: $(cat "$WORK/err")"
 kill -TERM "$comparison"
 expect_exit "$comparison" 143 10
+[[ -z $(left_behind "$WORK" "$DATA") ]] || fail "it left behind: $(left_behind "$WORK" "$DATA")"
+
+arrays=("$ROOT/benchmarks/compare-arrays" --binary "$ASHLAR" --dir "$DATA" --size 32M)
+
+note "one round of arrays: a plain file, RAID-1, and peers where this machine has them"
+"${arrays[@]}" --only '(plain|ashlar-raid1|quorum-2|btrfs-raid1)/randwrite-4k' --rounds 1 --seconds 0.3 \
+  --json "$WORK/a.json" --svg "$WORK/a.svg" --markdown "$WORK/a.md" >"$WORK/out" 2>"$WORK/err" ||
+  { cat "$WORK/err" >&2; fail "the comparison of arrays failed"; }
+python3 - "$WORK" <<'PYTHON'
+import json, pathlib, sys
+import xml.etree.ElementTree as tree
+
+work = pathlib.Path(sys.argv[1])
+document = json.loads((work / "a.json").read_text())
+runs = {(run["contender"], run["work"]): run for run in document["runs"]}
+works = {"randwrite-4k-fsync", "randwrite-4k-qd32"}
+done = {contender for contender, _ in runs}
+assert {"plain", "ashlar-raid1"} <= done <= {"plain", "ashlar-raid1", "quorum-2", "btrfs-raid1"}, done
+# Who is missing is told.
+told = json.dumps(document["left_out"])
+assert all(word in told for key, word in (("quorum-2", "quorum of 2"), ("btrfs-raid1", "btrfs raid1"))
+           if key not in done), told
+assert set(runs) == {(contender, work) for contender in done for work in works}, set(runs)
+for run in runs.values():
+    # What a run leaves to do is part of it.
+    share = run["seconds"] / (run["seconds"] + run["drain_seconds"])
+    assert run["iops"] > 0 and abs(run["iops_home"] - run["iops"] * share) < 1e-6 * run["iops"], run
+ratio = runs["ashlar-raid1", "randwrite-4k-fsync"]["op_us"] / runs["plain", "randwrite-4k-fsync"]["op_us"]
+found = next(r for r in document["ratios"] if (r["work"], r["ours"], r["peer"]) == (
+    "randwrite-4k-fsync", "ashlar-raid1", "plain"))
+assert abs(found["op_us"]["median"] - ratio) < 1e-9, found
+tree.parse(work / "a.svg")
+assert str(work) not in (work / "a.json").read_text() + (work / "a.md").read_text()
+PYTHON
+
+note "rebuild and scrub are measured, or left out with a reason"
+status=0
+"${arrays[@]}" --only 'scrub$|rebuild$' --rounds 1 --seconds 0.3 --json "$WORK/u.json" >"$WORK/out" 2>"$WORK/err" || status=$?
+if [[ $status -ne 0 ]]; then
+  grep -q "^left out: .*this ashlar has no '" "$WORK/err" || { cat "$WORK/err" >&2; fail "rebuild and scrub"; }
+fi
+
+note "arrays, interrupted in a run"
+"${arrays[@]}" --only '(ashlar-raid1|btrfs-raid1)/randread' --rounds 9 --seconds 30 >"$WORK/out" 2>"$WORK/err" &
+comparison=$!
+on_exit "stop_pid $comparison"
+wait_until 60 has_begun || fail "no run of arrays has begun: $(cat "$WORK/err")"
+kill -TERM "$comparison"
+expect_exit "$comparison" 143 20
 [[ -z $(left_behind "$WORK" "$DATA") ]] || fail "it left behind: $(left_behind "$WORK" "$DATA")"

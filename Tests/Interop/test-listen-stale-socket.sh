@@ -13,6 +13,11 @@ status=0
 timeout 10 "$ASHLAR" serve --memory 32M --name disk >"$WORK/second" 2>&1 || status=$?
 [[ $status -ne 0 && $status -ne 124 && $status -lt 128 ]] || { cat "$WORK/second"; fail "a second server of the same name: status $status"; }
 grep -qiE 'running|in use|already' "$WORK/second" || { cat "$WORK/second"; fail "the message does not say why"; }
+status=0
+timeout 10 "$ASHLAR" serve --memory 32M --name other --listen "unix:$SOCKET" >"$WORK/second" 2>&1 || status=$?
+[[ $status -eq 1 ]] || { cat "$WORK/second"; fail "a second server at the same socket: status $status"; }
+grep -q 'somebody already listens at .*: choose another --listen' "$WORK/second" ||
+  { cat "$WORK/second"; fail "the message does not say what to do"; }
 [[ $(nbdinfo --size "$URI") == 16777216 ]] || fail "the first server lost its socket"
 "$ASHLAR" status disk --check >/dev/null || fail "the first server lost its control socket"
 SERVER=$first

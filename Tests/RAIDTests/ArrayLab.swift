@@ -124,6 +124,10 @@ actor ArrayClient {
   func read(_ range: ByteRange) async throws -> [UInt8] {
     let memory = try #require(AlignedMemory(byteCount: Int(range.byteCount)))
     let buffer = memory.buffer.prefix(Int(range.byteCount))
+    if volume.lends(range), let lent = try await volume.readLent(range) {
+      defer { lent.giveBack() }
+      return lent.bytes.array
+    }
     try await volume.read(range, into: buffer)
     let bytes = buffer.array
     withExtendedLifetime(memory) {}

@@ -110,6 +110,7 @@ actor CableClient {
   }
 
   func flush() async throws { try await volume.flush() }
+  func trim(_ range: ByteRange) async throws { try await volume.trim(range, durably: false) }
   func close() async throws { try await volume.close() }
   func status() -> ArrayStatus { volume.engine.assumeIsolated { $0.status } }
   func state(_ slot: Int) -> MemberStatus.State { status().members[slot].state }

@@ -42,6 +42,9 @@ struct EngineReturnTests {
       cable.disk.latency = Self.slow(2_000_000)
       cable.mend()
       #expect(await client.wait(1, .syncing, nanoseconds: 10 * Self.second))
+      for _ in 0..<1000 where await client.status().state != .resyncing {
+        await machine.sleep(nanoseconds: 1_000_000)
+      }
       await machine.sleep(nanoseconds: 50_000_000)
       #expect(await client.status().state == .resyncing)
       cable.cut()

@@ -81,7 +81,7 @@ struct MembersSuperblockTests {
           operation += 1
         }
         // Two writes and two fdatasyncs each time.
-        #expect(operation == 21)
+        #expect(operation == 23)
       }
       #expect((wrongCount > 0) == (bug != nil))
     }

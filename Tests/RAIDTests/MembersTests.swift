@@ -110,7 +110,7 @@ struct MembersTests {
       #expect(group.hasSucceeded(0) && !group.hasSucceeded(1) && group.hasSucceeded(2))
       #expect(members[1].counters.writeErrors == 1)
       group.reset()
-      #expect(group.failures.isEmpty && group.succeededTags == 0)
+      #expect(group.failures.isEmpty && group.succeededTagCount == 0)
     }
   }
 

@@ -22,8 +22,9 @@ WRITE, DISCONNECT, FLUSH, FUA = 1, 2, 3, 1
 class ArrayBench:
     """A scratch folder with one array at a time; leaves nothing behind."""
 
-    def __init__(self, ashlar, folder):
+    def __init__(self, ashlar, folder, prefix=()):
         self.ashlar, self.parent = str(ashlar), folder
+        self.prefix = prefix
         self.server = self.scratch = self.run = None
 
     def __enter__(self):
@@ -50,14 +51,19 @@ class ArrayBench:
 
     # Making and serving
 
-    def create(self, level, member_count, size, *options):
-        """Makes array `a` of new sparse files; returns the seconds that took."""
+    def create(self, level, member_count, size, *options, prepare=None):
+        """Makes array `a` of new sparse files; returns the seconds that took.
+
+        `prepare` makes each member's file beforehand, where sparse ones will not do.
+        """
         self.kill()
         # The files of the one before, and what is remembered of it.
         for folder in (self.data, self.run):
             for path in folder.iterdir():
                 path.unlink()
         self.members = [self.data / f"m{index}" for index in range(member_count)]
+        for member in self.members if prepare else []:
+            prepare(member)
         start = time.monotonic()
         result = subprocess.run(
             [self.ashlar, "create", "a", "--level", level, "--size", size, *options,
@@ -72,7 +78,7 @@ class ArrayBench:
         self.log = (self.data / "log").open("ab")
         start = time.monotonic()
         self.server = processes.start(
-            [self.ashlar, "serve", *self.members, *options], self.data, output=self.log,
+            [*self.prefix, self.ashlar, "serve", *self.members, *options], self.data, output=self.log,
             environment=self.environment)
         while time.monotonic() - start < START_SECONDS:
             try:
@@ -154,13 +160,13 @@ class ArrayBench:
 class BlockClient:
     """Writes one block at a time over NBD, and waits for each."""
 
-    def __init__(self, path):
+    def __init__(self, path, export="a"):
         self.link = socket.socket(socket.AF_UNIX)
         self.link.settimeout(60)
         self.link.connect(str(path))
         self._receive(18)
         # Fixed newstyle, no zeros; then EXPORT_NAME, which the server answers with the export.
-        self.link.sendall(struct.pack(">IQII", 3, MAGIC_OPTION, 1, 1) + b"a")
+        self.link.sendall(struct.pack(">IQII", 3, MAGIC_OPTION, 1, len(export)) + export.encode())
         self.size, _ = struct.unpack(">QH", self._receive(10))
 
     def close(self):

@@ -70,14 +70,22 @@ class Session:
 
     def __exit__(self, *_):
         handlers = processes.ignore_signals()
+        self.release_clients()
         for running in reversed(self.running):
             pid = _daemon_pid(running) or running.pid
             if pid:
                 processes.stop(pid)
+        self.release_devices()
         for folder in (self.data, self.sockets):
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
         processes.restore_signals(handlers)
+
+    def release_clients(self):
+        """Before the servers end: what uses them. For those that have such things."""
+
+    def release_devices(self):
+        """When the servers have ended: what they lay on. For those that have such things."""
 
     def check_disk(self):
         """Fails unless the devices' files would be on a disk. Returns the file system's name."""
@@ -99,17 +107,24 @@ class Session:
             return Running(server, None, str(file), file, pidfile)
         if server.configuration:
             configuration.write_text(server.configuration.format(**places), encoding="utf-8")
-        command = [*self.pins[0], *(word.format(**places) for word in server.command)]
+        running = self.launch(
+            server, [word.format(**places) for word in server.command],
+            f"nbd+unix:///{server.export}?socket={socket}", file)
+        if server.device == "memory" and server.stores:
+            self.fill_by_client(running)
+        return running
+
+    def launch(self, server, command, uri, file):
+        """Starts a server's command and waits until it answers."""
+        command = [*self.pins[0], *command]
         log = self.sockets / f"{server.key}.log"
         with log.open("w", encoding="utf-8") as output:
             process = processes.start(
                 command, self.sockets, output, {"ASHLAR_RUNTIME_DIR": str(self.sockets / "run")})
-        running = Running(
-            server, process.pid, f"nbd+unix:///{server.export}?socket={socket}", file, pidfile)
+        pidfile = self.sockets / f"{server.key}.pid"
+        running = Running(server, process.pid, uri, file, pidfile)
         self.running.append(running)
         self._wait_until_ready(running, process, log)
-        if server.device == "memory" and server.stores:
-            self._fill_memory(running)
         return running
 
     def _wait_until_ready(self, running, process, log):
@@ -128,15 +143,15 @@ class Session:
 
     # Devices
 
-    def fill_file(self, file, is_direct):
-        """Makes a file of which every block has been written, with no two alike."""
-        block = random.Random(str(file.name)).randbytes(BLOCK)
-        byte_count = byte_size(self.size)
+    def fill_file(self, file, is_direct, byte_count=None, is_blank=False):
+        """Makes a file of which every block has been written, with no two alike, or with zeros."""
+        block = bytes(BLOCK) if is_blank else random.Random(str(file.name)).randbytes(BLOCK)
+        byte_count = byte_count or byte_size(self.size)
         try:
             with file.open("xb") as output:
                 os.posix_fallocate(output.fileno(), 0, byte_count)
                 for number in range(0, byte_count, BLOCK):
-                    output.write(number.to_bytes(8, "little") + block[8:])
+                    output.write(block if is_blank else number.to_bytes(8, "little") + block[8:])
                 output.flush()
                 os.fsync(output.fileno())
                 if is_direct:
@@ -144,7 +159,8 @@ class Session:
         except OSError as error:
             raise Failure(f"cannot fill {file}: {error.strerror}") from error
 
-    def _fill_memory(self, running):
+    def fill_by_client(self, running):
+        """Writes all of a device over NBD."""
         # By the client that is always there; fio's buffers are random and never zero.
         fill = Workload("fill", "fill", "write", "1M", 8, latency_of="write")
         command = clients.Fio().command(running.uri, fill, self.size, 1, 1)

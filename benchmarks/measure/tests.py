@@ -4,7 +4,8 @@ import json
 import unittest
 import xml.etree.ElementTree as tree
 
-from . import areas, chart, clients, figures, report, session, workloads
+from . import areas, arrayreport, chart, clients, contenders, database, figures, report, session, workloads
+from . import options as settings
 from .processes import Failure
 
 
@@ -146,6 +147,63 @@ class Charts(unittest.TestCase):
         bars = [e for e in picture.iter() if e.get("class") == "ours"]
         self.assertEqual([float(bar.get("width")) > 0 for bar in bars], [True, False])
 
+
+
+class Arrays(unittest.TestCase):
+    """What compare-arrays makes of its runs."""
+
+    @staticmethod
+    def run_of(contender, work, number, **more):
+        return {"round": number, "contender": contender, "work": work, "iops_home": 100.0,
+                "mbps_home": 1.0, "op_us": 10.0, **more}
+
+    def judged(self, runs, *targets):
+        table = {"arrays": {"targets": list(targets)}}
+        return [(t["value"], t["is_reached"]) for t in arrayreport.judged(
+            runs, arrayreport.comparisons(runs), table)]
+
+    def test_targets_are_held_against_the_median_of_ratios(self):
+        runs = [self.run_of("plain", "randwrite-4k-fsync", number) for number in (1, 2, 3)]
+        runs += [self.run_of("ashlar-raid5", "randwrite-4k-fsync", number, op_us=us)
+                 for number, us in ((1, 11.0), (2, 12.0), (3, 90.0))]
+        about = {"work": "randwrite-4k-fsync", "ours": "ashlar-raid5", "peer": "plain",
+                 "measure": "op_us"}
+        self.assertEqual(
+            self.judged(runs, {**about, "max": 1.25}, {**about, "max": 1.1}),
+            [(1.2, True), (1.2, False)])
+
+    def test_a_target_without_a_peer_is_held_against_the_figure(self):
+        runs = [self.run_of("ashlar-raid5", "scrub-budget", 1, mbps=5.0, p99_of_budget=0.7)]
+        about = {"work": "scrub-budget", "ours": "ashlar-raid5", "measure": "p99_of_budget"}
+        self.assertEqual(self.judged(runs, {**about, "max": 1.0}), [(0.7, True)])
+
+    def test_what_was_not_measured_is_not_judged(self):
+        runs = [self.run_of("plain", "randwrite-4k-fsync", 1)]
+        self.assertEqual(self.judged(runs, {
+            "work": "randwrite-4k-fsync", "ours": "ashlar-raid5", "peer": "plain",
+            "measure": "op_us", "max": 1.25}), [])
+
+    def test_every_target_names_what_there_is(self):
+        table = json.loads(
+            (settings.ROOT / "benchmarks/targets.json").read_text(encoding="utf-8"))
+        for target in table["arrays"]["targets"]:
+            self.assertIn(target["measure"], arrayreport.TARGET_WORDS)
+            self.assertIn(target["ours"], arrayreport.BY_KEY)
+            self.assertIn(target.get("peer", "dd"), {*arrayreport.BY_KEY, "dd"})
+            self.assertNotEqual(arrayreport.title(target["work"]), "")
+            self.assertEqual(("min" in target) + ("max" in target), 1)
+
+    def test_members_have_room_for_what_they_hold(self):
+        for contender in contenders.ALL:
+            each = contenders.member_bytes(contender, 1 << 30)
+            self.assertEqual(each % session.BLOCK, 0)
+            self.assertGreaterEqual(each * contender.data_count, 1 << 30)
+            if contender.kind == "array":
+                self.assertGreaterEqual(
+                    (each - contenders.LOG_BYTES) * contender.data_count, 1 << 30)
+
+    def test_a_database_takes_about_half_of_a_device(self):
+        self.assertEqual([database.scale_of(size) for size in ("384M", "1G")], [3, 10])
 
 if __name__ == "__main__":
     unittest.main()

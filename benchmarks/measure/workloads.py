@@ -36,6 +36,9 @@ FSYNC = Workload(
 MIXED = Workload(
     "randrw-4k-qd16", "4 KiB random, 70 % read, depth 16", "randrw", "4k", 16,
     extra=("--rwmixread=70",))
+READ_1M = Workload("read-1m-qd4", "1 MiB sequential read, depth 4", "read", "1M", 4)
+WRITE_1M = Workload(
+    "write-1m-qd4", "1 MiB sequential write, depth 4", "write", "1M", 4, latency_of="write")
 DEEP_READ = Workload("randread-4k-qd128", "4 KiB random read, depth 128", "randread", "4k", 128)
 DEEP_WRITE = Workload(
     "randwrite-4k-qd128", "4 KiB random write, depth 128", "randwrite", "4k", 128,
@@ -44,3 +47,4 @@ DEEP_WRITE = Workload(
 FOR_SERVERS = (READ_32, WRITE_32, READ_1, READ_128K, WRITE_128K, FSYNC)
 FOR_CLIENTS = (READ_1, READ_32, WRITE_32, MIXED, READ_128K, WRITE_128K)
 DEEP = (DEEP_READ, DEEP_WRITE)
+FOR_ARRAYS = (FSYNC, WRITE_32, WRITE_1M, READ_1M, READ_32)

@@ -1,3 +1,4 @@
+import Glibc
 package import IO
 package import Units
 
@@ -58,10 +59,12 @@ package actor BenchRun<RunMachine: Machine> {
 
   private typealias Runner = JobRunner<RunMachine>
 
-  /// What one entry of the report stands for: a job, or a group of clones.
+  /// What one entry of the report stands for: a job, or with `group_reporting` all that have it
+  /// and run at once.
   private struct Unit {
     var runners: [Runner]
     var groupNumber: Int
+    var isGroup = false
     var samples = [(iops: SampleSummary, bandwidth: SampleSummary)](
       repeating: (SampleSummary(), SampleSummary()), count: 3)
     var operationCounts: [UInt64] = [0, 0, 0]
@@ -103,10 +106,13 @@ package actor BenchRun<RunMachine: Machine> {
             run: machine.randomNumber()),
           samplesLatency: environment.keepsSamples, machine: machine)
       }
-      if job.options.isGroupReporting {
-        units.append(Unit(runners: runners, groupNumber: group))
-      } else {
+      if !job.options.isGroupReporting {
         units += runners.map { Unit(runners: [$0], groupNumber: group) }
+      } else if let last = units.indices.last, units[last].isGroup, units[last].groupNumber == group
+      {
+        units[last].runners += runners
+      } else {
+        units.append(Unit(runners: runners, groupNumber: group, isGroup: true))
       }
     }
     groupCount = group + 1
@@ -179,8 +185,9 @@ package actor BenchRun<RunMachine: Machine> {
     let unit = units[index]
     var merged: JobResult?
     for runner in unit.runners {
-      let one = await runner.takeResult(processor: unit.processor)
+      var one = await runner.takeResult(processor: unit.processor)
       result.performedOperationCount += await runner.performedOperationCount
+      judgeChecking(&one)
       if merged == nil { merged = one } else { merged?.merge(one) }
     }
     guard var job = merged else { return }
@@ -195,20 +202,29 @@ package actor BenchRun<RunMachine: Machine> {
       job[direction].iopsSamples = samples.iops
       job[direction].bandwidthSamples = samples.bandwidth
     }
-    let options = job.options
-    let wasCutShort = job.firstError != nil || interruptedNanoseconds != nil
-    if options.verify != .none, options.writes, options.verifiesAtEnd, wasCutShort,
-      job.verification?.passNanoseconds == 0
-    {
-      result.notes.append("\(options.name): not all that it has written was read back")
-    }
-    if options.verify != .none, !options.writes, job[.read].operationCount > 0,
-      let found = job.verification, found.blocksChecked == 0, found.unreadable == 0
-    {
-      result.notes.append(
-        "\(options.name): nothing was checked: of what it has read, the saved state knows nothing")
-    }
     result.jobs.append(job)
+  }
+
+  /// Has nobody believe that more was checked than was.
+  private func judgeChecking(_ job: inout JobResult) {
+    let options = job.options
+    guard let found = job.verification else { return }
+    let wasCutShort = job.firstError != nil || interruptedNanoseconds != nil
+    guard !wasCutShort else {
+      if options.writes, options.verifiesAtEnd, found.passNanoseconds == 0 {
+        result.notes.append("\(options.name): not all that it has written was read back")
+      }
+      return
+    }
+    let wasToCheck = !options.writes || options.verifiesAtEnd
+    guard wasToCheck, found.blocksChecked == 0, found.unreadable == 0 else { return }
+    // Whoever looks at the exit code alone must not take this for a check that was passed.
+    job.errorCount += 1
+    job.errorNumber = ENODATA
+    job.firstError =
+      options.writes
+      ? "nothing was checked: it has written nothing"
+      : "nothing was checked: of what it has read, the saved state knows nothing"
   }
 
   private func noteSharing() {
@@ -281,7 +297,8 @@ package actor BenchRun<RunMachine: Machine> {
     var bytes: [UInt64] = [0, 0, 0]
     var latency = LatencyHistogram()
     var hasCounted = false
-    for index in units.indices where units[index].groupNumber == groupNumber {
+    // Those that have ended as well: what they did last belongs to the interval in which they ended.
+    for index in units.indices where units[index].groupNumber <= groupNumber {
       var counts: [UInt64] = [0, 0, 0]
       var byteCounts: [UInt64] = [0, 0, 0]
       var isMeasuring = false

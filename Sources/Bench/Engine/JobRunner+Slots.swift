@@ -23,8 +23,8 @@ extension JobRunner {
   private func startCounting() {
     isCounting = true
     phase = .running
-    issuedByteCount = 0
-    issuedOperationCount = 0
+    issuedByteCount = openByteCount
+    issuedOperationCount = openOperationCount
   }
 
   /// The sync that is due; nil for none.
@@ -58,7 +58,7 @@ extension JobRunner {
       guard mayIssue(now) else { return }
       if rateLimit != nil {
         now = await waitForTurn(now)
-        guard mayIssue(now) else { return }
+        guard mayIssue(now) else { return noteIdle(until: now) }
       }
       guard let operation = takeOperation() else { return }
       if verifier != nil, !(await waitForOverlap(index, operation)) { return }
@@ -80,6 +80,8 @@ extension JobRunner {
     guard let next else { return nil }
     issuedByteCount += next.range.byteCount
     issuedOperationCount += 1
+    openByteCount += next.range.byteCount
+    openOperationCount += 1
     if next.kind == .write {
       writesSinceSync += 1
       writesSinceDataSync += 1
@@ -100,12 +102,19 @@ extension JobRunner {
   private func waitForTurn(_ now: UInt64) async -> UInt64 {
     guard let due = rateLimit?.reserve(now: now) else { return now }
     var now = now
-    while now < due, now < deadlineNanoseconds, !isStopping {
-      // In pieces, so that an interrupt is noticed.
+    while now < due, mayIssue(now) {
+      // In pieces, so that an interrupt is noticed, and when others have taken what was left.
       await machine.sleep(nanoseconds: min(min(due, deadlineNanoseconds) - now, 100_000_000))
       now = machine.readClock()
     }
     return now
+  }
+
+  /// After a wait that the end of the runtime or an interrupt cut short: it is part of the time
+  /// that the job took, as in fio, or few operations would seem more than the rate allows.
+  private func noteIdle(until now: UInt64) {
+    guard isCounting, wasInterrupted || now >= deadlineNanoseconds else { return }
+    lastEndNanoseconds = max(lastEndNanoseconds, min(now, deadlineNanoseconds))
   }
 
   /// Performs one operation, and counts it.
@@ -140,6 +149,8 @@ extension JobRunner {
       count(operation.kind, range, end, end - start)
       if verifier != nil { finishVerified(operation, buffer) }
     }
+    openByteCount -= range.byteCount
+    openOperationCount -= 1
     if verifier != nil { wakeOverlapping() }
     return end
   }

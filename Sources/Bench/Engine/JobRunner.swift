@@ -50,6 +50,9 @@ package actor JobRunner<JobMachine: Machine> {
   var isCounting = false
   var issuedByteCount: UInt64 = 0
   var issuedOperationCount: UInt64 = 0
+  /// Planned and not yet answered: what of the ramp is still going to be counted.
+  var openByteCount: UInt64 = 0
+  var openOperationCount: UInt64 = 0
   var rateLimit: RateLimit?
   var writesSinceSync: UInt64 = 0
   var writesSinceDataSync: UInt64 = 0
@@ -216,7 +219,11 @@ package actor JobRunner<JobMachine: Machine> {
   }
 
   /// The target does not answer: ends the job with an error.
+  ///
+  /// - Returns: how many operations are given up.
   package func giveUp(afterNanoseconds timeout: UInt64) -> Int {
+    // Its operations grow older while other jobs go on, and are asked about again and again.
+    guard !isAbandoned else { return 0 }
     fail(
       "no answer from \(target.description) within \(TimeSpan.format(nanoseconds: timeout))",
       ETIMEDOUT)

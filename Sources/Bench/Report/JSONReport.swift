@@ -61,7 +61,7 @@ package enum JSONReport {
       JSONMember(name: "eta", value: .integer(0)),
       JSONMember(
         name: "elapsed", value: .count((job.runtimeNanoseconds + 999_999_999) / 1_000_000_000)),
-      JSONMember(name: "target", value: .string(job.target)),
+      JSONMember(name: "target", value: .string(job.targets)),
       JSONMember(name: "clones", value: .count(job.cloneCount)),
       JSONMember(name: "job options", value: options(job.options)),
     ]

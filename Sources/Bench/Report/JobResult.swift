@@ -32,10 +32,7 @@ package struct DirectionResult: Sendable {
     runtimeNanoseconds == 0 ? 0 : Double(amount) / (Double(runtimeNanoseconds) / 1e9)
   }
 
-  /// Adds a clone's figures.
-  ///
-  /// The samples of clones stay as they are, side by side: the reader finds the sum of all in
-  /// `iops`, and how evenly one ran in these.
+  /// Adds a clone's figures; the samples are not theirs but the sampler's, of all together.
   package mutating func merge(_ other: DirectionResult) {
     operationCount += other.operationCount
     byteCount += other.byteCount
@@ -135,8 +132,11 @@ package struct JobResult: Sendable {
   package var target: String
   /// Jobs behind the same `stonewall`.
   package var groupNumber = 0
-  /// How many clones these figures stand for.
+  /// How many jobs these figures stand for.
   package var cloneCount = 1
+  /// The names and targets of those whose figures were added, where they have others.
+  package var otherNames: [String] = []
+  package var otherTargets: [String] = []
   package var read = DirectionResult()
   package var write = DirectionResult()
   package var trim = DirectionResult()
@@ -158,6 +158,9 @@ package struct JobResult: Sendable {
     self.options = options
     self.target = target
   }
+
+  /// What was measured, all of it.
+  package var targets: String { ([target] + otherTargets).joined(separator: " and ") }
 
   package subscript(direction: OperationKind) -> DirectionResult {
     get {
@@ -182,16 +185,22 @@ package struct JobResult: Sendable {
       && (verification?.unreadable ?? 0) == 0
   }
 
-  /// Adds a clone's figures.
+  /// Adds the figures of a clone, or of another job of the group.
   package mutating func merge(_ other: JobResult) {
     cloneCount += other.cloneCount
+    let (name, isClone) = (other.options.name, other.options.name == options.name)
+    if !isClone, !otherNames.contains(name) { otherNames.append(name) }
+    if other.target != target, !otherTargets.contains(other.target) {
+      otherTargets.append(other.target)
+    }
     for direction in OperationKind.allCases { self[direction].merge(other[direction]) }
     sync.merge(other.sync)
     errorCount += other.errorCount
     if firstError == nil {
-      firstError = other.firstError
-      errorNumber = other.errorNumber
+      firstError = other.firstError.map { isClone ? $0 : "\(name): \($0)" }
     }
+    // A bad block is an error without a text.
+    if errorNumber == 0 { errorNumber = other.errorNumber }
     runtimeNanoseconds = max(runtimeNanoseconds, other.runtimeNanoseconds)
     wholeNanoseconds = max(wholeNanoseconds, other.wholeNanoseconds)
     if other.processor.userNanoseconds + other.processor.systemNanoseconds

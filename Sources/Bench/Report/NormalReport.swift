@@ -15,10 +15,13 @@ package enum NormalReport {
 
   private static func jobText(_ job: JobResult) -> String {
     let options = job.options
-    var text = "\(options.name): \(options.workload.rawValue), bs \(blockSizes(options)), "
-    text += "depth \(options.ioDepth)"
-    if job.cloneCount > 1 { text += ", \(job.cloneCount) jobs together" }
-    text += ", on \(job.target)\n"
+    var text = ([options.name] + job.otherNames).joined(separator: ", ") + ": "
+    if job.otherNames.isEmpty {
+      text += "\(options.workload.rawValue), bs \(blockSizes(options)), depth \(options.ioDepth)"
+      text += job.cloneCount > 1 ? ", " : ""
+    }
+    if job.cloneCount > 1 { text += "\(job.cloneCount) jobs together" }
+    text += ", on \(job.targets)\n"
     for direction in OperationKind.allCases where job[direction].operationCount > 0 {
       text += directionText(direction.name, job[direction])
     }

@@ -84,6 +84,7 @@ package enum ContentsProbe {
   /// What, where from its start, and the bytes that tell it.
   private static let signatures: [(String, Int, [UInt8])] = [
     ("an ext2, ext3 or ext4 file system", 1080, [0x53, 0xEF]),
+    ("a member of an ashlar array (see 'ashlar examine')", 0, Array("ASHLARSB".utf8)),
     ("an XFS file system", 0, Array("XFSB".utf8)),
     ("a btrfs file system", 65600, Array("_BHRfS_M".utf8)),
     ("an F2FS file system", 1024, [0x10, 0x20, 0xF5, 0xF2]),

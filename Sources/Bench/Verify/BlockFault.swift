@@ -90,8 +90,10 @@ extension BlockFault: CustomStringConvertible {
     case .torn(let pieces): Self.text(pieces)
     case .stale(let generation): staleText(generation)
     case .foreign(let seed):
-      "it was written by another run, with seed \(Self.hex(seed)): "
-        + "a write was lost, or never made"
+      expectation == .anyGeneration
+        ? "it was written with --randseed=\(Self.hex(seed)): verify with the seed of the writer"
+        : "it was written by another run, with seed \(Self.hex(seed)): "
+          + "a write was lost, or never made"
     case .otherBlockSize(let byteCount):
       "it was written in blocks of \(byteCount) bytes: verify with the block size of the writer"
     case .zeros: "it is all zeros: never written, or discarded"

@@ -168,10 +168,12 @@ package struct ParsedOptions: Sendable {
 package func nearestName(to name: String, among candidates: [String]) -> String? {
   let scored = candidates.map { ($0, editDistance(Array(name.utf8), Array($0.utf8))) }
   guard let best = scored.min(by: { $0.1 < $1.1 }) else { return nil }
-  if best.1 <= max(1, name.utf8.count / 3) { return best.0 }
-  // A beginning of one name only counts as that name.
+  if best.1 <= 1 { return best.0 }
+  // A beginning of one name only counts as that name: `--rate` is nearer to `--rate_iops` than to
+  // `--name`.
   let continued = candidates.filter { $0.hasPrefix(name) }
-  return name.utf8.count > 2 && continued.count == 1 ? continued.first : nil
+  if name.utf8.count > 2, continued.count == 1 { return continued.first }
+  return best.1 <= name.utf8.count / 3 ? best.0 : nil
 }
 
 /// How many letters must be inserted, removed, replaced or swapped with a neighbour to turn one

@@ -33,6 +33,19 @@ package struct Terminal: Sendable {
   }
 
   package var isInteractive: Bool { isatty(descriptor) == 1 }
+
+  /// Occupies the standard streams that are closed, before anything else is opened.
+  ///
+  /// A disk would otherwise be given the number of one of them, and what is said to the operator
+  /// would be written onto it.
+  package static func occupyClosedStreams() {
+    // For reading only: what is written there fails, as it does on a closed one.
+    func open() -> Int32 { unsafe Glibc.open("/dev/null", O_RDONLY) }
+    var descriptor = open()
+    // Always the lowest number that is free.
+    while (0...STDERR_FILENO).contains(descriptor) { descriptor = open() }
+    if descriptor >= 0 { close(descriptor) }
+  }
 }
 
 /// One-line messages about what went wrong, on standard error.

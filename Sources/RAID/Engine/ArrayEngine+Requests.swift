@@ -13,22 +13,62 @@ extension ArrayEngine {
 
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
     try checkOpen()
-    let pieceBytes = UInt64(BlockReader<M, D>.blockCountMax) * 4096
     var start = range.offsetBytes
     while start < range.endBytes {
       // Pieces end where blocks do, so that none is read twice.
-      let end = min(range.endBytes, start / 4096 * 4096 + pieceBytes)
-      let target = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
-      try await readPiece(ByteRange(from: start, to: end), into: target)
-      start = end
+      let rest = ByteRange(from: start, to: range.endBytes)
+      let piece = rest.limited(toBlocks: BlockReader<M, D>.blockCountMax)
+      if Self.isLong(piece), let long = longReads.take() {
+        defer { long.giveBack() }
+        try await readLong(piece, by: long)
+        buffer.slice(Int(start - range.offsetBytes), long.bytes.byteCount).copy(from: long.bytes)
+        start = piece.endBytes
+      } else {
+        let piece = rest.limited(toBlocks: Self.shortReadBlockCountMax)
+        let target = buffer.slice(Int(start - range.offsetBytes), Int(piece.byteCount))
+        try await readShort(piece, into: target)
+        start = piece.endBytes
+      }
     }
   }
 
-  private func readPiece(_ range: ByteRange, into target: IOBuffer) async throws(ArrayError) {
+  /// Reads into memory of the engine's own, which is lent to the caller.
+  ///
+  /// - Returns: nil when there is none to be had now.
+  func readLent(_ range: ByteRange) async throws(ArrayError) -> (any LentMemory)? {
+    try checkOpen()
+    guard range.limited(toBlocks: BlockReader<M, D>.blockCountMax) == range,
+      let long = longReads.take()
+    else { return nil }
+    do throws(ArrayError) {
+      try await readLong(range, by: long)
+    } catch {
+      long.giveBack()
+      throw error
+    }
+    return long
+  }
+
+  /// Blocks that are read at once in requests that are not long.
+  static var shortReadBlockCountMax: Int { 64 }
+  /// Long reads at once, those included whose bytes are being sent; others are cut into short ones.
+  static var longReadCountMax: Int { 16 }
+
+  /// Whether a range is worth a buffer for long reads.
+  static func isLong(_ range: ByteRange) -> Bool {
+    range.limited(toBlocks: shortReadBlockCountMax) != range
+  }
+
+  private func readLong(_ range: ByteRange, by long: LongRead) async throws(ArrayError) {
+    let (first, count) = range.blocks
+    let found = try await reader.read(first, count: count, into: long.memory)
+    long.note(found, Int(range.offsetBytes - first * 4096), Int(range.byteCount))
+  }
+
+  private func readShort(_ range: ByteRange, into target: IOBuffer) async throws(ArrayError) {
     guard let memory = buffers.take() else { throw .outOfMemory }
     defer { buffers.give(memory) }
-    let first = range.offsetBytes / 4096
-    let count = Int((range.endBytes + 4095) / 4096 - first)
+    let (first, count) = range.blocks
     let found = try await reader.read(first, count: count, into: memory)
     defer { withExtendedLifetime(found) {} }
     let all = found.buffer
@@ -382,5 +422,19 @@ extension ArrayEngine {
 
   private func checkOpen() throws(ArrayError) {
     guard isOpen else { throw stoppedError }
+  }
+}
+
+extension ByteRange {
+  /// The first of the blocks that it touches, and how many there are.
+  fileprivate var blocks: (first: UInt64, count: Int) {
+    let first = offsetBytes / 4096
+    return (first, Int((endBytes + 4095) / 4096 - first))
+  }
+
+  /// As much of it as lies in so many blocks.
+  fileprivate func limited(toBlocks count: Int) -> ByteRange {
+    ByteRange(
+      from: offsetBytes, to: min(endBytes, offsetBytes / 4096 * 4096 + UInt64(count) * 4096))
   }
 }

@@ -241,69 +241,120 @@ extension ArrayEngine {
   /// Publishes what the log holds, and settles rows that a crash left half done.
   private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
     parts.recoveredSequence = recovered.endSequence
-    var intents: [UInt64: LastIntent] = [:]
-    var directs: [OpenDirect] = []
+    let intents = lastIntents(recovered)
+    var taken: [UInt64: [UInt64]] = [:]
+    for intent in intents.values {
+      for (position, block) in intent.intent.blocks.enumerated() {
+        guard case .written(let sequence, _) = block else { continue }
+        taken[sequence, default: []].append(
+          geometry.block(ofRow: intent.intent.row, position: position))
+      }
+    }
+    var directs = RecoveredDirects()
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
       recovery.logBytes += UInt64(entry.batch.byteCount)
-      for record in entry.batch.records {
-        recovery.recordCount += 1
-        switch record {
-        case .write(let run, _, let payloadIndex, let checksums):
-          publisher.publishRecovered(
-            run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
-        case .trim(let run, _):
-          publisher.publishTrim(run, batchSequence: entry.sequence) {
-            intents[$0]?.isDirect ?? false
-          }
-          // A page that is gone as a whole says nothing of what was there before.
-          guard !directs.isEmpty else { continue }
-          intents = intents.filter {
-            !$0.value.isDirect
-              || !publisher.covers(run, page: parts.placement.page(ofRow: $0.key))
-          }
-        case .intent(let intent):
-          // A row is not destaged again before its table page is durable: only the last can be open.
-          intents[intent.row] = .row(
-            OpenIntent(intent: intent, batchSequence: entry.sequence))
-        case .direct(let intent):
-          let direct = OpenDirect(intent: intent, batchSequence: entry.sequence)
-          directs.append(direct)
-          for row in geometry.rows(of: intent.run) { intents[row] = .direct(direct) }
+      publish(entry, &directs)
+      for block in taken[entry.sequence] ?? [] { resumeDestage(of: block, intents) }
+      for case .intent(let intent) in entry.batch.records
+      where intents[intent.row]?.batchSequence == entry.sequence {
+        for (position, block) in intent.blocks.enumerated() where block == .trimmed {
+          resumeDestage(of: geometry.block(ofRow: intent.row, position: position), intents)
         }
       }
     }
-    guard !intents.isEmpty else { return }
     let begin = machine.readClock()
-    let direct = DirectSettler(parts)
-    try await direct.dropSuperseded(by: directs)
-    var open: [OpenIntent] = []
-    var openDirects: [(row: UInt64, direct: OpenDirect)] = []
-    for (row, last) in intents.sorted(by: { $0.key < $1.key }) {
-      // What is newer than the trim of a whole page is in the log, or has ended that trim.
-      guard parts.index.trimmedPages[parts.placement.page(ofRow: row)] == nil else { continue }
-      switch last {
-      case .row(let intent): open.append(intent)
-      case .direct(let intent): openDirects.append((row, intent))
-      }
+    let directSettler = DirectSettler(parts)
+    try await directSettler.dropSuperseded(by: directs.all)
+    // What is newer than the trim of a whole page is in the log, or has ended that trim.
+    var open = intents.values.filter {
+      parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil
     }
-    guard !open.isEmpty || !openDirects.isEmpty || !direct.pins.isEmpty else { return }
-    try await Settler(parts).settle(open)
-    try await direct.settle(openDirects)
-    recovery.settledRowCount = open.count + direct.settledRowCount
-    keeper.settlingPins += direct.pins
+    open.sort { $0.intent.row < $1.intent.row }
+    let settler = Settler(parts)
+    try await settler.settle(open)
+    let openDirects = directs.lastOfRows
+    try await directSettler.settle(openDirects)
+    recovery.settledRowCount = open.count + directSettler.settledRowCount
+    // What is home by now needs no destage, and no log space for another intent: a server that is
+    // killed soon after each start would use up what is left of a full log (rule L5).
+    var pins = directSettler.pins
+    for intent in intents.values.sorted(by: { $0.intent.row < $1.intent.row }) {
+      pins += endDestage(of: intent.intent, isHome: settler.homeRows.contains(intent.intent.row))
+    }
+    guard !open.isEmpty || !openDirects.isEmpty || !pins.isEmpty else { return }
+    keeper.noteSettled(pins)
     try await keeper.checkpoint()
     recovery.settleNanoseconds = machine.readClock() - begin
   }
 
-  /// The last that the log announces of a row: only that can be unfinished.
-  private enum LastIntent {
-    case row(OpenIntent)
-    case direct(OpenDirect)
-
-    var isDirect: Bool {
-      if case .direct = self { true } else { false }
+  /// By row, unless a direct write came after it: one is not destaged or written directly again
+  /// before its table page is durable, so only the last can be open.
+  private func lastIntents(_ recovered: RecoveredLog<M, D>) -> [UInt64: OpenIntent] {
+    var intents: [UInt64: OpenIntent] = [:]
+    for index in 0..<recovered.batchCount {
+      let entry = recovered.batch(at: index)
+      for record in entry.batch.records {
+        switch record {
+        case .intent(let intent):
+          intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+        case .direct(let intent):
+          for row in geometry.rows(of: intent.run) { intents[row] = nil }
+        case .write, .trim: continue
+        }
+      }
     }
+    return intents
+  }
+
+  private func publish(_ entry: RecoveredBatch, _ directs: inout RecoveredDirects) {
+    for record in entry.batch.records {
+      recovery.recordCount += 1
+      switch record {
+      case .write(let run, _, let payloadIndex, let checksums):
+        publisher.publishRecovered(
+          run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
+      case .trim(let run, _):
+        publisher.publishTrim(run, batchSequence: entry.sequence) { directs.announces($0) }
+        // A page that is gone as a whole says nothing of what was there before.
+        directs.removeAll { publisher.covers(run, page: parts.placement.page(ofRow: $0)) }
+      case .intent(let intent): directs.remove(intent.row)
+      case .direct(let intent):
+        directs.append(
+          OpenDirect(intent: intent, batchSequence: entry.sequence), geometry.rows(of: intent.run))
+      }
+    }
+  }
+
+  /// The version of a block that is the newest now is the one that its row's last intent took home:
+  /// versions behind it get pins of their own.
+  private func resumeDestage(of block: UInt64, _ intents: [UInt64: OpenIntent]) {
+    let place = geometry.rowPosition(ofBlock: block)
+    guard let pending = parts.index[block], let intent = intents[place.row]?.intent else { return }
+    let isTaken =
+      switch intent.blocks[place.position] {
+      case .written(let sequence, let checksum):
+        pending.batchSequence == sequence && pending.checksum == checksum
+          && pending.content != .zeros
+      case .trimmed: pending.content == .zeros
+      case .unchanged, .lost: false
+      }
+    if isTaken { parts.index.beginDestage(block) }
+  }
+
+  /// - Returns: the pins to be released when the table is durable.
+  private func endDestage(of intent: RowIntent, isHome: Bool) -> [UInt64] {
+    var pins: [UInt64] = []
+    for (position, state) in intent.blocks.enumerated() where state != .unchanged {
+      let block = geometry.block(ofRow: intent.row, position: position)
+      guard let taken = parts.index[block]?.destagedSequence, taken != 0 else { continue }
+      if isHome {
+        if let pin = parts.index.endDestage(block, batchSequence: taken) { pins.append(pin) }
+      } else {
+        parts.index.abandonDestage(block, ledger: parts.log)
+      }
+    }
+    return pins
   }
 }
 

@@ -25,6 +25,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   let publisher: IndexPublisher<M, D>
   let reservations = RangeReservations()
   let buffers: OwnedBufferPool
+  let longReads: LongReads
   var geometry: StripeGeometry { parts.geometry }
 
   // Tasks that live as long as the array.
@@ -93,8 +94,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     self.keeper = keeper
     reader = BlockReader(parts) { await keeper.waitForHome($0) }
     publisher = IndexPublisher(parts) { keeper.notePublished(wasEmpty: $0) }
-    buffers = OwnedBufferPool(
-      byteCount: BlockReader<M, D>.blockCountMax * 4096, idleCountMax: 64)
+    buffers = OwnedBufferPool(byteCount: Self.shortReadBlockCountMax * 4096, idleCountMax: 64)
+    longReads = LongReads(
+      byteCount: BlockReader<M, D>.blockCountMax * 4096, countMax: Self.longReadCountMax)
     parts.wakeKeeper = { keeper.wake() }
     payloads.onShortage = { keeper.wake() }
   }

@@ -31,6 +31,16 @@ package final class ArrayVolume<M: Machine, D: Disk>: Volume {
     }
   }
 
+  package func lends(_ range: ByteRange) -> Bool { ArrayEngine<M, D>.isLong(range) }
+
+  package func readLent(_ range: ByteRange) async throws(VolumeError) -> (any LentMemory)? {
+    do throws(ArrayError) {
+      return try await engine.readLent(range)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
   package func write(
     _ range: ByteRange, from buffer: IOBuffer, durably: Bool
   ) async throws(VolumeError) {

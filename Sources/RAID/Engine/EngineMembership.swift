@@ -163,8 +163,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
 
   /// Writes superblocks with a new checkpoint (rule L6).
   func writeCheckpoint(_ sequence: UInt64) async throws(ArrayError) {
-    // What went home without a member that is just being put out must not be passed under a list
-    // that still has it.
+    // What went home without a member that is just being put out, or hangs and is about to be, must
+    // not be passed under a list that still has it.
+    for slot in members.unusableSlots { try await expel(slot, .timedOut) }
     try await waitForChanges()
     checkpointSequence = sequence
     try await writeAll()

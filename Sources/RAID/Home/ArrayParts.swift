@@ -120,8 +120,10 @@ final class ArrayParts<M: Machine, D: Disk> {
   /// All members are in sync.
   func clearChanged() { table.clearChanged(changedPages) }
 
-  /// Everything written so far is durable on all members, but for what went home directly.
+  /// Everything written so far is durable on all members that got it, but for what went home
+  /// directly; one that hangs and is about to be put out did not get it.
   func forgetTouched() {
+    if hasIncompleteMembers { markTouchedChanged() }
     guard directSync.isDurable else { return }
     touchedPages.removeAll(keepingCapacity: true)
   }

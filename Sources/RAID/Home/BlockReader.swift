@@ -21,8 +21,8 @@ final class BlockReader<M: Machine, D: Disk> {
     self.waitForHome = waitForHome
   }
 
-  /// Blocks of one read: operations are told apart by their first block.
-  static var blockCountMax: Int { 64 }
+  /// Blocks of one read: each may be an operation of its own.
+  static var blockCountMax: Int { OperationGroup.tagCount }
 
   /// What is to be done for one block.
   enum Found: Equatable {
@@ -33,7 +33,7 @@ final class BlockReader<M: Machine, D: Disk> {
     case pageNeeded(UInt64)
   }
 
-  /// Reads blocks as they are now, at most 64, into memory of the engine's own.
+  /// Reads blocks as they are now, at most `blockCountMax`, into memory of the engine's own.
   ///
   /// Returns who has the blocks, from its start on: `memory`, or another one where a member that
   /// was not waited for may still put something into it.
@@ -59,14 +59,40 @@ final class BlockReader<M: Machine, D: Disk> {
     let job = jobs.popLast() ?? ReadJob()
     defer { jobs.append(job) }
     job.removeAll()
-    for index in 0..<count {
+    var index = 0
+    while true {
+      index = gather(firstBlock, from: index, count, into: buffer, &job.blocks)
+      guard index < count else { break }
       let block = firstBlock + UInt64(index)
       if let home = try await fill(block, index, into: buffer.slice(index * 4096, 4096)) {
         job.blocks.append(home)
       }
+      index += 1
     }
     guard !job.blocks.isEmpty else { return memory }
     return try await readHome(job, into: buffer, keeping: memory)
+  }
+
+  /// Fills in blocks from `start` on as far as that takes no waiting, and lists those to be read.
+  ///
+  /// - Returns: the first block that has to be waited for; `count` when there is none.
+  private func gather(
+    _ firstBlock: UInt64, from start: Int, _ count: Int, into buffer: IOBuffer,
+    _ blocks: inout [HomeBlock]
+  ) -> Int {
+    for index in start..<count {
+      let block = firstBlock + UInt64(index)
+      switch look(block) {
+      case .home(let row, let position, let entry):
+        blocks.append(
+          HomeBlock(index: index, block: block, row: row, position: position, entry: entry))
+      case .zeros: buffer.slice(index * 4096, 4096).fill(with: 0)
+      case .pending(.memory(let slot), _):
+        buffer.slice(index * 4096, 4096).copy(from: parts.payloads.buffer(slot))
+      case .pending, .lost, .pageNeeded: return index
+      }
+    }
+    return count
   }
 
   /// Fills in a block that is not to be read from home.
@@ -153,18 +179,16 @@ final class BlockReader<M: Machine, D: Disk> {
   private func readHome(
     _ job: ReadJob, into given: IOBuffer, keeping owner: OwnedBuffer
   ) async throws(ArrayError) -> OwnedBuffer {
+    let readable = parts.readableSlots
+    plan(&job.blocks, &job.runs, readable)
     let group = parts.members.makeGroup()
-    submit(job, into: given, keeping: owner, group)
-    let isComplete = await group.wait(forNanoseconds: hedgeNanoseconds(job))
-    for index in job.blocks.indices where !job.blocks[index].isUnread {
-      if !isComplete && !group.hasSucceeded(job.blocks[index].tag) {
-        job.blocks[index].isSlow = true
-      }
+    submit(job.runs, into: given, keeping: owner, readable, group)
+    let isComplete = await group.wait(forNanoseconds: hedgeNanoseconds(job.runs, readable))
+    if !isComplete {
+      for tag in job.runs.indices where !group.hasSucceeded(tag) { job.runs[tag].isSlow = true }
     }
     for failure in group.failures {
-      for index in job.blocks.indices where job.blocks[index].tag == failure.tag {
-        job.blocks[index].hasFailed = true
-      }
+      job.runs[failure.tag].hasFailed = true
       await parts.noteReadFailure(failure.slot, failure.error)
     }
     parts.members.release(group)
@@ -177,60 +201,89 @@ final class BlockReader<M: Machine, D: Disk> {
     }
     let all = result.buffer
     let buffer = all.prefix(given.byteCount)
-    for index in job.blocks.indices {
-      let home = job.blocks[index]
-      let target = buffer.slice(home.index * 4096, 4096)
-      if !home.isUnread && !home.isSlow && !home.hasFailed {
-        let place = parts.geometry.place(ofRow: home.row, position: home.copy)
-        let expected = home.copyEntry.checksum
-        if CRC32C.checksum(target.bytes) ^ parts.mask(place) == expected { continue }
-        if parts.options.plants(.unverifiedRead) { continue }
-      }
-      try await readCarefully(home, into: target)
+    var next = 0
+    while let bad = firstUnverified(job.blocks, job.runs, from: next, in: buffer) {
+      var home = job.blocks[bad]
+      if let tag = home.tag { home.isSlow = job.runs[tag].isSlow }
+      try await readCarefully(home, into: buffer.slice(home.index * 4096, 4096))
+      next = bad + 1
     }
     return result
   }
 
-  /// Submits reads, one for each run of blocks that lie together on one member.
-  private func submit(
-    _ job: ReadJob, into buffer: IOBuffer, keeping owner: OwnedBuffer, _ group: OperationGroup
-  ) {
-    let readable = parts.readableSlots
+  /// The first block from `start` on that was not read, or not as its entry says.
+  private func firstUnverified(
+    _ blocks: [HomeBlock], _ runs: [ReadRun], from start: Int, in buffer: IOBuffer
+  ) -> Int? {
+    let plantsUnverifiedRead = parts.options.plants(.unverifiedRead)
+    for index in start..<blocks.count {
+      let home = blocks[index]
+      guard let tag = home.tag else { return index }
+      let run = runs[tag]
+      if run.isSlow || run.hasFailed { return index }
+      let place = BlockPlace(
+        slot: run.first.slot, memberBlock: run.first.memberBlock + UInt64(index - run.start))
+      let crc = CRC32C.checksum(buffer.slice(home.index * 4096, 4096).bytes)
+      if crc ^ parts.mask(place) != home.copyEntry.checksum, !plantsUnverifiedRead { return index }
+    }
+    return nil
+  }
+
+  /// Decides who is read: runs of blocks that lie together on one member.
+  private func plan(_ blocks: inout [HomeBlock], _ runs: inout [ReadRun], _ readable: SlotSet) {
     var start = 0
-    while start < job.blocks.count {
-      guard let slot = choose(&job.blocks[start], readable) else {
-        job.blocks[start].isUnread = true
+    while start < blocks.count {
+      guard let first = choose(&blocks[start], readable) else {
         start += 1
         continue
       }
-      let first = parts.geometry.place(
-        ofRow: job.blocks[start].row, position: job.blocks[start].copy)
-      job.blocks[start].tag = start
+      let tag = runs.count
+      blocks[start].tag = tag
       var end = start + 1
-      while end < job.blocks.count, job.blocks[end].index == job.blocks[end - 1].index + 1,
-        extend(&job.blocks[end], slot, first.memberBlock + UInt64(end - start), readable)
+      while end < blocks.count, blocks[end].index == blocks[end - 1].index + 1,
+        extend(
+          &blocks[end], behind: blocks[end - 1], first.slot,
+          first.memberBlock + UInt64(end - start))
       {
-        job.blocks[end].tag = start
+        blocks[end].tag = tag
         end += 1
       }
-      let offset = job.blocks[start].index * 4096
-      parts.members.readData(
-        first, into: buffer.slice(offset, (end - start) * 4096), keeping: owner, group, tag: start)
+      runs.append(
+        ReadRun(first: first, start: start, count: end - start, index: blocks[start].index))
       start = end
     }
   }
 
+  /// Submits the runs, member by member: the kernel makes one of requests that come one behind the
+  /// other and continue each other on the disk.
+  private func submit(
+    _ runs: [ReadRun], into buffer: IOBuffer, keeping owner: OwnedBuffer, _ readable: SlotSet,
+    _ group: OperationGroup
+  ) {
+    for slot in readable {
+      for tag in runs.indices where runs[tag].first.slot == slot {
+        let run = runs[tag]
+        parts.members.readData(
+          run.first, into: buffer.slice(run.index * 4096, run.count * 4096), keeping: owner, group,
+          tag: tag)
+      }
+    }
+  }
+
   /// Picks the copy to read: the member that is expected to answer first.
-  private func choose(_ home: inout HomeBlock, _ readable: SlotSet) -> Int? {
+  ///
+  /// - Returns: where it lies; nil when there is none to be read.
+  private func choose(_ home: inout HomeBlock, _ readable: SlotSet) -> BlockPlace? {
     let geometry = parts.geometry
     guard geometry.isMirrored else {
-      let slot = geometry.place(ofRow: home.row, position: home.position).slot
+      let place = geometry.place(ofRow: home.row, position: home.position)
+      let slot = place.slot
       home.copy = home.position
       guard readable.contains(slot) else { return nil }
       let member = parts.members[slot]
       guard member.latencyNanoseconds > hedgeNanoseconds(ofSlot: slot, readable),
         geometry.canServe(without: geometry.allSlots.subtracting(readable).union(SlotSet([slot])))
-      else { return slot }
+      else { return place }
       // All the others together are far faster: but now and then it is asked again.
       member.notePassedOver()
       home.isSlow = true
@@ -240,10 +293,11 @@ final class BlockReader<M: Machine, D: Disk> {
     // Members that are about as fast take turns, for some reads each: that is kind to streams, and
     // the reads meet every copy.
     let turn = readCount / Self.readsPerTurn % geometry.width
-    var best: (slot: Int, cost: UInt64)?
+    var best: (place: BlockPlace, cost: UInt64)?
     for step in 0..<geometry.width {
       let copy = (turn + step) % geometry.width
-      let slot = geometry.place(ofRow: home.row, position: copy).slot
+      let place = geometry.place(ofRow: home.row, position: copy)
+      let slot = place.slot
       guard readable.contains(slot),
         let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
       else { continue }
@@ -252,12 +306,12 @@ final class BlockReader<M: Machine, D: Disk> {
         parts.members[slot].notePassedOver()
         continue
       }
-      if let best { parts.members[best.slot].notePassedOver() }
-      best = (slot, cost)
+      if let best { parts.members[best.place.slot].notePassedOver() }
+      best = (place, cost)
       home.copy = copy
       home.copyEntry = entry
     }
-    return best?.slot
+    return best?.place
   }
 
   private static var readsPerTurn: Int { 16 }
@@ -271,11 +325,20 @@ final class BlockReader<M: Machine, D: Disk> {
 
   /// Whether the next block continues a run on `slot` at `memberBlock`.
   private func extend(
-    _ home: inout HomeBlock, _ slot: Int, _ memberBlock: UInt64, _ readable: SlotSet
+    _ home: inout HomeBlock, behind previous: HomeBlock, _ slot: Int, _ memberBlock: UInt64
   ) -> Bool {
     let geometry = parts.geometry
-    let copies = geometry.isMirrored ? 0..<geometry.width : home.position..<home.position + 1
-    for copy in copies {
+    guard geometry.isMirrored else {
+      // Inside a chunk the member's blocks go on as the rows do.
+      if home.position == previous.position, home.row == previous.row + 1,
+        home.row % geometry.chunkBlockCount != 0
+      {
+        return true
+      }
+      return geometry.place(ofRow: home.row, position: home.position)
+        == BlockPlace(slot: slot, memberBlock: memberBlock)
+    }
+    for copy in 0..<geometry.width {
       let place = geometry.place(ofRow: home.row, position: copy)
       guard place.slot == slot, place.memberBlock == memberBlock else { continue }
       guard let entry = parts.table.entry(row: home.row, position: copy), entry.state == .written
@@ -288,13 +351,13 @@ final class BlockReader<M: Machine, D: Disk> {
   }
 
   /// How long to wait before redundancy is asked as well.
-  private func hedgeNanoseconds(_ job: ReadJob) -> UInt64 {
+  private func hedgeNanoseconds(_ runs: [ReadRun], _ readable: SlotSet) -> UInt64 {
     guard parts.geometry.redundancy > 0 else { return .max }
-    let readable = parts.readableSlots
     var longest: UInt64 = 0
-    for home in job.blocks where !home.isUnread {
-      let slot = parts.geometry.place(ofRow: home.row, position: home.copy).slot
-      longest = max(longest, hedgeNanoseconds(ofSlot: slot, readable))
+    var asked = SlotSet()
+    for run in runs where !asked.contains(run.first.slot) {
+      asked.insert(run.first.slot)
+      longest = max(longest, hedgeNanoseconds(ofSlot: run.first.slot, readable))
     }
     return longest == 0 ? .max : longest
   }
@@ -316,7 +379,7 @@ final class BlockReader<M: Machine, D: Disk> {
   /// Reads one block by every way there is, until it verifies or has been shown to be lost.
   private func readCarefully(_ home: HomeBlock, into target: IOBuffer) async throws(ArrayError) {
     // What answered with something else may just be being written directly: that is no damage.
-    if !home.isSlow, !home.hasFailed, !home.isUnread { _ = await waitForHome(home.row) }
+    if !home.isSlow { _ = await waitForHome(home.row) }
     var avoided = SlotSet()
     if home.isSlow {
       avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)
@@ -333,10 +396,12 @@ final class BlockReader<M: Machine, D: Disk> {
         continue
       case .pageNeeded: preconditionFailure("the page was loaded")
       case .home(let row, let position, _):
+        let entries = entries(ofRow: row)
         if try await reconstruct(row, position, avoiding: avoided, into: target) { return }
-        // Perhaps because the row was just being written, or the table has changed.
+        // Perhaps because the row was just being written, or has been meanwhile.
         if await waitForHome(row) { continue }
         if look(home.block) != found { continue }
+        if let entries, let now = self.entries(ofRow: row), now != entries { continue }
         // The slow member is all there is.
         if !avoided.isEmpty {
           avoided = SlotSet()
@@ -349,6 +414,16 @@ final class BlockReader<M: Machine, D: Disk> {
         throw .unreadable(block: home.block)
       }
     }
+  }
+
+  /// What the table says of a row; nil when its page is not in memory.
+  private func entries(ofRow row: UInt64) -> [BlockEntry]? {
+    var entries: [BlockEntry] = []
+    for position in 0..<parts.geometry.width {
+      guard let entry = parts.table.entry(row: row, position: position) else { return nil }
+      entries.append(entry)
+    }
+    return entries
   }
 
   /// Reads the whole row and takes the block from it, as read or as solved.
@@ -389,37 +464,4 @@ extension BlockReader {
     await group.wait()
     parts.members.release(group)
   }
-}
-
-/// A block to be read from home.
-struct HomeBlock {
-  /// Its place in the request.
-  let index: Int
-  let block: UInt64
-  let row: UInt64
-  let position: Int
-  /// The copy that is read, and its entry when the read began.
-  var copy: Int
-  var copyEntry: BlockEntry
-  /// The operation that brings it.
-  var tag = -1
-  var isUnread = false
-  var isSlow = false
-  var hasFailed = false
-
-  init(index: Int, block: UInt64, row: UInt64, position: Int, entry: BlockEntry) {
-    self.index = index
-    self.block = block
-    self.row = row
-    self.position = position
-    copy = position
-    copyEntry = entry
-  }
-}
-
-/// A request's list of blocks, used again and again.
-final class ReadJob {
-  var blocks: [HomeBlock] = []
-
-  func removeAll() { blocks.removeAll(keepingCapacity: true) }
 }

@@ -9,6 +9,33 @@ struct OpenDirect {
   var batchSequence: UInt64
 }
 
+/// The direct writes that recovery meets, in the order of the log.
+struct RecoveredDirects {
+  private(set) var all: [OpenDirect] = []
+  /// Of rows that nothing else was announced of since.
+  private var last: [UInt64: OpenDirect] = [:]
+
+  mutating func append(_ direct: OpenDirect, _ rows: Range<UInt64>) {
+    all.append(direct)
+    for row in rows { last[row] = direct }
+  }
+
+  /// A destage of the row was announced: what was written directly before is finished.
+  mutating func remove(_ row: UInt64) { last[row] = nil }
+
+  /// Rows that are not to be looked at any more.
+  mutating func removeAll(where isGone: (UInt64) -> Bool) {
+    if !last.isEmpty { last = last.filter { !isGone($0.key) } }
+  }
+
+  func announces(_ row: UInt64) -> Bool { last[row] != nil }
+
+  /// In rising order.
+  var lastOfRows: [(row: UInt64, direct: OpenDirect)] {
+    last.sorted { $0.key < $1.key }.map { (row: $0.key, direct: $0.value) }
+  }
+}
+
 /// Brings rows that a crash left amid a direct write to one content (docs/upkeep.md, section 6).
 ///
 /// Whatever it writes is what a second look would decide again: so a crash in here changes nothing.

@@ -20,6 +20,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   var settlingPins: [UInt64] = []
   var settlingRows: Set<UInt64> = []
   private(set) var trimmedPages: [UInt64] = []
+  /// Pages that are durably gone, whose space has not been given back.
+  private var punchQueue: [UInt64] = []
 
   private var rest = WaitPoint()
   private var isWoken = false
@@ -176,6 +178,10 @@ final class HomeKeeper<M: Machine, D: Disk> {
       try await checkpoint()
       hasWorked = true
     }
+    if !punchQueue.isEmpty {
+      await punch()
+      hasWorked = true
+    }
     parts.events.tellUntold(isLast: false)
     if !isDraining, resync.isNeeded {
       try await resyncStep()
@@ -292,8 +298,14 @@ final class HomeKeeper<M: Machine, D: Disk> {
     return parts.index.isEmpty && isOldEnough
   }
 
+  /// Recovery has brought blocks home: their pins are released when the table is durable.
+  func noteSettled(_ pins: [UInt64]) { settlingPins += pins }
+
   /// Makes durable what was done: table, map, superblocks; then log space is free.
   func checkpoint() async throws(ArrayError) {
+    // Who lacks what went home is not on the list any more when the table says that it is there:
+    // recovery takes the table's word for it.
+    for slot in parts.members.unusableSlots { try await parts.keeper.expel(slot, .timedOut) }
     let pins = settlingPins
     let rows = settlingRows
     let pages = trimmedPages
@@ -318,7 +330,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       parts.table.forgetTrims(through: candidate)
     }
     if parts.options.plants(.tableSplitByMember) { try await setLateEntries() }
-    await punch(pages)
+    punchQueue += pages
   }
 
   /// A planted bug: data and parity of a row have their entries in different pages (rule T2).
@@ -331,15 +343,21 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
   }
 
-  /// Gives the space of trimmed pages back to the members' file systems.
-  private func punch(_ pages: [UInt64]) async {
+  /// So many pages are given back together.
+  private static var punchedPageCountMax: Int { 64 }
+
+  /// Gives the space of some trimmed pages back to the members' file systems; destages wait
+  /// meanwhile.
+  private func punch() async {
+    let pages = punchQueue.suffix(Self.punchedPageCountMax)
+    punchQueue.removeLast(pages.count)
+    let group = parts.members.makeGroup()
     for page in pages where !parts.table.isPresent(page) {
-      let group = parts.members.makeGroup()
       for slot in 0..<parts.geometry.memberCount { punch(page, slot, group) }
-      await group.wait()
-      // One that cannot keeps its space; nothing depends on it.
-      parts.members.release(group)
     }
+    await group.wait()
+    // One that cannot keeps its space; nothing depends on it.
+    parts.members.release(group)
   }
 
   private func punch(_ page: UInt64, _ slot: Int, _ group: OperationGroup) {
@@ -404,6 +422,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     guard parts.members[slot].state == .syncing else { return }
     try await becomeCurrent(slot)
+    for row in resync.takeMissedRows() { parts.requestHeal(row) }
   }
 
   /// Brings a member whose state is `syncing` up to date.

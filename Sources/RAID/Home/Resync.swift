@@ -19,7 +19,13 @@ final class Resync<M: Machine, D: Disk> {
   private var slot: Int?
   private var pages: [UInt64] = []
   private var next = 0
-  private var hasTable = false
+  /// The pages before this one are on the member.
+  private var nextTablePage = 0
+  private var hasMap = false
+  /// What could not be read from the others, up to a limit.
+  private var missedRows: [UInt64] = []
+  private static var missedRowCountMax: Int { 16384 }
+
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
   }
@@ -36,7 +42,17 @@ final class Resync<M: Machine, D: Disk> {
     slot = member
     pages = parts.changedPages
     next = 0
-    hasTable = false
+    nextTablePage = 0
+    hasMap = false
+    missedRows = []
+  }
+
+  /// Rows whose blocks the member does not have, because the others could not be read then.
+  ///
+  /// To be looked at again when it is current: a read that failed once may succeed the next time.
+  func takeMissedRows() -> [UInt64] {
+    defer { missedRows = [] }
+    return missedRows
   }
 
   /// Does a bounded part of the work.
@@ -48,14 +64,15 @@ final class Resync<M: Machine, D: Disk> {
       end()
       return nil
     }
-    if !hasTable {
+    if !hasMap {
       if !parts.options.plants(.resyncForgetsTable) {
         guard try await writeTable(to: slot) else {
           end()
           return nil
         }
+      } else {
+        hasMap = true
       }
-      hasTable = true
     } else if next < pages.count {
       let page = pages[next]
       if parts.table.isPresent(page) {
@@ -71,22 +88,44 @@ final class Resync<M: Machine, D: Disk> {
     return nil
   }
 
-  /// Gives the member its copies of the pages that changed, and the map.
+  private static var tablePageCount: Int { 32 }
+
+  /// Gives the member its copies of some of the pages that changed, and at last the map.
+  ///
+  /// Destages wait meanwhile, so it is not all done at once.
   private func writeTable(to slot: Int) async throws(ArrayError) -> Bool {
-    for page in pages {
-      do throws(TableError) {
-        guard try await parts.table.writeCopies(of: [page], to: slot) else { return false }
-      } catch {
-        switch error {
+    guard nextTablePage < pages.count else {
+      hasMap = true
+      return try await parts.table.writeMapCopies(to: slot)
+    }
+    let part = pages[nextTablePage...].prefix(Self.tablePageCount)
+    nextTablePage = part.endIndex
+    if let isThere = try await writeCopies(of: part, to: slot) { return isThere }
+    // One that is lost does not keep the others from the member.
+    for page in part {
+      if let isThere = try await writeCopies(of: [page], to: slot) {
+        guard isThere else { return false }
+      } else {
         // Nobody has it: its blocks are lost, whatever this member's copy says of before.
-        case .pageLost:
-          guard try await parts.table.voidCopy(of: page, on: slot) else { return false }
-        case .outOfMemory: throw .outOfMemory
-        case .stopped(let error): throw error
-        }
+        guard try await parts.table.voidCopy(of: page, on: slot) else { return false }
       }
     }
-    return try await parts.table.writeMapCopies(to: slot)
+    return true
+  }
+
+  /// - Returns: whether the member is still there; nil when one of the pages is lost.
+  private func writeCopies(
+    of numbers: ArraySlice<UInt64>, to slot: Int
+  ) async throws(ArrayError) -> Bool? {
+    do throws(TableError) {
+      return try await parts.table.writeCopies(of: numbers, to: slot)
+    } catch {
+      switch error {
+      case .pageLost: return nil
+      case .outOfMemory: throw .outOfMemory
+      case .stopped(let error): throw error
+      }
+    }
   }
 
   private func end() {
@@ -109,7 +148,11 @@ final class Resync<M: Machine, D: Disk> {
         throw error
       }
       defer { parts.rowImages.giveBack(image) }
-      guard image.parts[position] == .good else { continue }
+      guard image.parts[position] == .good else {
+        let isMissed = image.entries[position].state == .written
+        if isMissed, missedRows.count < Self.missedRowCountMax { missedRows.append(row) }
+        continue
+      }
       let group = parts.members.makeGroup()
       parts.members.writeData(
         parts.geometry.place(ofRow: row, position: position), from: image.buffer(position),

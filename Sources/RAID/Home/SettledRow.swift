@@ -46,6 +46,12 @@ struct SettledRow {
     return buffer.slice(rawOffset + position * 4096, 4096)
   }
 
+  /// Nothing of it is lost or unknown.
+  var isWhole: Bool {
+    let known = intent.paritySectorChecksums.isEmpty ? intent.blocks.count : image.width
+    return lost.isEmpty && (0..<known).allSatisfy { image.isKnown($0) }
+  }
+
   var changedPositions: [Int] { intent.blocks.indices.filter { intent.blocks[$0] != .unchanged } }
 
   /// Data that stays as it is and is not zeros: what the new parity needs of home.

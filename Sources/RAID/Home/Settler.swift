@@ -22,6 +22,8 @@ final class Settler<M: Machine, D: Disk> {
   /// Those that are settled together.
   private var rows: [SettledRow] = []
   private var raw: OwnedBuffer?
+  /// Rows whose last intent is home, with all that it takes to read them without a member.
+  private(set) var homeRows: Set<UInt64> = []
 
   init(_ parts: ArrayParts<M, D>) {
     self.parts = parts
@@ -50,7 +52,10 @@ final class Settler<M: Machine, D: Disk> {
     }
     try await write(rows) { $0.parityWritten }
     try await write(rows) { $0.dataWritten }
-    for row in rows { setEntries(row) }
+    for row in rows {
+      setEntries(row)
+      if row.isWhole { homeRows.insert(row.intent.row) }
+    }
     letGo()
   }
 
@@ -80,6 +85,14 @@ final class Settler<M: Machine, D: Disk> {
     return true
   }
 
+  /// Whether the table has the parity that the intent announced; what it is was not looked at.
+  private func hasParity(_ intent: RowIntent) -> Bool {
+    intent.paritySectorChecksums.isEmpty
+      || (geometry.dataCount..<geometry.width).allSatisfy {
+        parts.table.entry(row: intent.row, position: $0)?.state == .written
+      }
+  }
+
   /// Whether a payload that the intent names is no longer in the log: it was pinned until the
   /// row's table page was durable (rule L4).
   private func hasBeenSettled(_ intent: RowIntent) -> Bool {
@@ -104,7 +117,10 @@ final class Settler<M: Machine, D: Disk> {
       let intent = entry.intent
       let page = parts.placement.page(ofRow: intent.row)
       try await parts.preparePage(page)
-      if isComplete(intent) || hasBeenSettled(intent) { continue }
+      if isComplete(intent) || hasBeenSettled(intent) {
+        if hasParity(intent) { homeRows.insert(intent.row) }
+        continue
+      }
       let image = try parts.rowImages.take()
       parts.table.pin(page)
       let entries = (0..<geometry.width).map { position in

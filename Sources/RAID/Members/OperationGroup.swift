@@ -9,8 +9,8 @@ package final class OperationGroup {
   package private(set) var completedCount = 0
   /// What was not done, in the order in which it became known.
   package private(set) var failures: [OperationFailure] = []
-  /// The tags below 64 of what was done, as bits.
-  package private(set) var succeededTags: UInt64 = 0
+  /// The tags below `tagCount` of what was done, as bits.
+  private var succeededTags = SIMD4<UInt64>.zero
 
   private var rest = WaitPoint()
   /// The waiter is resumed when so many have completed.
@@ -26,10 +26,18 @@ package final class OperationGroup {
   /// Operations whose outcome is not known.
   package var pendingCount: Int { submittedCount - completedCount }
 
-  /// Whether the operation that was submitted under this tag, below 64, has been done.
+  /// Operations with tags below it are told apart by `hasSucceeded`.
+  package static var tagCount: Int { 256 }
+
+  /// Whether the operation that was submitted under this tag, below `tagCount`, has been done.
   package func hasSucceeded(_ tag: Int) -> Bool {
-    precondition(tag >= 0 && tag < 64)
-    return succeededTags & (1 << UInt64(tag)) != 0
+    precondition(tag >= 0 && tag < Self.tagCount)
+    return succeededTags[tag / 64] & (1 << UInt64(tag % 64)) != 0
+  }
+
+  /// How many tags have succeeded.
+  package var succeededTagCount: Int {
+    (0..<4).reduce(0) { $0 + succeededTags[$1].nonzeroBitCount }
   }
 
   // MARK: Waiting
@@ -100,8 +108,8 @@ package final class OperationGroup {
     completedCount += 1
     if let error {
       failures.append(OperationFailure(slot: slot, kind: kind, tag: tag, error: error))
-    } else if tag >= 0, tag < 64 {
-      succeededTags |= 1 << UInt64(tag)
+    } else if tag >= 0, tag < Self.tagCount {
+      succeededTags[tag / 64] |= 1 << UInt64(tag % 64)
     }
     if completedCount >= awaitedCount { rest.signal() }
     guard pendingCount == 0, let home else { return }
@@ -119,7 +127,7 @@ package final class OperationGroup {
     submittedCount = 0
     completedCount = 0
     awaitedCount = 0
-    succeededTags = 0
+    succeededTags = .zero
     failures.removeAll(keepingCapacity: true)
   }
 

@@ -11,6 +11,8 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
     var superblock: Superblock
     /// The sequence of the last one known to be durable; its place must not be overwritten.
     var durableSequence: UInt64
+    /// It was read, and whoever wrote it may not have come to sync it.
+    var isUnsynced = true
   }
 
   private let members: MemberSet<M, D>
@@ -59,7 +61,9 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
       }
     }
     let group = members.makeGroup()
-    submitWrites(slots, memory, group, update)
+    await synchronizeAdopted(slots, group)
+    let unsynced = SlotSet(group.failures.map(\.slot))
+    submitWrites(slots.subtracting(unsynced), memory, group, update)
     await group.wait()
     let failed = SlotSet(group.failures.map(\.slot))
     for slot in slots.subtracting(failed) { members.synchronize(slot, group) }
@@ -72,6 +76,18 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
     members.release(group)
     buffers.give(memory)
     return failures
+  }
+
+  /// Makes superblocks durable that were found on members: the other place is overwritten now, and a
+  /// power loss must not take both (rule T1).
+  private func synchronizeAdopted(_ slots: SlotSet, _ group: OperationGroup) async {
+    let unsynced = SlotSet(slots.filter { entries[$0]?.isUnsynced ?? false })
+    guard !unsynced.isEmpty else { return }
+    for slot in unsynced { members.synchronize(slot, group) }
+    await group.wait()
+    for slot in unsynced.subtracting(SlotSet(group.failures.map(\.slot))) {
+      entries[slot]?.isUnsynced = false
+    }
   }
 
   private func submitWrites(

@@ -240,26 +240,40 @@ actor BenchSession {
 
   // MARK: After the run
 
+  /// Writes everything that was asked for, also where one of it cannot be written: a run is not
+  /// repeated for a full disk or a reader that has gone.
+  ///
+  /// - Throws: the first that could not be written.
   private func deliver(_ result: RunResult, _ outputs: Outputs) async throws(BenchError) {
+    var problem: BenchError?
+    func attempt(_ write: () throws(BenchError) -> Void) {
+      do throws(BenchError) { try write() } catch { problem = problem ?? error }
+    }
+    attempt { () throws(BenchError) in try writeReport(result, outputs.report) }
+    if settings.format != .normal { tellTrouble(result) }
+    if let file = outputs.plot {
+      let names = result.jobs.map(\.options.name)
+      let title = "\(names.prefix(4).joined(separator: ", ")) on \(result.jobs.first?.target ?? "")"
+      let plot = Plot(title: title, samples: result.samples)
+      attempt { () throws(BenchError) in try file.write(Array(plot.text.utf8)) }
+    }
+    if let file = outputs.state, let state = await bench?.verifyState() {
+      attempt { () throws(BenchError) in try file.write(state.encoded) }
+    }
+    if let problem { throw problem }
+  }
+
+  private func writeReport(_ result: RunResult, _ file: ReportFile?) throws(BenchError) {
     let text: String
     switch settings.format {
     case .normal: text = NormalReport.text(result)
     case .json: text = JSONReport.value(result).text + "\n"
     case .terse: text = TerseReport.text(result)
     }
-    if let file = outputs.report {
+    if let file {
       try file.write(Array(text.utf8))
     } else if !Terminal.output.write(text) {
       throw BenchError("standard output is closed")
-    }
-    if settings.format != .normal { tellTrouble(result) }
-    if let file = outputs.plot {
-      let names = result.jobs.map(\.options.name)
-      let title = "\(names.prefix(4).joined(separator: ", ")) on \(result.jobs.first?.target ?? "")"
-      try file.write(Array(Plot(title: title, samples: result.samples).text.utf8))
-    }
-    if let file = outputs.state, let state = await bench?.verifyState() {
-      try file.write(state.encoded)
     }
   }
 

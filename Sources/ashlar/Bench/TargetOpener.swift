@@ -16,6 +16,8 @@ actor TargetOpener {
   private var files: [String: (target: DiskTarget<RingDisk>, isDirect: Bool)] = [:]
   private var opened: [any BenchTarget] = []
   private var createdPaths: [String] = []
+  /// To NBD servers, of all jobs.
+  private var connectionCount = 0
 
   init(
     machine: RingMachine, timeoutNanoseconds: UInt64, note: @escaping @Sendable (String) -> Void
@@ -77,6 +79,7 @@ actor TargetOpener {
     do throws(BenchError) {
       for _ in 0..<job.connectionCount {
         let client = try await connectOnce(address, options)
+        connectionCount += 1
         clients.append(client)
         if let problem = NBDTarget<RingMachine>.objection(to: job, on: client.export) {
           throw BenchError("\(address.uri): \(problem)")
@@ -113,7 +116,12 @@ actor TargetOpener {
     do throws(ClientError) {
       return try await NBDClient.connect(over: stream, options: options, machine: machine)
     } catch {
-      throw BenchError("\(address.uri): \(error.explanation)")
+      let limit =
+        connectionCount == 0
+        ? ""
+        : "; this run has opened \(connectionCount) before: it may allow no more connections "
+          + "(ashlar serve: --max-connections)"
+      throw BenchError("\(address.uri): \(error.explanation)\(limit)")
     }
   }
 

@@ -151,7 +151,7 @@ actor Daemon {
     do throws(NameClaim.Refusal) {
       var alternative = "choose another --name"
       if case .array = settings.source {
-        alternative = "an array goes by the name that it was created with, so stop the other one"
+        alternative = "stop the other one: an array goes by the name that it was created with"
       }
       return try NameClaim(settings.server.name, alternative: alternative)
     } catch {
@@ -257,7 +257,9 @@ actor Daemon {
       case .unix(let path):
         listeners.append(
           try listenUnix(
-            path, mode: settings.socketMode, inUse: "somebody already listens at unix:\(path)"))
+            path, mode: settings.socketMode,
+            inUse: "somebody already listens at unix:\(path): choose another --listen, or end that "
+              + "server ('ashlar status' lists those of this runtime directory)"))
       case .tcp(let host, let port):
         listeners += try listenTCP(host, port, address)
       }

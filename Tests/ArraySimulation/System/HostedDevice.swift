@@ -31,6 +31,10 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
 
   package func read(_ range: ByteRange, into buffer: IOBuffer) async throws(VolumeError) {
     if try volume.readAtOnce(range, into: buffer) { return }
+    if volume.lends(range), let lent = try await volume.readLent(range) {
+      defer { lent.giveBack() }
+      return buffer.copy(from: lent.bytes)
+    }
     try await volume.read(range, into: buffer)
   }
 
