@@ -17,6 +17,7 @@ extension ArrayReport {
       "configuration": ["id": .string(configurationID), "event_count": .count(eventCount)],
       "members": .array(members.map(\.json)),
       "log": [
+        "policy": .string(logPolicy),
         "fill_bytes": .count(logFillBytes),
         "byte_count": .count(logBytes),
         "dirty_bytes": .count(dirtyBytes),
@@ -48,6 +49,7 @@ extension ArrayReport {
       try ArrayMemberReport(element)
     }
     let log = try reader.object("log")
+    logPolicy = try log.string("policy")
     logFillBytes = try log.count("fill_bytes")
     logBytes = try log.count("byte_count")
     dirtyBytes = try log.count("dirty_bytes")

@@ -16,6 +16,8 @@ package struct ArrayReport: Equatable, Sendable {
   package var redundancyLeft: UInt64?
   package var eventCount: UInt64
   package var configurationID: String
+  /// `auto` or `full`.
+  package var logPolicy: String
   package var logFillBytes: UInt64
   package var logBytes: UInt64
   package var dirtyBytes: UInt64
@@ -102,6 +104,7 @@ extension ArrayReport {
     redundancyLeft = status.redundancyLeft.map { UInt64(clamping: $0) }
     eventCount = status.eventCount
     configurationID = status.configurationID.description
+    logPolicy = status.logPolicy.name
     logFillBytes = status.logFillBytes
     logBytes = status.logBytes
     dirtyBytes = status.dirtyBytes

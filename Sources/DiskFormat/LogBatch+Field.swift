@@ -74,6 +74,7 @@ extension LogRecord {
     case write = 1
     case trim = 2
     case intent = 3
+    case direct = 4
   }
 
   /// The parts of a write's record; a CRC32C for each block follows, then zeros up to 8 bytes.
@@ -125,9 +126,27 @@ extension LogRecord {
     }
   }
 
+  /// The parts of a direct intent's record that have a fixed place.
+  ///
+  /// Behind them: what each block held before (1 byte each), zeros up to 8 bytes; then for each
+  /// block the CRC32C of that, 0 where there is none, and of its 8 new sectors; zeros up to 8 bytes.
+  package enum DirectField: String, FormatField {
+    case kind, reserved, blockCount, firstBlock
+
+    package var byteRange: Range<Int> {
+      switch self {
+      case .kind: 0..<1
+      case .reserved: 1..<4
+      case .blockCount: 4..<8
+      case .firstBlock: 8..<16
+      }
+    }
+  }
+
   static let writeFixedBytes = 24
   static let trimBytes = 32
   static let intentFixedBytes = 16
+  static let directFixedBytes = 16
   static let intentDataCountMax = 32
   static let sectorsPerBlock = 8
 }
@@ -139,6 +158,28 @@ extension IntentBlock {
     case written = 1
     case trimmed = 2
     case lost = 3
+  }
+}
+
+extension DirectOldBlock {
+  /// The byte of a block in a direct intent.
+  enum Kind: UInt8 {
+    case written = 0
+    case neverWritten = 1
+    case lost = 2
+  }
+
+  var kind: Kind {
+    switch self {
+    case .written: .written
+    case .neverWritten: .neverWritten
+    case .lost: .lost
+    }
+  }
+
+  /// What the record says of the old content; 0 where there is none.
+  var storedChecksum: UInt32 {
+    if case .written(let checksum) = self { checksum } else { 0 }
   }
 }
 

@@ -92,6 +92,32 @@ package struct RowIntent: Equatable, Sendable {
   }
 }
 
+/// What the home of a block held when a direct write to it was announced.
+package enum DirectOldBlock: Equatable, Sendable {
+  /// Content with this CRC32C (no mask).
+  case written(checksum: UInt32)
+  /// Nothing: it read as zeros.
+  case neverWritten
+  /// It was beyond repair.
+  case lost
+}
+
+/// What a direct write is about to do: whole rows get content that is not in the log.
+package struct DirectIntent: Equatable, Sendable {
+  /// With parity: whole stripes.
+  package var run: BlockRun
+  /// What each block's home held before.
+  package var old: [DirectOldBlock]
+  /// CRC32C of each 512-byte sector of the new content: 8 for each block (rule D2).
+  package var sectorChecksums: [UInt32]
+
+  package init(run: BlockRun, old: [DirectOldBlock], sectorChecksums: [UInt32]) {
+    self.run = run
+    self.old = old
+    self.sectorChecksums = sectorChecksums
+  }
+}
+
 /// A record as a reader finds it.
 package enum LogRecord: Equatable, Sendable {
   /// Blocks that a client wrote: whole or not at all (promise P6). `payloadIndex` is its first
@@ -100,6 +126,7 @@ package enum LogRecord: Equatable, Sendable {
   /// Blocks that become never-written.
   case trim(run: BlockRun, clientSequence: UInt64)
   case intent(RowIntent)
+  case direct(DirectIntent)
 }
 
 /// A batch as a reader finds it, without its payload.

@@ -180,6 +180,7 @@ private struct LogBatchReader {
     case .write: return try write()
     case .trim: return try trim()
     case .intent: return try intent()
+    case .direct: return try direct()
     case nil: throw .field(name: "kind", value: UInt64(kind))
     }
   }
@@ -265,6 +266,43 @@ private struct LogBatchReader {
     }
     try expectZeros(bytes.dropFirst(dataCount))
     return kinds
+  }
+
+  private mutating func direct() throws(FormatError) -> LogRecord {
+    typealias Field = LogRecord.DirectField
+    let fixed = try take(LogRecord.directFixedBytes, "recordCount")
+    try expectZeros(fixed.slice(Field.reserved.byteRange))
+    let blockCount = Int(fixed.loadUInt32(at: Field.blockCount.offset))
+    guard blockCount > 0, blockCount <= LogBatch.payloadBlocksMax else {
+      throw .field(name: "blockCount", value: UInt64(blockCount))
+    }
+    let run = BlockRun(
+      firstBlock: fixed.loadUInt64(at: Field.firstBlock.offset), blockCount: UInt64(blockCount))
+    guard run.isPossible else { throw .field(name: "firstBlock", value: run.firstBlock) }
+    let kinds = try take(paddedToWord(blockCount), "blockCount")
+    try expectZeros(kinds.dropFirst(blockCount))
+    let perBlock = 1 + LogRecord.sectorsPerBlock
+    let sums = try take(paddedToWord(blockCount * perBlock * 4), "blockCount")
+    try expectZeros(sums.dropFirst(blockCount * perBlock * 4))
+    var intent = DirectIntent(run: run, old: [], sectorChecksums: [])
+    intent.old.reserveCapacity(blockCount)
+    intent.sectorChecksums.reserveCapacity(blockCount * LogRecord.sectorsPerBlock)
+    for index in 0..<blockCount {
+      let raw = kinds.loadUInt8(at: index)
+      let offset = index * perBlock * 4
+      let checksum = sums.loadUInt32(at: offset)
+      switch DirectOldBlock.Kind(rawValue: raw) {
+      case .written: intent.old.append(.written(checksum: checksum))
+      case .neverWritten where checksum == 0: intent.old.append(.neverWritten)
+      case .lost where checksum == 0: intent.old.append(.lost)
+      case .neverWritten, .lost: throw .field(name: "checksum", value: UInt64(checksum))
+      case nil: throw .field(name: "blocks", value: UInt64(raw))
+      }
+      for sector in 1..<perBlock {
+        intent.sectorChecksums.append(sums.loadUInt32(at: offset + sector * 4))
+      }
+    }
+    return .direct(intent)
   }
 
   private func checksums(in record: IOBuffer, at offset: Int, _ count: Int) -> [UInt32] {

@@ -30,6 +30,12 @@ package struct LogBatchEncoder {
       parityCount: intent.parityCount)
   }
 
+  /// The bytes of descriptor that a direct intent takes.
+  package static func directRecordBytes(blockCount: Int) -> Int {
+    LogRecord.directFixedBytes + paddedToWord(blockCount)
+      + paddedToWord(blockCount * 4 * (1 + LogRecord.sectorsPerBlock))
+  }
+
   /// The bytes of the fixed part, with its copies and runs, before the first record.
   package static func fixedBytes(copyCount: Int, previousRunCount: Int) -> Int {
     LogBatchHeader.fixedByteCount + copyCount * LogBatchHeader.copyByteCount
@@ -133,6 +139,36 @@ package struct LogBatchEncoder {
     for checksum in intent.paritySectorChecksums {
       record.storeUInt32(checksum, at: checksumOffset)
       checksumOffset += 4
+    }
+  }
+
+  /// Adds a direct intent.
+  ///
+  /// - Precondition: there is room for the record; it has 1 to 4096 blocks, an old state for each
+  ///   and 8 checksums for each.
+  package mutating func appendDirect(_ intent: DirectIntent) {
+    precondition(intent.run.isPossible)
+    precondition(intent.run.blockCount <= UInt64(LogBatch.payloadBlocksMax))
+    let blockCount = Int(truncatingIfNeeded: intent.run.blockCount)
+    precondition(intent.old.count == blockCount)
+    precondition(intent.sectorChecksums.count == blockCount * LogRecord.sectorsPerBlock)
+    let record = room(for: Self.directRecordBytes(blockCount: blockCount))
+    record.fill(with: 0)
+    // Kind, three zeros and the count in one store.
+    record.storeUInt64(
+      intent.run.blockCount << 32 | UInt64(LogRecord.Kind.direct.rawValue),
+      at: LogRecord.DirectField.kind.offset)
+    record.storeUInt64(intent.run.firstBlock, at: LogRecord.DirectField.firstBlock.offset)
+    var offset = LogRecord.directFixedBytes + paddedToWord(blockCount)
+    for (index, old) in intent.old.enumerated() {
+      record.storeUInt8(old.kind.rawValue, at: LogRecord.directFixedBytes + index)
+      record.storeUInt32(old.storedChecksum, at: offset)
+      for sector in 0..<LogRecord.sectorsPerBlock {
+        record.storeUInt32(
+          intent.sectorChecksums[index * LogRecord.sectorsPerBlock + sector],
+          at: offset + 4 + sector * 4)
+      }
+      offset += 4 * (1 + LogRecord.sectorsPerBlock)
     }
   }
 

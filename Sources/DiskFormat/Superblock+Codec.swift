@@ -58,6 +58,7 @@ extension Superblock {
       bytes.storeUInt8(byte, at: end)
       end += 1
     }
+    bytes.storeUInt8(logPolicy.rawValue, at: Field.logPolicy.offset)
     bytes.store(createdSeconds, .createdSeconds)
   }
 
@@ -149,7 +150,7 @@ private struct SuperblockReader {
       logTailOffset: word(.logTailOffset), horizon: word(.horizon),
       pageSequence: word(.pageSequence), ownerNonce: identifier(.ownerNonce),
       heartbeat: word(.heartbeat), configurationHistory: try configurationHistory(),
-      reserves: try reserves(memberCount))
+      reserves: try reserves(memberCount), logPolicy: try logPolicy())
   }
 
   private func byte(_ field: Field) -> UInt8 { bytes.loadUInt8(at: field.offset) }
@@ -163,6 +164,13 @@ private struct SuperblockReader {
       throw .field(name: "level", value: UInt64(byte(.level)))
     }
     return level
+  }
+
+  private func logPolicy() throws(FormatError) -> LogPolicy {
+    guard let policy = LogPolicy(rawValue: byte(.logPolicy)) else {
+      throw .field(name: "logPolicy", value: UInt64(byte(.logPolicy)))
+    }
+    return policy
   }
 
   private func isClean() throws(FormatError) -> Bool {
@@ -257,7 +265,6 @@ private struct SuperblockReader {
         guard found == 0 else { throw .field(name: field.rawValue, value: UInt64(found)) }
       }
     }
-    try expect(.reserved1)
     try expect(.reserved2)
     try expect(.reserved3)
     try expect(.name, from: Int(byte(.nameByteCount)))

@@ -3,7 +3,7 @@ extension Superblock {
   package enum Field: String, FormatField {
     case magic, version, checksum, arrayID, memberID
     case slot, memberCount, level, isClean, nameByteCount, timelineCount, configurationHistoryCount
-    case reserved1
+    case logPolicy
     case chunkBytes, memberBlockCount, createdSeconds
     case logOffset, logByteCount, tableOffset, tableByteCount, mapOffset, mapByteCount, dataOffset
     case eventCount, configurationID
@@ -27,7 +27,7 @@ extension Superblock {
       case .nameByteCount: 52..<53
       case .timelineCount: 53..<54
       case .configurationHistoryCount: 54..<55
-      case .reserved1: 55..<56
+      case .logPolicy: 55..<56
       case .chunkBytes: 56..<64
       case .memberBlockCount: 64..<72
       case .createdSeconds: 72..<80

@@ -10,6 +10,27 @@ package enum MemberState: UInt8, Equatable, Sendable {
   case syncing = 2
 }
 
+/// Which writes take the log.
+package enum LogPolicy: UInt8, CaseIterable, Equatable, Sendable {
+  /// All but the whole rows of long requests, which go home directly.
+  case auto = 0
+  /// All of them.
+  case full = 1
+
+  /// The word on the command line.
+  package var name: String {
+    switch self {
+    case .auto: "auto"
+    case .full: "full"
+    }
+  }
+
+  package init?(name: String) {
+    guard let policy = Self.allCases.first(where: { $0.name == name }) else { return nil }
+    self = policy
+  }
+}
+
 /// One fork of history; for replication.
 package struct TimelineEntry: Equatable, Sendable {
   package var timelineID: Identifier
@@ -60,6 +81,7 @@ package struct Superblock: Equatable, Sendable {
   package var layout: MemberLayout
   /// Seconds since 1970.
   package var createdSeconds: UInt64
+  package var logPolicy: LogPolicy
 
   // The configuration: written on all survivors before the next acknowledgement (rule T6).
   /// Rises by one with each configuration.
@@ -136,7 +158,8 @@ package struct Superblock: Equatable, Sendable {
     ownerNonce: Identifier,
     heartbeat: UInt64,
     configurationHistory: [Identifier] = [],
-    reserves: [Reserve] = []
+    reserves: [Reserve] = [],
+    logPolicy: LogPolicy = .auto
   ) {
     self.arrayID = arrayID
     self.memberID = memberID
@@ -167,6 +190,7 @@ package struct Superblock: Equatable, Sendable {
     self.heartbeat = heartbeat
     self.configurationHistory = configurationHistory
     self.reserves = reserves
+    self.logPolicy = logPolicy
   }
 }
 

@@ -57,3 +57,43 @@ package struct CRC32C: Equatable, Sendable {
     return crc.value
   }
 }
+
+extension CRC32C {
+  private static let sectorBytes = 512
+  /// What a sector of zeros makes of a checksum, by the checksum's bytes: 4 tables of 256.
+  private static let sectorTables: [UInt32] = makeSectorTables()
+
+  /// The checksum of sectors of 512 bytes that lie one behind the other, from theirs alone.
+  package static func ofSectors(_ checksums: ArraySlice<UInt32>) -> UInt32 {
+    var joined: UInt32 = 0
+    for checksum in checksums { joined = passingSector(joined) ^ checksum }
+    return joined
+  }
+
+  private static func passingSector(_ value: UInt32) -> UInt32 {
+    sectorTables[Int(value & 0xff)]
+      ^ sectorTables[256 + Int(value >> 8 & 0xff)]
+      ^ sectorTables[512 + Int(value >> 16 & 0xff)]
+      ^ sectorTables[768 + Int(value >> 24)]
+  }
+
+  private static func makeSectorTables() -> [UInt32] {
+    // A checksum moves on by one zero bit: a matrix over GF(2), one column for each bit.
+    var columns: [UInt32] = [0x82F6_3B78]
+    for bit in 1..<32 as Range<UInt32> { columns.append(1 << (bit - 1)) }
+    func apply(_ value: UInt32) -> UInt32 {
+      var sum: UInt32 = 0
+      for bit in 0..<32 where value >> UInt32(bit) & 1 != 0 { sum ^= columns[bit] }
+      return sum
+    }
+    // Squared once for each doubling of the bits.
+    var bitCount = 1
+    while bitCount < sectorBytes * 8 {
+      columns = columns.map(apply)
+      bitCount *= 2
+    }
+    return (0..<4 as Range<UInt32>).flatMap { byte in
+      (0..<256 as Range<UInt32>).map { apply($0 << (byte * 8)) }
+    }
+  }
+}

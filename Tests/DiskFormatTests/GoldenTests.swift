@@ -84,6 +84,11 @@ enum Golden {
           .written(batchSequence: 1250, checksum: 0x5566_7788),
         ],
         paritySectorChecksums: (0..<8).map { 0xa000_0001 + 0x0100_0000 * $0 })),
+    .direct(
+      DirectIntent(
+        run: BlockRun(firstBlock: 384, blockCount: 3),
+        old: [.written(checksum: 0x99aa_bbcc), .neverWritten, .lost],
+        sectorChecksums: (0..<24).map { 0xb000_0002 + 0x0100_0000 * $0 })),
   ]
 }
 
@@ -229,6 +234,7 @@ struct PagesTests {
     try check("log.md", "### Write", LogRecord.WriteField.self, byteCount: 24)
     try check("log.md", "### Trim", LogRecord.TrimField.self, byteCount: 32)
     try check("log.md", "### Intent", LogRecord.IntentField.self, byteCount: 16)
+    try check("log.md", "### Direct intent", LogRecord.DirectField.self, byteCount: 16)
   }
 
   @Test(

@@ -15,7 +15,8 @@ struct LogBatchFieldTests {
   private static let secondWrite = 0xc0
   private static let trim = 0xe0
   private static let intent = 0x100
-  private static let used = 0x150
+  private static let direct = 0x150
+  private static let used = 0x1d8
 
   /// What a reader says to the golden batch with some bytes changed and a right checksum.
   private func refusal(_ change: (IOBuffer) -> Void) -> FormatError? {
@@ -78,8 +79,8 @@ struct LogBatchFieldTests {
   func counts() {
     for count: UInt8 in [0, 2, 4] { expect("payloadBlockCount", byte: count, at: 36) }
     // Too few records leave used bytes over; too many find none, or zeros.
-    for count: UInt8 in [0, 1, 3] { expect("usedByteCount", byte: count, at: 44) }
-    expect("recordCount", byte: 5, at: 44)
+    for count: UInt8 in [0, 1, 4] { expect("usedByteCount", byte: count, at: 44) }
+    expect("recordCount", byte: 6, at: 44)
     expect("recordCount", byte: 255, at: 47)
     for used: UInt64 in [0, 95, 4097, 0xffff_ffff] {
       #expect(
@@ -88,7 +89,7 @@ struct LogBatchFieldTests {
     }
     // Zeros behind the last record, but inside what is used.
     #expect(refusal { $0.storeUInt32(UInt32(Self.used + 8), at: 40) }?.fieldName == "usedByteCount")
-    // Cut inside the intent.
+    // Cut inside the direct intent.
     #expect(refusal { $0.storeUInt32(UInt32(Self.used - 8), at: 40) }?.fieldName == "usedByteCount")
     expect("usedByteCount", byte: 1, at: 4095)
     expect("copyCount", byte: 0, at: 48)
@@ -130,7 +131,7 @@ struct LogBatchFieldTests {
 
   @Test("records of no kind, or with counts that cannot be, are refused")
   func records() {
-    for kind: UInt8 in [0, 4, 255] { expect("kind", byte: kind, at: Self.firstWrite) }
+    for kind: UInt8 in [0, 5, 255] { expect("kind", byte: kind, at: Self.firstWrite) }
     #expect(
       refusal { $0.storeUInt32(0, at: Self.firstWrite + 4) } == .field(name: "blockCount", value: 0)
     )
@@ -144,9 +145,19 @@ struct LogBatchFieldTests {
     }
     for count: UInt8 in [0, 33, 255] { expect("dataCount", byte: count, at: Self.intent + 1) }
     for count: UInt8 in [3, 255] { expect("parityCount", byte: count, at: Self.intent + 2) }
-    // Q's checksums would lie behind the end.
-    expect("parityCount", byte: 2, at: Self.intent + 2)
     for kind: UInt8 in [4, 255] { expect("blocks", byte: kind, at: Self.intent + 17) }
+    for kind: UInt8 in [3, 255] { expect("blocks", byte: kind, at: Self.direct + 17) }
+    // Where there was nothing before, there is no checksum of it.
+    expect("checksum", byte: 1, at: Self.direct + 24 + 36)
+    expect("checksum", byte: 1, at: Self.direct + 24 + 72)
+    for count: UInt32 in [0, 4097, .max] {
+      #expect(
+        refusal { $0.storeUInt32(count, at: Self.direct + 4) }
+          == .field(name: "blockCount", value: UInt64(count)))
+    }
+    // More than is there.
+    expect("blockCount", byte: 40, at: Self.direct + 4)
+    expect("firstBlock", word: .max - 2, at: Self.direct + 8)
   }
 
   @Test("bytes that this version leaves unused are refused when they are not zero")
@@ -159,6 +170,10 @@ struct LogBatchFieldTests {
     expect("reserved", byte: 1, at: Self.intent + 3)
     expect("reserved", byte: 1, at: Self.intent + 7)
     expect("reserved", byte: 1, at: Self.intent + 19)
+    expect("reserved", byte: 1, at: Self.direct + 1)
+    expect("reserved", byte: 1, at: Self.direct + 3)
+    expect("reserved", byte: 1, at: Self.direct + 19)
+    expect("reserved", byte: 1, at: Self.used - 1)
     // A written block less leaves a word of the record unread, which no other record explains.
     #expect(refusal { $0.storeUInt8(0, at: Self.intent + 16) } != nil)
   }

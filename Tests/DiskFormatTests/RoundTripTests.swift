@@ -119,6 +119,9 @@ struct RoundTripTests {
               <= LogBatchEncoder.intentRecordBytes(
                 dataCount: intent.blocks.count,
                 parityCount: intent.paritySectorChecksums.count / 8))
+        case .direct(let intent):
+          #expect(
+            taken == LogBatchEncoder.directRecordBytes(blockCount: Int(intent.run.blockCount)))
         }
       }
     }

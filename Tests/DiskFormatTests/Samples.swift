@@ -61,7 +61,8 @@ struct Samples {
       pageSequence: number(), ownerNonce: below(2) == 0 ? .none : identifier(),
       heartbeat: number(),
       configurationHistory: (0..<below(Int(min(eventCount, 32)) + 1)).map { _ in identifier() },
-      reserves: reserves(memberCount: geometry.memberCount))
+      reserves: reserves(memberCount: geometry.memberCount),
+      logPolicy: LogPolicy.allCases[below(LogPolicy.allCases.count)])
   }
 
   /// In any seats, with targets of their own or none.
@@ -120,11 +121,25 @@ struct Samples {
       paritySectorChecksums: (0..<below(3) * 8).map { _ in checksum() })
   }
 
+  mutating func direct() -> DirectIntent {
+    let run = run(below(4) == 0 ? 16 : 1)
+    return DirectIntent(
+      run: run,
+      old: (0..<run.blockCount).map { _ in
+        switch below(4) {
+        case 0: .neverWritten
+        case 1: .lost
+        default: .written(checksum: checksum())
+        }
+      },
+      sectorChecksums: (0..<run.blockCount * 8).map { _ in checksum() })
+  }
+
   /// Records without the index of their payload, which the encoder counts.
   mutating func records(_ count: Int) -> [LogRecord] {
     var payloadIndex = 0
     return (0..<count).map { _ in
-      switch below(3) {
+      switch below(4) {
       case 0:
         let run = run(below(4) == 0 ? 16 : 1)
         defer { payloadIndex += Int(run.blockCount) }
@@ -132,6 +147,7 @@ struct Samples {
           run: run, clientSequence: number(), payloadIndex: payloadIndex,
           checksums: (0..<run.blockCount).map { _ in checksum() })
       case 1: return .trim(run: run(1 << 40), clientSequence: number())
+      case 2: return .direct(direct())
       default: return .intent(intent())
       }
     }
@@ -173,6 +189,7 @@ extension LogBatchEncoder {
       appendWrite(run, clientSequence: clientSequence) { checksums[$0] }
     case .trim(let run, let clientSequence): appendTrim(run, clientSequence: clientSequence)
     case .intent(let intent): appendIntent(intent)
+    case .direct(let intent): appendDirect(intent)
     }
   }
 }

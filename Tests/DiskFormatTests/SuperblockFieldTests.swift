@@ -207,9 +207,18 @@ struct SuperblockFieldTests {
     }
   }
 
+  @Test("a log policy that is not known is refused, and each that is known opens")
+  func logPolicy() throws {
+    try expect(.logPolicy, byte: 2)
+    try expect(.logPolicy, byte: 255)
+    #expect(try refusal { $0.storeUInt8(1, at: Field.logPolicy.offset) } == nil)
+    for policy in LogPolicy.allCases { #expect(LogPolicy(name: policy.name) == policy) }
+    #expect(LogPolicy(name: "none") == nil)
+  }
+
   @Test("bytes that this version leaves unused are refused when they are not zero")
   func unused() throws {
-    for field: Field in [.reserved1, .reserved2, .reserved3] {
+    for field: Field in [.reserved2, .reserved3] {
       try expect(field, byte: 1)
       try expect(field, byte: 1, at: field.byteRange.count - 1)
     }

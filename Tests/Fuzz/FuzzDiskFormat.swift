@@ -114,6 +114,7 @@ private func batch(_ bytes: IOBuffer, _ arrayID: Identifier) throws(FormatError)
     case .trim(let run, let clientSequence):
       encoder.appendTrim(run, clientSequence: clientSequence)
     case .intent(let intent): encoder.appendIntent(intent)
+    case .direct(let intent): encoder.appendDirect(intent)
     }
   }
   precondition(encoder.payloadBlockCount == batch.payloadBlockCount)

@@ -188,7 +188,7 @@ actor LogHost {
   ) async throws {
     for record in batch.batch.records {
       switch record {
-      case .intent: found.intentCount += 1
+      case .intent, .direct: found.intentCount += 1
       case .trim(let run, _):
         found.records.append(
           FoundLog.Record(

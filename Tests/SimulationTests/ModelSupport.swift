@@ -10,12 +10,17 @@ final class ScriptedDevice {
   /// What a read would return now: the stamp of a change, or zeros.
   private var contents: [[UInt8]]
 
-  init(sectorCount: Int = 64, atomicBytes: UInt64 = 64 << 10, trimZeroesBlocks: Bool = true) {
+  init(
+    sectorCount: Int = 64, atomicBytes: UInt64 = 64 << 10, trimZeroesBlocks: Bool = true,
+    goesDirect: Bool = false, excusesTornWrites: Bool = false
+  ) {
+    var promises = Promises(
+      atomicBytes: atomicBytes, trimZeroesBlocks: trimZeroesBlocks, becomesOptimal: false)
+    promises.longRequestsGoDirect = goesDirect
+    promises.excusesTornWrites = excusesTornWrites
     model = DeviceModel(
       sectorCount: sectorCount,
-      promises: Promises(
-        atomicBytes: atomicBytes, trimZeroesBlocks: trimZeroesBlocks, becomesOptimal: false),
-      salt: 7)
+      promises: promises, salt: 7)
     guard let memory = AlignedMemory(byteCount: sectorCount * 512) else {
       preconditionFailure("no memory for a test")
     }

@@ -153,7 +153,8 @@ extension StatusText {
       array.logBytes == 0
       ? 0 : min(array.logFillBytes, array.logBytes) / max(array.logBytes / 100, 1)
     return "\(ByteSize.format(array.logFillBytes)) of \(ByteSize.format(array.logBytes)) "
-      + "(\(min(percent, 100)) %), \(ByteSize.format(array.dirtyBytes)) not yet home"
+      + "(\(min(percent, 100)) %), \(ByteSize.format(array.dirtyBytes)) not yet home, "
+      + "policy \(array.logPolicy)"
   }
 
   /// Where blocks are that cannot be read; the JSON names more of them.

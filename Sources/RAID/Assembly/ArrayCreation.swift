@@ -17,6 +17,7 @@ package struct CreationSettings: Equatable, Sendable {
   package var logByteCount: UInt64
   /// Use only so much of each member; nil is all that the smallest has.
   package var memberByteCount: UInt64?
+  package var logPolicy: LogPolicy
   /// Seconds since 1970.
   package var createdSeconds: UInt64
   /// Destroy what the members hold.
@@ -25,13 +26,14 @@ package struct CreationSettings: Equatable, Sendable {
   package init(
     name: String, level: RAIDLevel, chunkBytes: UInt64 = Self.chunkBytesDefault,
     logByteCount: UInt64 = Self.logByteCountDefault, memberByteCount: UInt64? = nil,
-    createdSeconds: UInt64, isForced: Bool = false
+    logPolicy: LogPolicy = .auto, createdSeconds: UInt64, isForced: Bool = false
   ) {
     self.name = name
     self.level = level
     self.chunkBytes = chunkBytes
     self.logByteCount = logByteCount
     self.memberByteCount = memberByteCount
+    self.logPolicy = logPolicy
     self.createdSeconds = createdSeconds
     self.isForced = isForced
   }
@@ -110,7 +112,8 @@ package struct ArrayCreation: Equatable, Sendable {
         memberStates: memberIDs.map { _ in .current }, timelines: [timeline],
         superblockSequence: 0, isClean: true, logEpoch: 1, epochFirstSequence: 1,
         checkpointSequence: 0, checkpointChain: 0, checkpointClientSequence: 0,
-        logTailOffset: 0, horizon: 0, pageSequence: 1, ownerNonce: .none, heartbeat: 0)
+        logTailOffset: 0, horizon: 0, pageSequence: 1, ownerNonce: .none, heartbeat: 0,
+        logPolicy: settings.logPolicy)
     }
   }
 

@@ -55,7 +55,8 @@ extension Examination {
       (
         "log",
         "epoch \(superblock.logEpoch), checkpoint \(superblock.checkpointSequence), durable to "
-          + "\(superblock.horizon), \(superblock.isClean ? "clean" : "not clean")"
+          + "\(superblock.horizon), \(superblock.isClean ? "clean" : "not clean"), policy "
+          + superblock.logPolicy.name
       ),
       ("in use by", owner),
     ]

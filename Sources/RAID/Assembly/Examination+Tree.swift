@@ -70,6 +70,7 @@ extension Examination {
       "member_id": .text(superblock.memberID.description),
       "slot": .number(UInt64(superblock.slot)),
       "level": .text(superblock.level.name),
+      "log_policy": .text(superblock.logPolicy.name),
       "chunk_bytes": .number(superblock.chunkBytes),
       "created_seconds": .number(superblock.createdSeconds),
       "configuration": .text(superblock.configurationID.description),

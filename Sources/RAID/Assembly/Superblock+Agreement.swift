@@ -33,6 +33,7 @@ extension Superblock {
       ?? differ(
         "the size of the log", ["\(layout.logByteCount)", "\(other.layout.logByteCount)"])
       ?? differ("the time of creation", ["\(createdSeconds)", "\(other.createdSeconds)"])
+      ?? differ("the log policy", [logPolicy.name, other.logPolicy.name])
   }
 
   /// What differs between two superblocks with one configuration that it should decide.

@@ -87,15 +87,102 @@ extension ArrayEngine {
     defer { requestEnds(began) }
     if range.byteCount <= Self.atomicBytes {
       try await writeAtomically(range, from: buffer)
+    } else if let run = directRun(inside: range) {
+      try await writeDirectly(range, from: buffer, run)
     } else {
       try await writeInPieces(range, from: buffer)
     }
-    if durably { try await parts.log.flush() }
+    try await finish(durably: durably)
   }
 
+  /// The last step before a change is acknowledged.
+  ///
+  /// Without a member, what went home directly has to be durable before anything else is
+  /// acknowledged: torn, it could not be told from what is there (rule D3).
+  private func finish(durably: Bool) async throws(ArrayError) {
+    if durably {
+      try await flushAll()
+    } else if parts.hasIncompleteMembers, !options.plants(.failedDirectAcknowledged) {
+      try await parts.flushDirect()
+    }
+  }
+
+  /// Makes durable what the log has, and what went home without it.
+  func flushAll() async throws(ArrayError) {
+    try await parts.log.flush()
+    try await parts.flushDirect()
+  }
+
+  // MARK: Write directly
+
+  /// What of a long request goes home directly.
+  private func directRun(inside range: ByteRange) -> BlockRun? {
+    keeper.directBlockCountMax > 0 ? geometry.wholeRows(inside: range) : nil
+  }
+
+  /// A long request with whole rows in its middle: those go home, the rest takes the log meanwhile.
+  private func writeDirectly(
+    _ range: ByteRange, from buffer: IOBuffer, _ run: BlockRun
+  ) async throws(ArrayError) {
+    guard let blocks = range.alignedOutside(4096) else { return }
+    // One hold for all of it: who held a part and waited for another could wait for ever.
+    let hold = await reservations.reserve(blocks, isExclusive: blocks != range)
+    defer { reservations.release(hold) }
+    func part(_ part: ByteRange) -> IOBuffer {
+      buffer.slice(Int(part.offsetBytes - range.offsetBytes), Int(part.byteCount))
+    }
+    let middle = ByteRange(from: run.firstBlock * 4096, to: run.endBlock * 4096)
+    let requests = directRequests(run) { part($0) }
+    for request in requests { keeper.requestDirectWrite(request) }
+    var failure: ArrayError?
+    do throws(ArrayError) {
+      for rest in [
+        ByteRange(from: range.offsetBytes, to: middle.offsetBytes),
+        ByteRange(from: middle.endBytes, to: range.endBytes),
+      ] where !rest.isEmpty {
+        try await writeInPieces(rest, from: part(rest), isHeld: true)
+      }
+    } catch {
+      failure = error
+    }
+    // The payload is in use until each has ended, whatever became of the rest.
+    for request in requests where await request.wait() == .refused && failure == nil {
+      let refused = ByteRange(
+        from: request.run.firstBlock * 4096, to: request.run.endBlock * 4096)
+      do throws(ArrayError) {
+        try await writeInPieces(refused, from: part(refused), isHeld: true)
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Requests of so many blocks as one round takes.
+  private func directRequests(
+    _ run: BlockRun, _ content: (ByteRange) -> IOBuffer
+  ) -> [DirectRequest] {
+    let most = UInt64(max(1, keeper.directBlockCountMax))
+    var requests: [DirectRequest] = []
+    var first = run.firstBlock
+    while first < run.endBlock {
+      let end = min(run.endBlock, first + most)
+      requests.append(
+        DirectRequest(
+          BlockRun(firstBlock: first, blockCount: end - first),
+          payload: content(ByteRange(from: first * 4096, to: end * 4096))))
+      first = end
+    }
+    return requests
+  }
+
+  // MARK: Write to the log
+
   /// A long request: cut at multiples of 64 KiB, each piece atomic, as many at once as may be.
+  ///
+  /// `isHeld` says that the caller has reserved the range.
   private func writeInPieces(
-    _ range: ByteRange, from buffer: IOBuffer
+    _ range: ByteRange, from buffer: IOBuffer, isHeld: Bool = false
   ) async throws(ArrayError) {
     // A last piece that ends inside a block is one record as well, so it goes by itself.
     let wholeEnd =
@@ -110,9 +197,9 @@ extension ArrayEngine {
       if isGroup { end = groupEnd }
       let piece = buffer.slice(Int(start - range.offsetBytes), Int(end - start))
       if isGroup {
-        try await writeGroup(ByteRange(from: start, to: end), from: piece)
+        try await writeGroup(ByteRange(from: start, to: end), from: piece, isHeld: isHeld)
       } else {
-        try await writeAtomically(ByteRange(from: start, to: end), from: piece)
+        try await writeAtomically(ByteRange(from: start, to: end), from: piece, isHeld: isHeld)
       }
       start = end
     }
@@ -123,11 +210,13 @@ extension ArrayEngine {
     max(Self.atomicBytes, min(1 << 20, UInt64(options.dirtyBytesMax) / 4))
   }
 
-  private func writeGroup(_ range: ByteRange, from buffer: IOBuffer) async throws(ArrayError) {
+  private func writeGroup(
+    _ range: ByteRange, from buffer: IOBuffer, isHeld: Bool
+  ) async throws(ArrayError) {
     let run = BlockRun(firstBlock: range.offsetBytes / 4096, blockCount: range.byteCount / 4096)
     guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
-    let hold = await reservations.reserve(range, isExclusive: false)
-    defer { reservations.release(hold) }
+    let hold = isHeld ? nil : await reservations.reserve(range, isExclusive: false)
+    defer { if let hold { reservations.release(hold) } }
     // When it fails, the array has stopped, and so has the budget.
     try await parts.log.append(
       longWrite: run, pieceBlockCount: Self.atomicBytes / 4096, payload: buffer)
@@ -135,15 +224,15 @@ extension ArrayEngine {
 
   /// One record, whole or not at all after a crash.
   private func writeAtomically(
-    _ range: ByteRange, from buffer: IOBuffer
+    _ range: ByteRange, from buffer: IOBuffer, isHeld: Bool = false
   ) async throws(ArrayError) {
     guard !range.isEmpty, let blocks = range.alignedOutside(4096) else { return }
     let run = BlockRun(
       firstBlock: blocks.offsetBytes / 4096, blockCount: blocks.byteCount / 4096)
     guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
     let isAligned = blocks == range && buffer.isAligned(to: 16)
-    let hold = await reservations.reserve(blocks, isExclusive: blocks != range)
-    defer { reservations.release(hold) }
+    let hold = isHeld ? nil : await reservations.reserve(blocks, isExclusive: blocks != range)
+    defer { if let hold { reservations.release(hold) } }
     do throws(ArrayError) {
       if isAligned {
         try await parts.log.append(write: run, payload: buffer)
@@ -191,7 +280,7 @@ extension ArrayEngine {
     try checkOpen()
     let began = requestBegins()
     defer { requestEnds(began) }
-    try await parts.log.flush()
+    try await flushAll()
   }
 
   // MARK: Trim
@@ -204,7 +293,7 @@ extension ArrayEngine {
     let inside = range.alignedInside(4096)
     try await trimBlocks(
       inside.offsetBytes / 4096..<inside.endBytes / 4096)
-    if durably { try await parts.log.flush() }
+    try await finish(durably: durably)
   }
 
   private func trimBlocks(_ blocks: Range<UInt64>) async throws(ArrayError) {
@@ -286,7 +375,7 @@ extension ArrayEngine {
         try await writeZeroBytes(ByteRange(from: middle.endBytes, to: range.endBytes))
       }
     }
-    if durably { try await parts.log.flush() }
+    try await finish(durably: durably)
     return true
   }
 

@@ -267,6 +267,7 @@ extension ArrayEngine {
 
   /// Publishes what the log holds, and settles rows that a crash left half done.
   private func replay(_ recovered: RecoveredLog<M, D>) async throws(ArrayError) {
+    parts.recoveredSequence = recovered.endSequence
     let intents = lastIntents(recovered)
     var taken: [UInt64: [UInt64]] = [:]
     for intent in intents.values {
@@ -276,10 +277,11 @@ extension ArrayEngine {
           geometry.block(ofRow: intent.intent.row, position: position))
       }
     }
+    var directs = RecoveredDirects()
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
       recovery.logBytes += UInt64(entry.batch.byteCount)
-      publish(entry)
+      publish(entry, &directs)
       for block in taken[entry.sequence] ?? [] { resumeDestage(of: block, intents) }
       for case .intent(let intent) in entry.batch.records
       where intents[intent.row]?.batchSequence == entry.sequence {
@@ -288,41 +290,51 @@ extension ArrayEngine {
         }
       }
     }
-    // All content of a page that was trimmed as a whole is newer than the trim, and in the log.
+    let begin = machine.readClock()
+    let directSettler = DirectSettler(parts)
+    try await directSettler.dropSuperseded(by: directs.all)
+    // What is newer than the trim of a whole page is in the log, or has ended that trim.
     var open = intents.values.filter {
       parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil
     }
-    recovery.settledRowCount = open.count
     open.sort { $0.intent.row < $1.intent.row }
-    let begin = machine.readClock()
     let settler = Settler(parts)
     try await settler.settle(open)
+    let openDirects = directs.lastOfRows
+    try await directSettler.settle(openDirects)
+    recovery.settledRowCount = open.count + directSettler.settledRowCount
     // What is home by now needs no destage, and no log space for another intent: a server that is
     // killed soon after each start would use up what is left of a full log (rule L5).
-    var pins: [UInt64] = []
+    var pins = directSettler.pins
     for intent in intents.values.sorted(by: { $0.intent.row < $1.intent.row }) {
       pins += endDestage(of: intent.intent, isHome: settler.homeRows.contains(intent.intent.row))
     }
-    guard !open.isEmpty else { return }
+    guard !open.isEmpty || !openDirects.isEmpty || !pins.isEmpty else { return }
     keeper.noteSettled(pins)
     try await keeper.checkpoint()
     recovery.settleNanoseconds = machine.readClock() - begin
   }
 
-  /// By row: one is not destaged again before its table page is durable, so only the last can be
-  /// open.
+  /// By row, unless a direct write came after it: one is not destaged or written directly again
+  /// before its table page is durable, so only the last can be open.
   private func lastIntents(_ recovered: RecoveredLog<M, D>) -> [UInt64: OpenIntent] {
     var intents: [UInt64: OpenIntent] = [:]
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
-      for case .intent(let intent) in entry.batch.records {
-        intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+      for record in entry.batch.records {
+        switch record {
+        case .intent(let intent):
+          intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
+        case .direct(let intent):
+          for row in geometry.rows(of: intent.run) { intents[row] = nil }
+        case .write, .trim: continue
+        }
       }
     }
     return intents
   }
 
-  private func publish(_ entry: RecoveredBatch) {
+  private func publish(_ entry: RecoveredBatch, _ directs: inout RecoveredDirects) {
     for record in entry.batch.records {
       recovery.recordCount += 1
       switch record {
@@ -330,8 +342,13 @@ extension ArrayEngine {
         publisher.publishRecovered(
           run, batchSequence: entry.sequence, payloadIndex: payloadIndex, checksums: checksums)
       case .trim(let run, _):
-        publisher.publishTrim(run, batchSequence: entry.sequence, token: 0)
-      case .intent: continue
+        publisher.publishTrim(run, batchSequence: entry.sequence) { directs.announces($0) }
+        // A page that is gone as a whole says nothing of what was there before.
+        directs.removeAll { publisher.covers(run, page: parts.placement.page(ofRow: $0)) }
+      case .intent(let intent): directs.remove(intent.row)
+      case .direct(let intent):
+        directs.append(
+          OpenDirect(intent: intent, batchSequence: entry.sequence), geometry.rows(of: intent.run))
       }
     }
   }

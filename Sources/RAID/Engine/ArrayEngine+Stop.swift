@@ -10,7 +10,7 @@ extension ArrayEngine {
     guard isOpen else { return }
     var failure: ArrayError?
     do throws(ArrayError) {
-      try await parts.log.flush()
+      try await flushAll()
       await keeper.drain()
       // What the seals and the destage logged last.
       try await parts.log.endSealing()

@@ -92,7 +92,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     parts = ArrayParts(
       machine: machine, placement: placement, layout: plan.layout,
       arrayID: plan.newest.arrayID, options: options, members: set, table: table,
-      payloads: payloads, keeper: membership, events: events)
+      payloads: payloads, keeper: membership, events: events,
+      logPolicy: options.logPolicy ?? plan.newest.logPolicy)
     membership.parts = parts
     let membershipOfKeeper = membership
     let keeper = HomeKeeper(parts) { (sequence: UInt64) async throws(ArrayError) in

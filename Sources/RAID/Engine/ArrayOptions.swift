@@ -1,3 +1,5 @@
+package import DiskFormat
+
 /// How an array is to be run.
 package struct ArrayOptions: Sendable {
   /// Payload that is in the log and not yet home; appends wait beyond it.
@@ -25,6 +27,8 @@ package struct ArrayOptions: Sendable {
   /// How long a member may be gone, hang or be cut off before a spare takes its slot; for one that
   /// failed it is at once.
   package var spareDelayNanoseconds: UInt64 = 60_000_000_000
+  /// Which writes take the log; nil is what the superblocks say.
+  package var logPolicy: LogPolicy?
   /// Batches of the log under way at once.
   package var batchesInFlightMax = 4
   /// Payload of one batch.

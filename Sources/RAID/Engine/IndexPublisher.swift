@@ -42,6 +42,16 @@ final class IndexPublisher<M: Machine, D: Disk>: LogPublisher {
   }
 
   func publishTrim(_ run: BlockRun, batchSequence: UInt64, token: UInt64) {
+    publishTrim(run, batchSequence: batchSequence) { _ in false }
+  }
+
+  /// The same for what recovery found.
+  ///
+  /// `isAnnounced` tells rows that an earlier direct write announced: what the table says of their
+  /// blocks may be older than that.
+  func publishTrim(
+    _ run: BlockRun, batchSequence: UInt64, isAnnounced: (UInt64) -> Bool
+  ) {
     let wasEmpty = parts.index.isEmpty
     var page: UInt64?
     var isWhole = false
@@ -58,7 +68,10 @@ final class IndexPublisher<M: Machine, D: Disk>: LogPublisher {
         parts.index.publishTrim(
           page: number, isPresent: parts.table.isPresent(number), batchSequence: batchSequence,
           ledger: parts.log)
-      } else if isWorthTrimming(block, place, number) {
+        if parts.index.trimmedPages[number] == nil {
+          parts.table.noteTrim(number, trimSequence: batchSequence)
+        }
+      } else if isWorthTrimming(block, place, number) || isAnnounced(place.row) {
         parts.index.publish(
           block, .zeros, checksum: 0, batchSequence: batchSequence, ledger: parts.log)
       }

@@ -29,6 +29,18 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case tableBeforeData
   /// D1: parity is written when data is durable.
   case parityAfterData
+  /// D1: a direct write begins before its intent is durable.
+  case directHomeBeforeIntent
+  /// D2: direct intents do not say what home held before.
+  case directIntentWithoutOld
+  /// D2: a block that is neither old nor new is adopted as if the crash had torn it.
+  case rotAdoptedAsTorn
+  /// D2: table pages tell of direct writes that are not durable.
+  case tableBeforeDirectHome
+  /// D3: a direct write is acknowledged without a member that failed it, and not yet durable.
+  case failedDirectAcknowledged
+  /// L4: what a direct write replaces in the log is let go before that is durable.
+  case directUnpinsSuperseded
   /// D4: a block beyond repair blocks its row instead of becoming lost.
   case lostBlocksRow
   /// D5: a reader heals by itself what it saw, without looking again under the hold.

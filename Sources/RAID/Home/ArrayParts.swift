@@ -17,6 +17,13 @@ final class ArrayParts<M: Machine, D: Disk> {
   let keeper: any MembershipKeeper
   let events: EventLog
   let rowImages: RowImagePool
+  /// Which writes take the log.
+  let logPolicy: LogPolicy
+  /// What went home directly and is not durable yet.
+  let directSync = DirectSync()
+  /// The last batch that the start found: nothing goes home directly before the checkpoint has
+  /// passed it.
+  var recoveredSequence: UInt64 = .max
   /// Made once recovery has read the log; everything that writes has it.
   private(set) var openLog: WriteLog<M, D>?
   /// Reads the payloads that recovery left in the log.
@@ -37,9 +44,10 @@ final class ArrayParts<M: Machine, D: Disk> {
   init(
     machine: M, placement: TablePlacement, layout: MemberLayout, arrayID: Identifier,
     options: ArrayOptions, members: MemberSet<M, D>, table: ChecksumTable<M, D>,
-    payloads: PayloadPool, keeper: any MembershipKeeper, events: EventLog
+    payloads: PayloadPool, keeper: any MembershipKeeper, events: EventLog, logPolicy: LogPolicy
   ) {
     self.machine = machine
+    self.logPolicy = logPolicy
     geometry = placement.geometry
     self.placement = placement
     self.layout = layout
@@ -115,10 +123,11 @@ final class ArrayParts<M: Machine, D: Disk> {
   /// All members are in sync.
   func clearChanged() { table.clearChanged(changedPages) }
 
-  /// Everything written so far is durable on all members that got it; one that hangs and is about to
-  /// be put out did not.
+  /// Everything written so far is durable on all members that got it, but for what went home
+  /// directly; one that hangs and is about to be put out did not get it.
   func forgetTouched() {
     if hasIncompleteMembers { markTouchedChanged() }
+    guard directSync.isDurable else { return }
     touchedPages.removeAll(keepingCapacity: true)
   }
 

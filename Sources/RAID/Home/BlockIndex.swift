@@ -200,6 +200,15 @@ final class BlockIndex {
     return pin
   }
 
+  /// Recovery found that home has what came after every version of the block in the log.
+  ///
+  /// - Returns: the pins to release when that is durable in the table.
+  func dropSuperseded(_ block: UInt64) -> [UInt64] {
+    guard let pending = blocks[block] else { return [] }
+    remove(block, pending, row: geometry.rowPosition(ofBlock: block).row)
+    return pending.laterPin == 0 ? [pending.oldestPin] : [pending.oldestPin, pending.laterPin]
+  }
+
   /// Puts a row that still has something pending at the end of the queue.
   func requeue(_ row: UInt64) {
     if rowCounts[row] != nil { queue.append(row) }

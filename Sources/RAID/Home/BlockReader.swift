@@ -378,6 +378,8 @@ final class BlockReader<M: Machine, D: Disk> {
 
   /// Reads one block by every way there is, until it verifies or has been shown to be lost.
   private func readCarefully(_ home: HomeBlock, into target: IOBuffer) async throws(ArrayError) {
+    // What answered with something else may just be being written directly: that is no damage.
+    if !home.isSlow { _ = await waitForHome(home.row) }
     var avoided = SlotSet()
     if home.isSlow {
       avoided.insert(parts.geometry.place(ofRow: home.row, position: home.copy).slot)

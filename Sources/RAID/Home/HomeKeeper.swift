@@ -7,7 +7,7 @@ import IO
 /// One loop does all of it, one thing at a time, so that nothing else ever changes the blocks of a
 /// row while it works on them (rule D5).
 final class HomeKeeper<M: Machine, D: Disk> {
-  private let parts: ArrayParts<M, D>
+  let parts: ArrayParts<M, D>
   private let healer: Healer<M, D>
   let resync: Resync<M, D>
   let scrub: Scrub<M, D>
@@ -16,22 +16,24 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// Writes superblocks with a new checkpoint; the engine's.
   private let writeSuperblocks: (UInt64) async throws(ArrayError) -> Void
   private var round: DestageRound<M, D>?
+  var directRound: DirectRound<M, D>?
+  var directQueue = DirectQueue()
 
   // What was done and is not yet durable in the table.
-  private var settlingPins: [UInt64] = []
-  private var settlingRows: Set<UInt64> = []
-  private var trimmedPages: [UInt64] = []
+  var settlingPins: [UInt64] = []
+  var settlingRows: Set<UInt64> = []
+  private(set) var trimmedPages: [UInt64] = []
   /// Pages that are durably gone, whose space has not been given back.
   private var punchQueue: [UInt64] = []
 
   private var rest = WaitPoint()
   private var isWoken = false
   private var isStopping = false
-  private var hasStopped = false
+  private(set) var hasStopped = false
   private var drainWaiters: [WaitPoint] = []
   private var roundWaiters: [WaitPoint] = []
-  private var busyRows: Set<UInt64> = []
-  private var pendingSinceNanoseconds: UInt64 = 0
+  var busyRows: Set<UInt64> = []
+  var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
   /// Lets a replacement that has everything change places with its target; the engine's.
@@ -61,7 +63,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
   }
 
   var isIdle: Bool {
-    parts.index.isEmpty && !hasUnsettled && parts.healQueue.isEmpty && !resync.isActive
+    parts.index.isEmpty && !hasUnsettled && directQueue.isEmpty && parts.healQueue.isEmpty
+      && !resync.isActive
   }
 
   /// Members wait for the log: others cannot be taken back before.
@@ -124,6 +127,12 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
   }
 
+  /// Nothing is being written home.
+  func endBusy() {
+    busyRows = []
+    signalAll(\.roundWaiters)
+  }
+
   private func signalAll(_ list: ReferenceWritableKeyPath<HomeKeeper, [WaitPoint]>) {
     let waiting = self[keyPath: list]
     self[keyPath: list] = []
@@ -148,6 +157,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
     }
     hasStopped = true
     busyRows = []
+    directQueue.refuseAll()
     signalAll(\.drainWaiters)
     signalAll(\.roundWaiters)
   }
@@ -155,6 +165,15 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// - Returns: whether there may be more to do.
   private func step() async throws(ArrayError) -> Bool {
     var hasWorked = false
+    if !directQueue.isEmpty {
+      try await writeDirect()
+      hasWorked = true
+    }
+    // With a member missing, what a crash tears could not be told from what is there.
+    if parts.hasIncompleteMembers, !parts.directSync.isDurable {
+      try await checkpoint()
+      hasWorked = true
+    }
     if !parts.index.trimmedPages.isEmpty, wantsDestage {
       try await applyTrims()
       hasWorked = true
@@ -267,7 +286,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   // MARK: Trim
 
-  private func applyTrims() async throws(ArrayError) {
+  func applyTrims() async throws(ArrayError) {
     let newest = parts.index.trimmedPages.values.reduce(0) { max($0, $1.batchSequence) }
     try await parts.log.waitUntilDurable(newest)
     // Those that came meanwhile are not durable yet.
@@ -289,7 +308,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   /// Rows that a start behind a crash would have to settle: what it takes for each is most of that
   /// start.
-  private static var settlingRowCountMax: Int { 4096 }
+  private var settlingRowCountMax: Int { max(4096, 16384 / parts.geometry.dataCount) }
 
   /// Something was done that the table does not have durably.
   private var hasUnsettled: Bool { !settlingPins.isEmpty || !settlingRows.isEmpty }
@@ -299,7 +318,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       hasUnsettled || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
     if parts.table.wantsWriting || isDraining || parts.log.needsSpace { return true }
-    if parts.log.fillFraction > 0.5 || settlingRows.count >= Self.settlingRowCountMax {
+    if parts.log.fillFraction > 0.5 || settlingRows.count >= settlingRowCountMax {
       return true
     }
     // In quiet times, so that the next start has little to do.
@@ -322,6 +341,8 @@ final class HomeKeeper<M: Machine, D: Disk> {
     if !parts.options.plants(.mapMissesUnsynced) {
       parts.table.forEachDirtyPage { parts.touch($0) }
     }
+    // Entries of direct writes are in the pages: first what they tell of (rule D2).
+    if !parts.options.plants(.tableBeforeDirectHome) { try await parts.flushDirect() }
     try await parts.table.writeDirty()
     // A member that leaves meanwhile marks pages: that is durable before the checkpoint (rule T5).
     repeat { try await parts.table.writeMap() } while parts.table.mapIsDirty

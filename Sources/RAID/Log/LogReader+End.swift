@@ -52,6 +52,7 @@ extension LogReader {
     batch.records.compactMap { record in
       switch record {
       case .write(let run, _, _, _), .trim(let run, _): run
+      case .direct(let intent): intent.run
       case .intent: nil
       }
     }

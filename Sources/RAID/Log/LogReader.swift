@@ -220,6 +220,10 @@ package final class LogReader<M: Machine, D: Disk> {
         intent.row < geometry.rowCount && intent.blocks.count == geometry.dataCount
           && (intent.paritySectorChecksums.isEmpty
             || intent.paritySectorChecksums.count == 8 * geometry.parityCount)
+      case .direct(let intent):
+        intent.run.blockCount <= geometry.blockCount
+          && intent.run.firstBlock <= geometry.blockCount - intent.run.blockCount
+          && geometry.isWholeRows(intent.run)
       }
     }
   }

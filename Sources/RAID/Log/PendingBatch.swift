@@ -175,6 +175,7 @@ final class PendingBatch {
     }
     if let intents {
       for intent in intents.intents { encoder.appendIntent(intent) }
+      for intent in intents.direct { encoder.appendDirect(intent) }
     }
     if countsEveryBatch && records.isEmpty { header.clientSequence += 1 }
     let (headerByteCount, chain) = encoder.finish(header)
@@ -202,20 +203,26 @@ final class PendingBatch {
 @safe
 final class IntentRequest {
   let intents: ArraySlice<RowIntent>
+  /// Of direct writes: they wait for nothing, and get nothing where log space is short (rule L5).
+  let direct: [DirectIntent]
   let isPinned: Bool
   // Safe: resumed once, and cleared at the same time.
   private var waiter: UnsafeContinuation<UInt64?, Never>?
 
   init(
-    _ intents: ArraySlice<RowIntent>, isPinned: Bool,
+    _ intents: ArraySlice<RowIntent>, direct: [DirectIntent] = [], isPinned: Bool,
     waiter: UnsafeContinuation<UInt64?, Never>
   ) {
     self.intents = intents
+    self.direct = direct
     self.isPinned = isPinned
     unsafe self.waiter = unsafe waiter
   }
 
-  /// Tells the batch's number; nil when the log has stopped.
+  /// Whether it is dropped rather than kept waiting for room.
+  var isOptional: Bool { !direct.isEmpty }
+
+  /// Tells the batch's number; nil when the log has stopped, or an optional one found no room.
   func resume(returning sequence: UInt64?) {
     unsafe waiter?.resume(returning: sequence)
     unsafe waiter = nil

@@ -54,8 +54,13 @@ extension WriteLog {
   /// Intents go first: what waits for room may wait for them.
   private func takeBatch() -> PendingBatch? {
     guard isTakeable else { return nil }
-    if let request = waitingIntents.first {
+    while let request = waitingIntents.first {
       guard let batch = takeIntents(request) else {
+        if request.isOptional {
+          waitingIntents.removeFirst()
+          request.resume(returning: nil)
+          continue
+        }
         intentsAreBlocked = true
         return wantSpace()
       }
@@ -95,8 +100,13 @@ extension WriteLog {
     guard let batch = idleBatches.popLast() else { return nil }
     var bytes = 0
     for intent in request.intents { bytes += descriptorBytes(intent) }
+    for intent in request.direct {
+      bytes += LogBatchEncoder.directRecordBytes(blockCount: intent.old.count)
+    }
     batch.add(intents: request, descriptorBytes: bytes)
-    guard let slots = placement(byteCountBound(batch)) else {
+    // The reserve is for those who cannot do without.
+    let slots = request.isOptional ? admissibleSlots(batch) : placement(byteCountBound(batch))
+    guard let slots else {
       batch.reset()
       idleBatches.append(batch)
       return nil

@@ -31,6 +31,7 @@ extension ArrayEngine {
       .failed(cause: let cause, action: let action):
       (status.cause, status.action) = (cause, action)
     }
+    status.logPolicy = parts.logPolicy
     status.logBytes = parts.layout.logByteCount
     if let log = parts.openLog {
       // A fraction of what the ring can take; nothing here is worth more digits.

@@ -184,6 +184,14 @@ package final class ChecksumTable<M: Machine, D: Disk> {
     markClean(page)
   }
 
+  /// A trim of an absent page, which changes nothing: a page created later includes it.
+  package func noteTrim(_ number: UInt64, trimSequence: UInt64) {
+    guard !isPresent(number) else { return }
+    trims[number] = trimSequence
+    // One that was there before may still be in memory, to be taken again.
+    cache.find(number)?.trimSequence = trimSequence
+  }
+
   /// Forgets trims of absent pages that the checkpoint has passed.
   package func forgetTrims(through sequence: UInt64) {
     trims = trims.filter { $0.value > sequence }

@@ -1,4 +1,5 @@
 import Control
+import DiskFormat
 import Geometry
 import RAID
 import Ring
@@ -41,8 +42,9 @@ enum CreateCommand {
         "log-size", "SIZE", default: "256m",
         help: "what the log holds before it must have been written home"),
       Option(
-        "log-policy", "POLICY", default: "full",
-        help: "which writes go through the log: full is all of them"),
+        "log-policy", "POLICY", default: "auto",
+        help: "which writes go through the log: auto is all but the whole rows of requests longer "
+          + "than 64k, full is all of them"),
       .flag("force", help: "destroy what the members hold"),
       .flag("forget", help: "forget where the members of an array of the same name are"),
       .flag("json", help: "print a JSON object"),
@@ -68,6 +70,7 @@ struct CreateRequest: Sendable {
   let memberByteCount: UInt64?
   let chunkBytes: UInt64
   let logByteCount: UInt64
+  let logPolicy: LogPolicy
   let isForced: Bool
   let isForgetting: Bool
   let wantsJSON: Bool
@@ -82,12 +85,7 @@ struct CreateRequest: Sendable {
       throw UsageError("--chunk: \(ByteSize.formatExactly(chunkBytes)) is no power of two")
     }
     logByteCount = try options.required("log-size", as: Self.blocks(in: 1 << 20...(1 << 50)))
-    let policy = try options.required("log-policy", as: .choice(["full", "auto"]))
-    guard policy == "full" else {
-      throw UsageError(
-        "--log-policy: 'auto', with which writes of whole stripes go home directly, does not exist "
-          + "yet: leave it out, or say 'full'")
-    }
+    logPolicy = try options.required("log-policy", as: .logPolicy)
     isForced = options.flag("force")
     isForgetting = options.flag("forget")
     wantsJSON = options.flag("json")

@@ -114,6 +114,7 @@ actor CreateSession {
     settings.chunkBytes = request.chunkBytes
     settings.logByteCount = request.logByteCount
     settings.memberByteCount = request.memberByteCount
+    settings.logPolicy = request.logPolicy
     settings.isForced = request.isForced
     let creation: ArrayCreation
     do throws(CreationRefusal) {

@@ -24,7 +24,8 @@ struct CreationSummary {
         + "\(ByteSize.format(geometry.byteCount)) usable, chunk "
         + ByteSize.format(superblock.chunkBytes),
       "  " + Self.survivalWords(geometry),
-      "  log: \(ByteSize.format(creation.layout.logByteCount)) on each member",
+      "  log: \(ByteSize.format(creation.layout.logByteCount)) on each member, policy "
+        + superblock.logPolicy.name,
     ]
     for (slot, member) in members.enumerated() {
       let created = member.wasCreated ? ", created" : ""
@@ -46,6 +47,7 @@ struct CreationSummary {
       "byte_count": .count(geometry.byteCount),
       "chunk_bytes": .count(superblock.chunkBytes),
       "log_bytes_per_member": .count(creation.layout.logByteCount),
+      "log_policy": .string(superblock.logPolicy.name),
       "redundancy": .count(geometry.redundancy),
       "members": .array(
         members.enumerated().map { slot, member in

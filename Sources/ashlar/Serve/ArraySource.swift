@@ -1,4 +1,5 @@
 import Control
+import DiskFormat
 import IO
 import RAID
 
@@ -15,8 +16,8 @@ struct ArraySource: Sendable {
 
   /// The options of `serve` that are for arrays only.
   static let optionNames = [
-    "force", "no-resync", "member-timeout", "spare-delay", "latency-budget", "table-cache",
-    "write-memory",
+    "force", "no-resync", "log-policy", "member-timeout", "spare-delay", "latency-budget",
+    "table-cache", "write-memory",
   ]
 
   var registeredName: String? {
@@ -29,6 +30,7 @@ struct ArraySource: Sendable {
     var array = ArrayOptions()
     array.isForced = options.flag("force")
     array.resyncsAutomatically = !options.flag("no-resync")
+    array.logPolicy = try options.value("log-policy", as: .logPolicy)
     array.memberDeadlineNanoseconds = try options.required(
       "member-timeout", as: .duration(in: 100_000_000...600_000_000_000))
     array.spareDelayNanoseconds = try options.required(
@@ -52,5 +54,16 @@ struct ArraySource: Sendable {
     var places: [MemberPlace] = []
     for text in operands { places.append(try MemberPlace(text)) }
     return .members(places)
+  }
+}
+
+extension Conversion where Value == LogPolicy {
+  /// A log policy by its name.
+  static var logPolicy: Conversion<LogPolicy> {
+    Conversion { text in
+      if let policy = LogPolicy(name: text) { return .success(policy) }
+      let names = LogPolicy.allCases.map(\.name).joined(separator: ", ")
+      return .failure(UsageError("is not one of \(names)"))
+    }
   }
 }

@@ -38,6 +38,9 @@ let serveCommand = Command(
         + "then is not in the array, and they cannot come back as they are"),
     .flag("no-resync", help: "do not bring members up to date that come back"),
     Option(
+      "log-policy", "POLICY",
+      help: "which writes go through the log this time, auto or full; default: as it was created"),
+    Option(
       "member-timeout", "DURATION", default: "10s",
       help: "for a member to answer; then it is put out, if the array can do without it"),
     Option(

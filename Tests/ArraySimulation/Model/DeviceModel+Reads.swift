@@ -12,6 +12,7 @@ extension DeviceModel {
   @discardableResult
   package func endRead(_ range: Range<Int>, _ buffer: IOBuffer, begin: Int) -> Violation? {
     let end = advance()
+    noteReadable(range)
     for sector in range {
       let offset = (sector - range.lowerBound) * SectorStamp.byteCount
       let content = SectorStamp.read(buffer, at: offset, salt: salt)

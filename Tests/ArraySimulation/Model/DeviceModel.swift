@@ -31,6 +31,9 @@ package final class DeviceModel: @unchecked Sendable {
   private(set) var recordCountMax: UInt64 = 0
   /// Acknowledged, but not yet by a flush.
   private var unflushed: [Int] = []
+  /// Blocks of 4 KiB that may fail to be read (the exception of P5): now, and after a power loss.
+  private var excused: Set<Int> = []
+  private var durablyExcused: Set<Int> = []
   private var sectorsWithNews: Set<Int> = []
   private var over: Set<Pair> = []
 
@@ -46,7 +49,8 @@ package final class DeviceModel: @unchecked Sendable {
     self.promises = promises
     self.salt = salt
     var zeros = Piece(
-      request: 0, sectors: 0..<sectorCount, isZero: true, isOptional: false, begin: 0, life: -1)
+      request: 0, sectors: 0..<sectorCount, isZero: true, isDirect: false,
+      isOptional: false, begin: 0, life: -1)
     zeros.end = 0
     zeros.outcome = .acknowledged
     zeros.fate = .applied
@@ -76,8 +80,11 @@ package final class DeviceModel: @unchecked Sendable {
   /// A write begins: from now on it may take effect.
   package func beginWrite(_ range: Range<Int>) -> Change {
     let parts = cutAtAtomicBytes(range)
-    recordCountMax += UInt64(parts.count)
-    return begin(range, parts, isZero: false, isOptional: false)
+    // What goes home directly is cut out of the middle.
+    recordCountMax += UInt64(parts.count) + 2
+    guard promises.longRequestsGoDirect, range.count * SectorStamp.byteCount > promises.atomicBytes
+    else { return begin(range, parts, isZero: false, isOptional: false) }
+    return begin(range, range.map { $0..<$0 + 1 }, isZero: false, isDirect: true, isOptional: false)
   }
 
   /// A request to zero begins.
@@ -101,7 +108,8 @@ package final class DeviceModel: @unchecked Sendable {
   }
 
   private func begin(
-    _ range: Range<Int>, _ parts: [Range<Int>], isZero: Bool, isOptional: Bool
+    _ range: Range<Int>, _ parts: [Range<Int>], isZero: Bool, isDirect: Bool = false,
+    isOptional: Bool
   ) -> Change {
     precondition(range.lowerBound >= 0 && range.upperBound <= sectorCount)
     let begin = advance()
@@ -112,8 +120,8 @@ package final class DeviceModel: @unchecked Sendable {
       for sector in part { sectors[sector].writers.append(pieces.count) }
       pieces.append(
         Piece(
-          request: requestCount, sectors: part, isZero: isZero, isOptional: isOptional,
-          begin: begin, life: life))
+          request: requestCount, sectors: part, isZero: isZero, isDirect: isDirect,
+          isOptional: isOptional, begin: begin, life: life))
     }
     return Change(pieces: first..<pieces.count, sectors: range)
   }
@@ -149,6 +157,9 @@ package final class DeviceModel: @unchecked Sendable {
   /// It was acknowledged, as one that survives power loss if it asked for that.
   package func acknowledge(_ change: Change, durably: Bool) {
     let end = finish(change, .acknowledged)
+    for number in change.pieces where !pieces[number].isOptional {
+      forgive(pieces[number].sectors, durably: durably)
+    }
     for number in change.pieces where !pieces[number].isOptional {
       pieces[number].fate = .applied
       pieces[number].isDurable = durably
@@ -193,6 +204,7 @@ package final class DeviceModel: @unchecked Sendable {
     unflushed.removeAll { number in
       guard let end = pieces[number].end, end < begin else { return false }
       pieces[number].isDurable = true
+      forgive(pieces[number].sectors, durably: true)
       return true
     }
     for sector in sectorsWithNews {
@@ -215,6 +227,8 @@ package final class DeviceModel: @unchecked Sendable {
     let end = advance()
     openRequestCount = 0
     lastCrash = kind
+    if kind == .powerLoss { excused = durablyExcused }
+    if promises.excusesTornWrites { excuseTorn(kind) }
     for number in pieces.indices where pieces[number].outcome == .open {
       pieces[number].end = end
       pieces[number].outcome = .interrupted
@@ -228,6 +242,35 @@ package final class DeviceModel: @unchecked Sendable {
     for index in sectors.indices { sectors[index].live = sectors[index].durable }
   }
 
+  /// A long request that was not durable when a crash came together with the loss of a member may
+  /// leave its own blocks unreadable; nothing else may.
+  private func excuseTorn(_ kind: CrashKind) {
+    for piece in pieces where piece.isDirect && piece.life == life {
+      guard piece.outcome == .open || (kind == .powerLoss && !piece.isDurable) else { continue }
+      excused.formUnion(Self.blocks(of: piece.sectors))
+    }
+  }
+
+  private static func blocks(of sectors: Range<Int>) -> ClosedRange<Int> {
+    sectors.lowerBound / 8...(sectors.upperBound - 1) / 8
+  }
+
+  /// What was written can be read, at least until the power goes.
+  private func forgive(_ sectors: Range<Int>, durably: Bool) {
+    guard !excused.isEmpty || !durablyExcused.isEmpty, !sectors.isEmpty else { return }
+    excused.subtract(Self.blocks(of: sectors))
+    if durably { durablyExcused.subtract(Self.blocks(of: sectors)) }
+  }
+
+  /// What could be read can be read from now on, at least until the power goes.
+  func noteReadable(_ sectors: Range<Int>) { forgive(sectors, durably: false) }
+
+  /// Whether a request may fail because of a block that it has to read.
+  package func excuses(_ sectors: Range<Int>) -> Bool {
+    !excused.isEmpty && !sectors.isEmpty
+      && Self.blocks(of: sectors).contains { excused.contains($0) }
+  }
+
   /// The device was closed, which flushes.
   package func close() {
     lastCrash = nil
@@ -238,6 +281,7 @@ package final class DeviceModel: @unchecked Sendable {
   package func serve() {
     _ = advance()
     life += 1
+    durablyExcused = excused
     unflushed = []
     sectorsWithNews = []
     for number in pieces.indices where pieces[number].fate == .applied {

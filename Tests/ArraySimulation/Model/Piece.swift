@@ -26,6 +26,8 @@ struct Piece {
   let sectors: Range<Int>
   /// Zeros rather than stamps.
   let isZero: Bool
+  /// May go home without its payload in the log: each sector is for itself.
+  let isDirect: Bool
   /// Even when acknowledged it need not have had an effect.
   let isOptional: Bool
   let begin: Int

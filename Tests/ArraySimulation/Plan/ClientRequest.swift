@@ -34,6 +34,7 @@ package struct RequestSource: Sendable {
   }
 
   private static let blockSectors = 8
+  private static let longSectorCount = 320
   private let sectorCount: Int
   private let chunkSectors: Int
   private let stripeSectors: Int
@@ -93,6 +94,11 @@ package struct RequestSource: Sendable {
       let first = random.index(below: max(1, sectorCount / stripeSectors))
       return clamped(first * stripeSectors, min(stripeSectors, 128))
     case 8: return clamped(random.index(below: sectorCount), 1 + random.index(below: 128))
+    case 9 where random.coin():
+      // Longer than what is atomic, with whole rows in the middle, near the hot block or anywhere.
+      let near = max(0, hotBlock - random.index(below: 24)) * block
+      let start = random.coin() ? near : random.index(below: sectorCount)
+      return clamped(start, 129 + random.index(below: Self.longSectorCount))
     default:
       // Now and then longer than what is atomic.
       let most = random.index(below: 4) == 0 ? ClientRequest.sectorCountMax : 64

@@ -74,6 +74,16 @@ package struct DirectedPlan {
     case exchange
     /// T6: a member that was replaced comes back, and its successor is away.
     case replacedReturns
+    /// D1, D2: a crash amid a long write that goes home directly.
+    case tornDirect
+    /// D2: the same, and a block of it had rotted before.
+    case rottenDirect
+    /// D2: table pages are written while a long write is not durable.
+    case earlyDirectTable
+    /// D3: a member fails amid a long write, which is acknowledged, and then the power goes.
+    case failedDirect
+    /// L4: a long write replaces what was flushed, and the power goes.
+    case supersededDirect
   }
 
   let system: any SystemUnderTest
@@ -131,6 +141,11 @@ package struct DirectedPlan {
     case .writesBehindReplacement: writesBehindReplacement(&plan, variation)
     case .exchange: exchange(&plan, variation)
     case .replacedReturns: replacedReturns(&plan, variation)
+    case .tornDirect: tornDirect(&plan, variation)
+    case .rottenDirect: rottenDirect(&plan, variation)
+    case .earlyDirectTable: earlyDirectTable(&plan, variation)
+    case .failedDirect: failedDirect(&plan, variation)
+    case .supersededDirect: supersededDirect(&plan, variation)
     }
     return plan
   }
@@ -144,6 +159,8 @@ package struct DirectedPlan {
         .raid1
       case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
+      case .tornDirect: [.raid5, .raid6, .raid10, .raid0][variation % 4]
+      case .earlyDirectTable: .raid0
       case .tornPages, .clearedPages: variation % 2 == 0 ? .raid1 : .raid5
       default: .raid5
       }
@@ -151,6 +168,7 @@ package struct DirectedPlan {
       switch scenario {
       case .largeTrim: 2048
       case .fullLog, .reusedLog, .tornPages, .writesBehindReplacement: 64
+      case .tornDirect, .rottenDirect, .earlyDirectTable, .failedDirect, .supersededDirect: 24
       default: 8
       }
     do throws(GeometryError) {

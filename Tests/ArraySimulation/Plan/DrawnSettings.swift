@@ -1,3 +1,4 @@
+import DiskFormat
 import Geometry
 import RAID
 import Simulator
@@ -43,6 +44,7 @@ extension ArrayOptions {
     func isSmall(_ random: inout RandomSource) -> Bool { random.index(below: 4) == 0 }
     var options = ArrayOptions()
     options.memberDeadlineNanoseconds = 2_000_000_000
+    options.logPolicy = isSmall(&random) ? .full : .auto
     if isSmall(&random) { options.dirtyBytesMax = (64 << 10) << random.index(below: 4) }
     if isSmall(&random) { options.tableCacheBytes = 4096 << random.index(below: 4) }
     if isSmall(&random) { options.batchesInFlightMax = 1 + random.index(below: 4) }

@@ -25,6 +25,8 @@ package struct HistoryPlan: Sendable {
   package var allowsErrors = false
   /// Damage that only reading finds may be left at the end.
   package var hasSilentFaults = false
+  /// No block may be unreadable, although members fail.
+  package var excusesNothing = false
   /// How many steps a life may take: beyond that something turns in circles.
   package var stepCountMax = 3_000_000
 

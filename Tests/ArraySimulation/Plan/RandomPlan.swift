@@ -1,3 +1,4 @@
+import DiskFormat
 package import Geometry
 package import RAID
 import Simulator
@@ -154,7 +155,15 @@ package struct RandomPlan {
       for slot in 0..<plan.shape.memberCount where random.coin() {
         life.rates[slot, default: DiskFaultRates()].readError = random.index(below: 100_000)
       }
-      for _ in 0..<random.index(below: 40) { life.incidents.append(damage(plan.shape, &random)) }
+      for _ in 0..<random.index(below: 40) {
+        var incident = damage(plan.shape, &random)
+        // Rot in a block that a crash tears cannot always be told from what it was before
+        // (docs/upkeep.md, section 6): beyond the budget only what a disk admits.
+        if plan.options.logPolicy != .full, case .flip(let slot, let offset) = incident.incident {
+          incident.incident = .makeUnreadable(slot: slot, sector: offset / 512)
+        }
+        life.incidents.append(incident)
+      }
       switch random.index(below: 3) {
       case 0: life.ending = .close
       case 1: life.ending = .crash(.kill, Self.drawInstant(&random))

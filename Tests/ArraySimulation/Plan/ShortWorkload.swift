@@ -1,3 +1,4 @@
+import DiskFormat
 package import Geometry
 package import RAID
 import Simulator
@@ -13,6 +14,8 @@ package struct ShortWorkload: Sendable {
     /// Shares some sectors with `write`.
     case overlappingWrite
     case wholeStripe
+    /// Longer than what is atomic, with whole rows in its middle.
+    case long
     case flush
     case durableWrite
     case trim
@@ -20,7 +23,8 @@ package struct ShortWorkload: Sendable {
   }
 
   /// Sequences of one, two and three steps.
-  static let sequenceCount = 7 + 7 * 7 + 7 * 7 * 7
+  static let sequenceCount = stepCount + stepCount * stepCount + stepCount * stepCount * stepCount
+  private static let stepCount = Step.allCases.count
   /// So many seeds are all sequences on all levels; the next as many draw other schedules.
   package static let seedCount = UInt64(sequenceCount * RAIDLevel.allCases.count)
 
@@ -43,6 +47,8 @@ package struct ShortWorkload: Sendable {
     requests = Self.requests(Self.sequence(Int(position % UInt64(Self.sequenceCount))), shape)
     var options = ArrayOptions()
     options.plantedBug = plantedBug
+    // Every second time around.
+    options.logPolicy = position / UInt64(Self.sequenceCount) % 2 == 0 ? .auto : .full
     options.memberDeadlineNanoseconds = 2_000_000_000
     // All that happens later happens soon.
     options.destageDelayNanoseconds = 300_000
@@ -54,7 +60,8 @@ package struct ShortWorkload: Sendable {
     do throws(GeometryError) {
       return try ArrayShape(
         level: level, memberCount: level == .raid10 ? 3 : level.memberCountMin, chunkBytes: 4096,
-        memberBlockCount: 8, logBytes: 1 << 20)
+        // The long request fits in.
+        memberBlockCount: level == .raid1 ? 20 : level == .raid10 ? 14 : 10, logBytes: 1 << 20)
     } catch {
       preconditionFailure("the shape of short workloads is impossible: \(error)")
     }
@@ -62,10 +69,13 @@ package struct ShortWorkload: Sendable {
 
   private static func sequence(_ number: Int) -> [Step] {
     let steps = Step.allCases
-    if number < 7 { return [steps[number]] }
-    if number < 56 { return [steps[(number - 7) / 7], steps[(number - 7) % 7]] }
-    let rest = number - 56
-    return [steps[rest / 49], steps[rest / 7 % 7], steps[rest % 7]]
+    let count = steps.count
+    if number < count { return [steps[number]] }
+    if number < count + count * count {
+      return [steps[(number - count) / count], steps[(number - count) % count]]
+    }
+    let rest = number - count - count * count
+    return [steps[rest / (count * count)], steps[rest / count % count], steps[rest % count]]
   }
 
   private static func requests(_ steps: [Step], _ shape: ArrayShape) -> [ClientRequest] {
@@ -75,6 +85,7 @@ package struct ShortWorkload: Sendable {
       case .write: .write(8..<20, durably: false)
       case .overlappingWrite: .write(13..<27, durably: false)
       case .wholeStripe: .write(0..<stripe, durably: false)
+      case .long: .write(12..<12 + 136, durably: false)
       case .flush: .flush
       case .durableWrite: .write(16..<24, durably: true)
       case .trim: .trim(5..<24, durably: false)

@@ -54,9 +54,25 @@ struct Client: Sendable {
     do throws(VolumeError) {
       try await device.read(bytes(sectors), into: buffer)
     } catch {
-      return refused("read of sectors \(sectors)", error)
+      guard model.excuses(sectors), error != .stopped else {
+        return refused("read of sectors \(sectors)", error)
+      }
+      return await readApart(sectors)
     }
     return model.endRead(sectors, buffer, begin: begin) == nil
+  }
+
+  /// Some block of it may be unreadable: the others may not.
+  private func readApart(_ sectors: Range<Int>) async -> Bool {
+    tally.errorCount += 1
+    guard sectors.lowerBound / 8 != (sectors.upperBound - 1) / 8 else { return true }
+    var start = sectors.lowerBound
+    while start < sectors.upperBound {
+      let end = min(sectors.upperBound, (start / 8 + 1) * 8)
+      guard await read(start..<end) else { return false }
+      start = end
+    }
+    return true
   }
 
   /// Reads everything; where errors are allowed, block by block, so that each is judged.
@@ -84,6 +100,11 @@ struct Client: Sendable {
   ) async -> Bool {
     do throws(VolumeError) { try await body() } catch {
       model.fail(change)
+      // A part of a block that cannot be read cannot be changed.
+      if model.excuses(change.sectors), error != .stopped {
+        tally.errorCount += 1
+        return true
+      }
       return refused("\(what) of sectors \(change.sectors)", error)
     }
     model.acknowledge(change, durably: durably)

@@ -46,7 +46,8 @@ package final class History: @unchecked Sendable {
       SimulatedMedium(byteCount: byteCount)
     }
     model = DeviceModel(
-      sectorCount: plan.shape.sectorCount, promises: system.promises, salt: plan.seed)
+      sectorCount: plan.shape.sectorCount, promises: system.promises.held(to: plan), salt: plan.seed
+    )
   }
 
   /// Runs it all.

@@ -1,3 +1,4 @@
+import DiskFormat
 package import IO
 package import RAID
 package import Simulator
@@ -68,6 +69,10 @@ package struct Promises: Equatable, Sendable {
   /// Whole blocks of 4 KiB of a trim read as zeros; otherwise as zeros or as before, sector by
   /// sector.
   package var trimZeroesBlocks: Bool
+  /// The sectors of requests beyond `atomicBytes` are for themselves after a crash.
+  package var longRequestsGoDirect = false
+  /// Blocks of such a request may be unreadable after a crash: members may be lost in it.
+  package var excusesTornWrites = false
   /// All members are said to be up to date a while after they are all there.
   package var becomesOptimal: Bool
 
@@ -80,6 +85,19 @@ package struct Promises: Equatable, Sendable {
   /// What Ashlar's array promises.
   package static let ofArray = Promises(
     atomicBytes: 64 << 10, trimZeroesBlocks: true, becomesOptimal: true)
+
+  /// What is left of it in a history.
+  func held(to plan: HistoryPlan) -> Promises {
+    var promises = self
+    guard self == .ofArray, plan.options.logPolicy != .full else { return promises }
+    promises.longRequestsGoDirect = true
+    promises.excusesTornWrites =
+      !plan.excusesNothing
+      && plan.lives.contains {
+        !$0.absent.isEmpty || !$0.rates.isEmpty || !$0.incidents.isEmpty || !$0.latencies.isEmpty
+      }
+    return promises
+  }
 }
 
 /// What a start is given.

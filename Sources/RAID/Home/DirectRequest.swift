@@ -1,0 +1,186 @@
+import DiskFormat
+import Geometry
+import IO
+import Units
+
+/// A part of a client's request that is to go home without its payload in the log.
+final class DirectRequest {
+  /// What came of it.
+  enum Outcome {
+    /// It is home; a flush makes it durable.
+    case done
+    /// Not now: its home is as it was, and its payload has to take the log.
+    case refused
+  }
+
+  /// Whole rows.
+  let run: BlockRun
+  /// Stays as it is until the end.
+  let payload: IOBuffer
+  private var outcome: Outcome?
+  private var rest = WaitPoint()
+
+  init(_ run: BlockRun, payload: IOBuffer) {
+    self.run = run
+    self.payload = payload
+  }
+
+  func end(_ outcome: Outcome) {
+    guard self.outcome == nil else { return }
+    self.outcome = outcome
+    rest.signal()
+  }
+
+  func wait() async -> Outcome {
+    while true {
+      if let outcome { return outcome }
+      // Safe: resumed once, by `end`, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if outcome != nil { unsafe waiter.resume() } else { unsafe rest.put(waiter) }
+      }
+    }
+  }
+}
+
+/// Requests that wait for the keeper of home, in order.
+struct DirectQueue {
+  private var requests = LogQueue<DirectRequest>()
+
+  var isEmpty: Bool { requests.isEmpty }
+
+  mutating func append(_ request: DirectRequest) { requests.append(request) }
+
+  /// Takes the first ones, together no more than so many blocks, and none that has rows of another.
+  mutating func take(blockCountMax: Int) -> [DirectRequest] {
+    var taken: [DirectRequest] = []
+    var left = UInt64(blockCountMax)
+    while let first = requests.first {
+      let run = first.run
+      guard run.blockCount <= left || taken.isEmpty else { break }
+      let overlaps = taken.contains {
+        $0.run.firstBlock < run.endBlock && run.firstBlock < $0.run.endBlock
+      }
+      guard !overlaps else { break }
+      left -= min(left, run.blockCount)
+      taken.append(first)
+      requests.removeFirst()
+    }
+    return taken
+  }
+
+  /// Refuses all.
+  mutating func refuseAll() {
+    for index in 0..<requests.count { requests[index].end(.refused) }
+    requests.removeAll()
+  }
+}
+
+/// Makes what went home directly durable: rounds of fdatasync, each for all who wait.
+final class DirectSync {
+  private var unsyncedSlots = SlotSet()
+  /// Rounds of direct writes so far, and how many of them are durable.
+  private var writtenCount: UInt64 = 0
+  private var durableCount: UInt64 = 0
+  private var roundIsUnderWay = false
+  /// What went wrong once is not tried again into a success (promise P8).
+  private var failure: ArrayError?
+  private var waiting: [WaitPoint] = []
+
+  var isDurable: Bool { durableCount == writtenCount }
+
+  /// These members have been written to.
+  func noteWritten(_ slots: SlotSet) {
+    unsyncedSlots = unsyncedSlots.union(slots)
+    writtenCount += 1
+  }
+
+  /// Returns when everything that was noted before the call is durable.
+  ///
+  /// `synchronize` makes what was written to members durable, and puts out those that fail.
+  func flush(
+    _ synchronize: (SlotSet) async throws(ArrayError) -> Void
+  ) async throws(ArrayError) {
+    let awaited = writtenCount
+    while durableCount < awaited {
+      if let failure { throw failure }
+      guard !roundIsUnderWay else {
+        await rest()
+        continue
+      }
+      roundIsUnderWay = true
+      let (covered, slots) = (writtenCount, unsyncedSlots)
+      unsyncedSlots = SlotSet()
+      do throws(ArrayError) {
+        try await synchronize(slots)
+        durableCount = max(durableCount, covered)
+      } catch {
+        failure = error
+      }
+      roundIsUnderWay = false
+      let all = waiting
+      waiting = []
+      for var point in all { point.signal() }
+    }
+  }
+
+  private func rest() async {
+    // Safe: resumed once, at the end of the round, or here: others may have run meanwhile.
+    unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+      guard roundIsUnderWay else { return unsafe waiter.resume() }
+      var point = WaitPoint()
+      unsafe point.put(waiter)
+      waiting.append(point)
+    }
+  }
+}
+
+extension ArrayParts {
+  /// Whether anything may go home directly now.
+  ///
+  /// Every member has to get everything, and the log must hold nothing from before this start: then
+  /// a recovery can always tell what came first (docs/upkeep.md, section 6).
+  var mayWriteDirectly: Bool {
+    logPolicy == .auto && !hasIncompleteMembers
+      && members.writableSlots.count == geometry.memberCount
+      && log.checkpointSequence >= recoveredSequence
+  }
+
+  /// Makes what went home directly durable; members that fail are put out.
+  func flushDirect() async throws(ArrayError) {
+    guard !directSync.isDurable else { return }
+    try await directSync.flush { (slots) async throws(ArrayError) in
+      try await self.synchronize(slots)
+      // Whoever hangs is out, durably, before this counts without it (rule T6).
+      await self.log.settleMembership()
+      try self.log.checkRunning()
+    }
+  }
+}
+
+extension StripeGeometry {
+  /// The blocks of the smallest run that is whole rows.
+  ///
+  /// With parity these are the rows of a stripe of chunks, which lie together.
+  var directUnitBlockCount: UInt64 {
+    parityCount > 0 ? chunkBlockCount * UInt64(dataCount) : 1
+  }
+
+  /// Whether a run inside the array has nothing but whole rows.
+  func isWholeRows(_ run: BlockRun) -> Bool {
+    run.firstBlock % directUnitBlockCount == 0 && run.blockCount % directUnitBlockCount == 0
+  }
+
+  /// The rows of a run of whole ones.
+  func rows(of run: BlockRun) -> Range<UInt64> {
+    run.firstBlock / UInt64(dataCount)..<run.endBlock / UInt64(dataCount)
+  }
+
+  /// The whole rows in the middle of a range of bytes; nil when there are none.
+  func wholeRows(inside range: ByteRange) -> BlockRun? {
+    let unit = directUnitBlockCount * Self.blockBytes
+    let (first, end) = ((range.offsetBytes + unit - 1) / unit, range.endBytes / unit)
+    guard first < end else { return nil }
+    return BlockRun(
+      firstBlock: first * directUnitBlockCount, blockCount: (end - first) * directUnitBlockCount)
+  }
+}
