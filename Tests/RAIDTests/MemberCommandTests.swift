@@ -277,8 +277,7 @@ struct MemberCommandTests {
       // All its blocks are there, and it waits for its log.
       #expect(
         await stage.waitFor(milliseconds: 60_000) {
-          $0.members[1].state == .syncing && $0.members[1].resyncPages == 1
-            && $0.members[1].resyncPagesLeft == 0
+          $0.members[1].state == .syncing && $0.rebuild?.isJoining == true
         })
       try await stage.client.fail(old)
       #expect(await stage.waitFor(milliseconds: 60_000) { $0.members[1].memberID != old })
