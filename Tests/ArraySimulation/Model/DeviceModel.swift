@@ -271,6 +271,11 @@ package final class DeviceModel: @unchecked Sendable {
       && Self.blocks(of: sectors).contains { excused.contains($0) }
   }
 
+  /// Whether all of the blocks may be unreadable.
+  package func excusesAll(_ sectors: Range<Int>) -> Bool {
+    sectors.isEmpty || Self.blocks(of: sectors).allSatisfy { excused.contains($0) }
+  }
+
   /// The device was closed, which flushes.
   package func close() {
     lastCrash = nil

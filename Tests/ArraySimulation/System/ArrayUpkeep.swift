@@ -1,5 +1,6 @@
 import RAID
 import Simulator
+import Units
 
 /// The operator's words to a simulated array.
 struct ArrayUpkeep: Upkeep {
@@ -26,7 +27,7 @@ struct ArrayUpkeep: Upkeep {
     return rebuild + scrub + ", \(status.latencyBudget)"
   }
 
-  func scrub(repairs: Bool) async -> String? {
+  func scrub(repairs: Bool) async -> ScrubFindings? {
     await perform(.cancelScrub)
     await perform(.scrub(repairs: repairs))
     while await engine.status.scrub != nil, await !engine.isStopped {
@@ -35,6 +36,12 @@ struct ArrayUpkeep: Upkeep {
     guard let last = await engine.status.scrubHistory.last, last.counts.total > 0 else {
       return nil
     }
-    return "\(last.counts), first \(last.ranges.prefix(4))"
+    let isAllThatWasFound =
+      last.ranges.reduce(0) { $0 + $1.range.byteCount / 4096 } == last.counts.total
+    let isNothingElse = last.ranges.allSatisfy { $0.trouble == .lost }
+    return ScrubFindings(
+      words: "\(last.counts), first \(last.ranges.prefix(4))",
+      lostSectors: isAllThatWasFound && isNothingElse
+        ? last.ranges.map { Int($0.range.offsetBytes / 512)..<Int($0.range.endBytes / 512) } : nil)
   }
 }

@@ -73,7 +73,9 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
 
   package func perform(_ action: LifePlan.OperatorAction) async { await upkeep?.perform(action) }
 
-  package func scrub(repairs: Bool) async -> String? { await upkeep?.scrub(repairs: repairs) }
+  package func scrub(repairs: Bool) async -> ScrubFindings? {
+    await upkeep?.scrub(repairs: repairs)
+  }
 
   package func describe() async -> String {
     "\(volume.health)" + (await upkeep?.describe() ?? "")
@@ -85,7 +87,6 @@ package actor HostedDevice<HostedVolume: Volume>: DeviceUnderTest {
 
   package func fillEmptySlots() async { await members?.fillEmptySlots() }
 
-
   package func close() async throws(VolumeError) { try await volume.close() }
 }
 
@@ -95,7 +96,7 @@ package protocol Upkeep: Sendable {
   func perform(_ action: LifePlan.OperatorAction) async
 
   /// Scrubs to the end, and tells what was found; nil when nothing was.
-  func scrub(repairs: Bool) async -> String?
+  func scrub(repairs: Bool) async -> ScrubFindings?
 
   /// What it is at, for reports.
   func describe() async -> String

@@ -157,8 +157,8 @@ package protocol DeviceUnderTest: Sendable {
 
   /// Scrubs to the end.
   ///
-  /// - Returns: what was found, in words; nil when nothing was, or there is no scrub.
-  func scrub(repairs: Bool) async -> String?
+  /// - Returns: what was found; nil when nothing was, or there is no scrub.
+  func scrub(repairs: Bool) async -> ScrubFindings?
 
   /// What else an operator does; what is refused is refused.
   func carryOut(_ command: LifePlan.MemberCommand) async
@@ -171,4 +171,11 @@ package protocol DeviceUnderTest: Sendable {
 
   /// Stops in order. No request may be in flight.
   func close() async throws(VolumeError)
+}
+
+/// What a scrub found.
+package struct ScrubFindings: Sendable {
+  package var words: String
+  /// The sectors of blocks that are lost, where these are all that was found; else nil.
+  package var lostSectors: [Range<Int>]?
 }
