@@ -71,7 +71,10 @@ truncate -s 8M a2
 serve_array a a
 array_is a degraded || fail "the array is $(array_state a), not degraded"
 "$ASHLAR" status a >"$WORK/out"
-grep -q "missing .*/a2" "$WORK/out" && grep -q "a2 was cut short: it has 8388608 bytes" "$WORK/out" || { cat "$WORK/out"; fail "status does not tell of the member that was cut short"; }
+if ! grep -q "missing .*/a2" "$WORK/out" || ! grep -q "a2 was cut short: it has 8388608 bytes" "$WORK/out"; then
+  cat "$WORK/out"
+  fail "status does not tell of the member that was cut short"
+fi
 truncate -s 64M a2
 wait_until 30 array_is a optimal || fail "the member that is whole again is not taken back"
 pattern 'read -P 2 1M 1M'

@@ -22,9 +22,13 @@ extension HomeKeeper {
     // Whoever has not been told that it is home takes the log.
     defer { for request in requests { request.end(.refused) } }
     guard parts.mayWriteDirectly, let round = makeDirectRound() else { return }
-    defer { round.letGo() }
+    defer {
+      round.letGo()
+      parts.directRows = []
+    }
     try await settleBefore(requests)
     try await round.prepare(requests)
+    parts.directRows = requests.map { parts.geometry.rows(of: $0.run) }
     if parts.options.plants(.directHomeBeforeIntent) {
       round.begin(intentSequence: 0)
       let (group, _) = await round.write()

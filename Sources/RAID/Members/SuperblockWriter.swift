@@ -60,7 +60,7 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
   /// Changes the superblocks of some members, and returns when they are durable.
   ///
   /// - Parameters:
-  ///   - slots: members whose superblock has been adopted.
+  ///   - chosen: members whose superblock has been adopted.
   ///   - update: makes the new superblock from the last one; their sequence is not its business.
   /// - Returns: what failed; those members are to be put out. Each member that is not among them
   ///   has its new superblock durably.
