@@ -73,8 +73,11 @@ final class DirectSettler<M: Machine, D: Disk> {
         let page = parts.placement.page(ofRow: at.row)
         guard parts.table.isPresent(page) else { continue }
         try await parts.preparePage(page)
-        let entry = parts.table.entry(row: at.row, position: at.position)
-        if entry == newEntry(direct, block, at) { pins += parts.index.dropSuperseded(block) }
+        let entry = entry(at.row, at.position)
+        // Other than old: it ended, or was settled by an earlier recovery, or something came later.
+        if entry == newEntry(direct, block, at) || entry != oldEntry(direct, at.row, at.position) {
+          pins += parts.index.dropSuperseded(block)
+        }
       }
     }
   }
@@ -265,12 +268,17 @@ final class DirectSettler<M: Machine, D: Disk> {
 
   /// What is new at home came after everything that the log has from before; so may have what is
   /// lost, unless the write is seen to be unfinished: stale data in its place is not right (P4).
+  ///
+  /// In a row with parity what is lost gets that entry, by which the next recovery tells that this
+  /// one was here: it must not find the record of before either.
   private func dropFromIndex(_ work: Work, _ row: DirectRow, isUnfinished: Bool) {
     for position in 0..<geometry.dataCount {
       let block = geometry.block(ofRow: work.row, position: position)
       let isNew =
         geometry.parityCount > 0 ? row.found[position] == .new : row.found.contains(.new)
-      let mayBeStale = row.outcomes[position] == .lost && !isUnfinished
+      let becomesLost =
+        geometry.parityCount > 0 && oldEntry(work.direct, work.row, position) != .lost
+      let mayBeStale = row.outcomes[position] == .lost && (!isUnfinished || becomesLost)
       guard isNew || mayBeStale, let pending = parts.index[block],
         pending.batchSequence < work.direct.batchSequence
       else { continue }
