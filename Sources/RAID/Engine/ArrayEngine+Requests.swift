@@ -125,8 +125,9 @@ extension ArrayEngine {
     _ range: ByteRange, from buffer: IOBuffer, _ run: BlockRun
   ) async throws(ArrayError) {
     guard let blocks = range.alignedOutside(4096) else { return }
-    // One hold for all of it: who held a part and waited for another could wait for ever.
-    let hold = await reservations.reserve(blocks, isExclusive: blocks != range)
+    // One hold for all of it: who held a part and waited for another could wait for ever. Nobody logs
+    // anything of these blocks meanwhile: what the log has of them is from before.
+    let hold = await reservations.reserve(blocks, isExclusive: true)
     defer { reservations.release(hold) }
     func part(_ part: ByteRange) -> IOBuffer {
       buffer.slice(Int(part.offsetBytes - range.offsetBytes), Int(part.byteCount))

@@ -292,7 +292,7 @@ extension ArrayEngine {
     }
     let begin = machine.readClock()
     let directSettler = DirectSettler(parts)
-    try await directSettler.dropSuperseded(by: directs.all)
+    directSettler.dropSuperseded(by: directs.all)
     // What is newer than the trim of a whole page is in the log, or has ended that trim.
     var open = intents.values.filter {
       parts.index.trimmedPages[parts.placement.page(ofRow: $0.intent.row)] == nil

@@ -42,16 +42,13 @@ final class IndexPublisher<M: Machine, D: Disk>: LogPublisher {
   }
 
   func publishTrim(_ run: BlockRun, batchSequence: UInt64, token: UInt64) {
-    // What the table says of rows that are just going home directly is older than this trim.
-    publishTrim(run, batchSequence: batchSequence) { row in
-      self.parts.directRows.contains { $0.contains(row) }
-    }
+    publishTrim(run, batchSequence: batchSequence) { _ in false }
   }
 
-  /// The same, also for what recovery found.
+  /// The same for what recovery found.
   ///
-  /// `isAnnounced` tells rows that a direct write announces: what the table says of their blocks may
-  /// be older than that.
+  /// `isAnnounced` tells rows that an earlier direct write announced: what the table says of their
+  /// blocks may be older than that.
   func publishTrim(
     _ run: BlockRun, batchSequence: UInt64, isAnnounced: (UInt64) -> Bool
   ) {

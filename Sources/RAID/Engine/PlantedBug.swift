@@ -39,8 +39,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   case tableBeforeDirectHome
   /// D3: a direct write is acknowledged without a member that failed it, and not yet durable.
   case failedDirectAcknowledged
-  /// L4: what a direct write replaces in the log is let go before that is durable.
-  case directUnpinsSuperseded
+  /// L4: a direct write begins although the log holds what its home does not have yet.
+  case directOvertakesLogged
   /// D4: a block beyond repair blocks its row instead of becoming lost.
   case lostBlocksRow
   /// D5: a reader heals by itself what it saw, without looking again under the hold.

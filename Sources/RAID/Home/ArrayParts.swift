@@ -38,8 +38,6 @@ final class ArrayParts<M: Machine, D: Disk> {
   var wakeLater: (UInt64) -> Void = { _ in }
   /// Entries of parity that a planted bug leaves for the next checkpoint.
   var lateEntries: [(row: UInt64, position: Int, entry: BlockEntry)] = []
-  /// Rows that a direct write announces, from before its intent is logged until the table has them.
-  var directRows: [Range<UInt64>] = []
   /// Pages whose blocks or entries were written since the last fdatasync of all members.
   private(set) var touchedPages: Set<UInt64> = []
 

@@ -34,8 +34,6 @@ final class DirectRound<M: Machine, D: Disk> {
   private var work: [Part] = []
   private var pinnedPages: [UInt64] = []
   private var memoryEnd = 0
-  /// Blocks that the index had older versions of, and which.
-  private var superseded: [(block: UInt64, batchSequence: UInt64)] = []
   private var geometry: StripeGeometry { parts.geometry }
 
   /// Blocks of data that one round takes, for arrays where that is enough for whole rows.
@@ -205,30 +203,9 @@ final class DirectRound<M: Machine, D: Disk> {
 
   var intents: [DirectIntent] { work.map(\.intent) }
 
-  /// The intents are within the horizon, and so is every batch before theirs: what came in the
-  /// meantime decides who goes on, and what of the index the rest replaces.
-  func begin(intentSequence: UInt64) {
-    // A trim of a whole page that is not home yet has to come first, and had no time to.
-    work.removeAll { part in
-      let first = parts.placement.page(ofRow: part.rows.lowerBound)
-      let last = parts.placement.page(ofRow: part.rows.upperBound - 1)
-      guard (first...last).contains(where: { parts.index.trimmedPages[$0] != nil }) else {
-        return false
-      }
-      part.request.end(.refused)
-      return true
-    }
-    for part in work {
-      parts.touch(pagesOf: part.rows)
-      for block in part.request.run.firstBlock..<part.request.run.endBlock {
-        // What is in a later batch came later, and goes home later.
-        guard let pending = parts.index[block], pending.batchSequence < intentSequence else {
-          continue
-        }
-        parts.index.beginDestage(block)
-        superseded.append((block, pending.batchSequence))
-      }
-    }
+  /// The intents are within the horizon: home is about to change.
+  func begin() {
+    for part in work { parts.touch(pagesOf: part.rows) }
   }
 
   // MARK: Writing
@@ -259,9 +236,7 @@ final class DirectRound<M: Machine, D: Disk> {
   // MARK: The end
 
   /// Brings table and index up to date in memory; nothing can come between.
-  ///
-  /// - Returns: the pins to release when the table is durable.
-  func finish() -> [UInt64] {
+  func finish() {
     for part in work {
       for block in part.request.run.firstBlock..<part.request.run.endBlock {
         setEntries(part, block)
@@ -277,17 +252,6 @@ final class DirectRound<M: Machine, D: Disk> {
         }
       }
     }
-    return endSuperseded()
-  }
-
-  /// Takes out of the index what the round replaces.
-  func endSuperseded() -> [UInt64] {
-    var pins: [UInt64] = []
-    for (block, batchSequence) in superseded {
-      if let pin = parts.index.endDestage(block, batchSequence: batchSequence) { pins.append(pin) }
-    }
-    superseded.removeAll(keepingCapacity: true)
-    return pins
   }
 
   private func setEntries(_ part: Part, _ block: UInt64) {
@@ -310,9 +274,7 @@ final class DirectRound<M: Machine, D: Disk> {
 
   /// Forgets everything, for the next round.
   func letGo() {
-    for (block, _) in superseded { parts.index.abandonDestage(block, ledger: parts.log) }
     for page in pinnedPages { parts.table.unpin(page) }
-    superseded.removeAll(keepingCapacity: true)
     pinnedPages.removeAll(keepingCapacity: true)
     work.removeAll(keepingCapacity: true)
     memoryEnd = 0

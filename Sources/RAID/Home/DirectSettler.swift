@@ -60,52 +60,32 @@ final class DirectSettler<M: Machine, D: Disk> {
 
   // MARK: What the log still has
 
-  /// Takes out of the index what direct writes that the table knows have replaced: their payload is
-  /// not in the log, so nothing there says so.
-  func dropSuperseded(by all: [OpenDirect]) async throws(ArrayError) {
+  /// Takes out of the index what the log has of before direct writes of the same blocks.
+  ///
+  /// Home and table had all of that durably before the intent was logged, so it says nothing any
+  /// more, whatever became of the direct write.
+  func dropSuperseded(by all: [OpenDirect]) {
     for direct in all {
-      try await endTrims(before: direct)
+      endTrims(before: direct)
       for block in direct.intent.run.firstBlock..<direct.intent.run.endBlock {
         guard let pending = parts.index[block], pending.batchSequence < direct.batchSequence else {
           continue
         }
-        let at = geometry.rowPosition(ofBlock: block)
-        let page = parts.placement.page(ofRow: at.row)
-        guard parts.table.isPresent(page) else { continue }
-        try await parts.preparePage(page)
-        let entry = entry(at.row, at.position)
-        // Other than old: it ended, or was settled by an earlier recovery, or something came later.
-        if entry == newEntry(direct, block, at) || entry != oldEntry(direct, at.row, at.position) {
-          pins += parts.index.dropSuperseded(block)
-        }
+        pins += parts.index.dropSuperseded(block)
       }
     }
   }
 
-  /// A direct write began only when the trims of its pages were durable: one that the table has
-  /// need not be applied again, and must not, because it would take what came after it.
-  private func endTrims(before direct: OpenDirect) async throws(ArrayError) {
+  /// The same for trims of the whole pages: applied again they would take what came after them.
+  private func endTrims(before direct: OpenDirect) {
     let rows = geometry.rows(of: direct.intent.run)
     let last = parts.placement.page(ofRow: rows.upperBound - 1)
     for page in parts.placement.page(ofRow: rows.lowerBound)...last {
-      guard let trim = parts.index.trimmedPages[page], trim.batchSequence < direct.batchSequence
+      guard let trim = parts.index.trimmedPages[page], trim.batchSequence < direct.batchSequence,
+        let pin = parts.index.endTrim(page: page, batchSequence: trim.batchSequence)
       else { continue }
-      if parts.table.isPresent(page) {
-        try await parts.preparePage(page)
-        guard (parts.table.trimSequence(ofPage: page) ?? 0) >= trim.batchSequence else { continue }
-      }
-      if let pin = parts.index.endTrim(page: page, batchSequence: trim.batchSequence) {
-        pins.append(pin)
-      }
+      pins.append(pin)
     }
-  }
-
-  private func newEntry(
-    _ direct: OpenDirect, _ block: UInt64, _ at: RowPosition
-  ) -> BlockEntry {
-    let index = Int(block - direct.intent.run.firstBlock)
-    let checksum = CRC32C.ofSectors(direct.intent.sectorChecksums[index * 8..<index * 8 + 8])
-    return .written(checksum ^ parts.mask(geometry.place(ofRow: at.row, position: at.position)))
   }
 
   // MARK: Rows
@@ -186,22 +166,11 @@ final class DirectSettler<M: Machine, D: Disk> {
     try await read(&work)
     // What did not answer may only be absent: nothing is given up for lost because of it.
     try parts.checkServing()
-    var rows: [DirectRow] = []
-    // Writes that had not become durable: a block of theirs is still as it was, or torn.
-    var unfinished: Set<UInt64> = []
+    var settled: [(work: Work, row: DirectRow)] = []
     for entry in work {
       var row = makeRow(entry)
       row.settle()
-      if row.found.contains(.old) || row.found.contains(.torn) {
-        unfinished.insert(entry.direct.batchSequence)
-      }
-      rows.append(row)
-    }
-    var settled: [(work: Work, row: DirectRow)] = []
-    for (entry, row) in zip(work, rows) {
-      dropFromIndex(entry, row, isUnfinished: unfinished.contains(entry.direct.batchSequence))
-      if keepsLog(entry) || row.isUntouched { continue }
-      settled.append((entry, row))
+      if !row.isUntouched { settled.append((entry, row)) }
     }
     // Data first: until it is durable, parity may still be what a block is found with.
     try await write(settled) { 0..<(geometry.isMirrored ? geometry.width : geometry.dataCount) }
@@ -258,32 +227,6 @@ final class DirectSettler<M: Machine, D: Disk> {
       isPresent: work.isPresent, oldParity: oldParity)
     row.plantsRotAdopted = parts.options.plants(.rotAdoptedAsTorn)
     return row
-  }
-
-  /// Whether a block that is for itself takes what the log has: then its home is written anew anyway.
-  private func keepsLog(_ work: Work) -> Bool {
-    geometry.parityCount == 0
-      && parts.index[geometry.block(ofRow: work.row, position: 0)] != nil
-  }
-
-  /// What is new at home came after everything that the log has from before; so may have what is
-  /// lost, unless the write is seen to be unfinished: stale data in its place is not right (P4).
-  ///
-  /// In a row with parity what is lost gets that entry, by which the next recovery tells that this
-  /// one was here: it must not find the record of before either.
-  private func dropFromIndex(_ work: Work, _ row: DirectRow, isUnfinished: Bool) {
-    for position in 0..<geometry.dataCount {
-      let block = geometry.block(ofRow: work.row, position: position)
-      let isNew =
-        geometry.parityCount > 0 ? row.found[position] == .new : row.found.contains(.new)
-      let becomesLost =
-        geometry.parityCount > 0 && oldEntry(work.direct, work.row, position) != .lost
-      let mayBeStale = row.outcomes[position] == .lost && (!isUnfinished || becomesLost)
-      guard isNew || mayBeStale, let pending = parts.index[block],
-        pending.batchSequence < work.direct.batchSequence
-      else { continue }
-      pins += parts.index.dropSuperseded(block)
-    }
   }
 
   private func write(

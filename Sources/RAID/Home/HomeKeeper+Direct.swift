@@ -18,19 +18,17 @@ extension HomeKeeper {
 
   /// Takes those that wait home, as many as one round takes.
   func writeDirect() async throws(ArrayError) {
-    let requests = directQueue.take(blockCountMax: DirectRound.blockCountMax(parts))
+    let taken = directQueue.take(blockCountMax: DirectRound.blockCountMax(parts))
     // Whoever has not been told that it is home takes the log.
-    defer { for request in requests { request.end(.refused) } }
+    defer { for request in taken { request.end(.refused) } }
     guard parts.mayWriteDirectly, let round = makeDirectRound() else { return }
-    defer {
-      round.letGo()
-      parts.directRows = []
-    }
-    try await settleBefore(requests)
+    defer { round.letGo() }
+    try await settleBefore(taken)
+    let requests = taken.filter(isAllHome)
+    guard !requests.isEmpty else { return }
     try await round.prepare(requests)
-    parts.directRows = requests.map { parts.geometry.rows(of: $0.run) }
     if parts.options.plants(.directHomeBeforeIntent) {
-      round.begin(intentSequence: 0)
+      round.begin()
       let (group, _) = await round.write()
       try await parts.expelFailed(group)
     }
@@ -54,18 +52,25 @@ extension HomeKeeper {
     if isSettling || trimmedPages.contains(where: { pages.contains($0) }) { try await checkpoint() }
   }
 
+  /// Whether home, and the table durably, have everything that the log has of a request's blocks: only
+  /// then may a recovery take whatever the log has of before its intent for replaced (rule L4).
+  ///
+  /// As long as the request is held, nobody adds to that.
+  private func isAllHome(_ request: DirectRequest) -> Bool {
+    if parts.options.plants(.directOvertakesLogged) { return true }
+    let rows = parts.geometry.rows(of: request.run)
+    let pages =
+      parts.placement.page(ofRow: rows.lowerBound)...parts.placement.page(
+        ofRow: rows.upperBound - 1)
+    return pages.allSatisfy { parts.index.trimmedPages[$0] == nil }
+      && (request.run.firstBlock..<request.run.endBlock).allSatisfy { parts.index[$0] == nil }
+  }
+
   private func writeHome(
     _ round: DirectRound<M, D>, intentSequence: UInt64
   ) async throws(ArrayError) {
-    round.begin(intentSequence: intentSequence)
+    round.begin()
     let rows = round.rows
-    guard !rows.isEmpty else { return }
-    if parts.options.plants(.directUnpinsSuperseded) {
-      settlingPins.removeAll { $0 == intentSequence }
-      for pin in round.endSuperseded() { parts.log.unpin(pin) }
-      try await checkpoint()
-      settlingPins.append(intentSequence)
-    }
     busyRows = Set(rows)
     defer { endBusy() }
     let (group, slots) = await round.write()
@@ -80,7 +85,7 @@ extension HomeKeeper {
       // Without that member what is torn could not be told from what is there (rule D3).
       try await parts.synchronize(slots)
     }
-    settlingPins += round.finish()
+    round.finish()
     parts.directSync.noteWritten(slots)
     settlingRows.formUnion(rows)
     pendingSinceNanoseconds = parts.machine.nowNanoseconds

@@ -42,7 +42,7 @@ package struct PlantedBugHint: Sendable {
     case .rotAdoptedAsTorn: directed(.rottenDirect)
     case .tableBeforeDirectHome: directed(.earlyDirectTable)
     case .failedDirectAcknowledged: directed(.failedDirect)
-    case .directUnpinsSuperseded: directed(.supersededDirect)
+    case .directOvertakesLogged: directed(.supersededDirect)
     case .parityBeforeIntent: directed(.writeHole, 2)
     case .tableBeforeData: directed(.writeHole, 128)
     case .parityAfterData: directed(.writeHole, 56)

@@ -221,7 +221,7 @@ struct DirectHistoryTests {
 
   @Test("L4: what a direct write replaces in the log stays until that is durable")
   func replaced() throws {
-    for bug in [nil, PlantedBug.directUnpinsSuperseded] {
+    for bug in [nil, PlantedBug.directOvertakesLogged] {
       let base = try filled(.raid5, memberCount: 4, bug)
       var wrong: String?
       for number in 1...30 where wrong == nil {
