@@ -133,7 +133,12 @@ extension ArrayEngine {
       buffer.slice(Int(part.offsetBytes - range.offsetBytes), Int(part.byteCount))
     }
     let middle = ByteRange(from: run.firstBlock * 4096, to: run.endBlock * 4096)
-    let requests = directRequests(run) { part($0) }
+    // A member may have gone while it waited.
+    let blockCountMax = keeper.directBlockCountMax
+    guard blockCountMax > 0 else {
+      return try await writeInPieces(range, from: buffer, isHeld: true)
+    }
+    let requests = directRequests(run, UInt64(blockCountMax)) { part($0) }
     for request in requests { keeper.requestDirectWrite(request) }
     var failure: ArrayError?
     do throws(ArrayError) {
@@ -161,9 +166,8 @@ extension ArrayEngine {
 
   /// Requests of so many blocks as one round takes.
   private func directRequests(
-    _ run: BlockRun, _ content: (ByteRange) -> IOBuffer
+    _ run: BlockRun, _ most: UInt64, _ content: (ByteRange) -> IOBuffer
   ) -> [DirectRequest] {
-    let most = UInt64(max(1, keeper.directBlockCountMax))
     var requests: [DirectRequest] = []
     var first = run.firstBlock
     while first < run.endBlock {
