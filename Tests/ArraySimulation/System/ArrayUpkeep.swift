@@ -28,10 +28,15 @@ struct ArrayUpkeep: Upkeep {
   }
 
   func scrub(repairs: Bool) async -> ScrubFindings? {
-    await perform(.cancelScrub)
-    await perform(.scrub(repairs: repairs))
-    while await engine.status.scrub != nil, await !engine.isStopped {
-      await machine.sleep(nanoseconds: 1_000_000)
+    // The operator may still have something to say, and cancel this one.
+    for _ in 0..<16 {
+      await perform(.cancelScrub)
+      await perform(.scrub(repairs: repairs))
+      while await engine.status.scrub != nil, await !engine.isStopped {
+        await machine.sleep(nanoseconds: 1_000_000)
+      }
+      let last = await engine.status.scrubHistory.last
+      if last?.ending != .cancelled, last?.kind == (repairs ? .repair : .check) { break }
     }
     guard let last = await engine.status.scrubHistory.last, last.counts.total > 0 else {
       return nil
