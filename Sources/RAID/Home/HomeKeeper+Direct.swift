@@ -60,7 +60,8 @@ extension HomeKeeper {
     if parts.options.plants(.directOvertakesLogged) { return true }
     let rows = parts.geometry.rows(of: request.run)
     let pages =
-      parts.placement.page(ofRow: rows.lowerBound)...parts.placement.page(
+      parts.placement.page(
+        ofRow: rows.lowerBound)...parts.placement.page(
         ofRow: rows.upperBound - 1)
     return pages.allSatisfy { parts.index.trimmedPages[$0] == nil }
       && (request.run.firstBlock..<request.run.endBlock).allSatisfy { parts.index[$0] == nil }
