@@ -103,6 +103,7 @@ extension ArrayEngine {
     if durably {
       try await flushAll()
     } else if parts.hasIncompleteMembers, !options.plants(.failedDirectAcknowledged) {
+      await parts.directSync.waitForRound()
       try await parts.flushDirect()
     }
   }
@@ -219,9 +220,11 @@ extension ArrayEngine {
     _ range: ByteRange, from buffer: IOBuffer, isHeld: Bool
   ) async throws(ArrayError) {
     let run = BlockRun(firstBlock: range.offsetBytes / 4096, blockCount: range.byteCount / 4096)
-    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    // The hold first, always: who had room and waited for a hold would keep it from the one who has
+    // the hold and waits for room.
     let hold = isHeld ? nil : await reservations.reserve(range, isExclusive: false)
     defer { if let hold { reservations.release(hold) } }
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
     // When it fails, the array has stopped, and so has the budget.
     try await parts.log.append(
       longWrite: run, pieceBlockCount: Self.atomicBytes / 4096, payload: buffer)
@@ -234,10 +237,10 @@ extension ArrayEngine {
     guard !range.isEmpty, let blocks = range.alignedOutside(4096) else { return }
     let run = BlockRun(
       firstBlock: blocks.offsetBytes / 4096, blockCount: blocks.byteCount / 4096)
-    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
-    let isAligned = blocks == range && buffer.isAligned(to: 16)
     let hold = isHeld ? nil : await reservations.reserve(blocks, isExclusive: blocks != range)
     defer { if let hold { reservations.release(hold) } }
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    let isAligned = blocks == range && buffer.isAligned(to: 16)
     do throws(ArrayError) {
       if isAligned {
         try await parts.log.append(write: run, payload: buffer)

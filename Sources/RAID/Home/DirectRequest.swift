@@ -85,6 +85,9 @@ final class DirectSync {
   /// What went wrong once is not tried again into a success (promise P8).
   private var failure: ArrayError?
   private var waiting: [WaitPoint] = []
+  /// Home is being written directly just now.
+  private var isWriting = false
+  private var waitingForRound: [WaitPoint] = []
 
   var isDurable: Bool { durableCount == writtenCount }
 
@@ -92,6 +95,30 @@ final class DirectSync {
   func noteWritten(_ slots: SlotSet) {
     unsyncedSlots = unsyncedSlots.union(slots)
     writtenCount += 1
+  }
+
+  /// A round is about to write home.
+  func beginRound() { isWriting = true }
+
+  /// It has ended, well or not.
+  func endRound() {
+    isWriting = false
+    let all = waitingForRound
+    waitingForRound = []
+    for var point in all { point.signal() }
+  }
+
+  /// Returns when no round is half written: for who must not be acknowledged beside one (rule D3).
+  func waitForRound() async {
+    while isWriting {
+      // Safe: resumed once, at the end of the round, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        guard isWriting else { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        waitingForRound.append(point)
+      }
+    }
   }
 
   /// Returns when everything that was noted before the call is durable.

@@ -235,7 +235,7 @@ final class DirectRound<M: Machine, D: Disk> {
 
   // MARK: The end
 
-  /// Brings table and index up to date in memory; nothing can come between.
+  /// Brings the table up to date in memory; nothing can come between.
   func finish() {
     for part in work {
       for block in part.request.run.firstBlock..<part.request.run.endBlock {

@@ -74,6 +74,8 @@ extension HomeKeeper {
     let rows = round.rows
     busyRows = Set(rows)
     defer { endBusy() }
+    parts.directSync.beginRound()
+    defer { parts.directSync.endRound() }
     let (group, slots) = await round.write()
     let hasFailed = !group.failures.isEmpty
     if hasFailed, parts.options.plants(.failedDirectAcknowledged) { round.acknowledge() }
@@ -89,7 +91,8 @@ extension HomeKeeper {
     round.finish()
     parts.directSync.noteWritten(slots)
     settlingRows.formUnion(rows)
-    pendingSinceNanoseconds = parts.machine.nowNanoseconds
+    // What was logged before goes on waiting for its time.
+    if parts.index.isEmpty { pendingSinceNanoseconds = parts.machine.nowNanoseconds }
     if !isWhole { try await checkpoint() }
     round.acknowledge()
   }

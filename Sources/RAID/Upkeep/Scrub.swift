@@ -166,6 +166,8 @@ final class Scrub<M: Machine, D: Disk> {
     if kind == .repair, troubles.contains(where: { $0.slot != nil }) {
       // Not all that is looked at: who is out would have to get everything.
       for trouble in troubles where trouble.slot != nil { parts.touch(trouble.page) }
+      // Entries of direct writes are in the pages: first what they tell of (rule D2).
+      if !parts.options.plants(.tableBeforeDirectHome) { try await parts.flushDirect() }
       troubles = try await parts.table.repairCopies(troubles)
       parts.forgetTouched()
     }

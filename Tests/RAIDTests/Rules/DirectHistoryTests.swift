@@ -322,6 +322,60 @@ struct DirectHistoryTests {
     }
   }
 
+  @Test(
+    "D2: a scrub that writes a table page anew makes the direct writes durable that it tells of")
+  func scrubbedTable() throws {
+    for bug in [nil, PlantedBug.tableBeforeDirectHome] {
+      let lab = try filled(.raid5, memberCount: 4, bug)
+      lab.options.destageDelayNanoseconds = ArrayLab.never
+      let placement = TablePlacement(try lab.geometry())
+      let slot = placement.slot(ofPage: 0, copy: 0)
+      let tableOffset = try lab.layout().tableOffset
+      try lab.play(seed: 3) { stage in
+        for medium in lab.media { medium.unflushedFate = .loseAll }
+        try await stage.client.write(0, self.content(lab, 2))
+        // Both slots of a copy: it is written anew, though its page is about to be.
+        for version in 0...1 {
+          let offset = placement.offsetBytes(ofPage: 0, copy: 0, slot: version)
+          lab.media[slot].overwrite(
+            at: tableOffset + offset, with: [UInt8](repeating: 9, count: 4096))
+        }
+        #expect(try await stage.scrub(.repair).ranges.map(\.outcome) == [.repaired])
+        await stage.losePower()
+      }
+      let isRight = try sectors(lab).allSatisfy { $0?.allSatisfy { $0 == 1 || $0 == 2 } ?? false }
+      #expect(isRight == (bug == nil))
+    }
+  }
+
+  @Test("a long write that holds its range does not wait for room that those have who wait for it")
+  func roomAndHolds() throws {
+    let lab = try filled(.raid5, memberCount: 4)
+    lab.options.dirtyBytesMax = 256 << 10
+    lab.options.destageDelayNanoseconds = 2_000_000
+    let endedCount = Box(0)
+    try lab.play(seed: 3) { stage in
+      stage.setLatency(microseconds: 200)
+      for _ in 0..<4 {
+        // Its ends lie inside blocks, and take the log.
+        stage.machine.start {
+          try? await stage.client.write(
+            512, Array(self.content(lab, 2).dropFirst(512).dropLast(512)))
+          endedCount.value += 1
+        }
+        for first in stride(from: UInt64(0), to: 24, by: 8) {
+          stage.machine.start {
+            let blocks = (first..<first + 8).flatMap { lab.block(3, $0) }
+            try? await stage.client.write(first * 4096, blocks)
+            endedCount.value += 1
+          }
+        }
+      }
+      #expect(await stage.wait(milliseconds: 20_000) { endedCount.value == 16 })
+      try await stage.client.close()
+    }
+  }
+
   @Test("L5: a log that is full of small writes does not hang direct ones")
   func fullLog() throws {
     let lab = try filled(.raid5, memberCount: 4)
