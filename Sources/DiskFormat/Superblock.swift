@@ -12,10 +12,10 @@ package enum MemberState: UInt8, Equatable, Sendable {
 
 /// Which writes take the log.
 package enum LogPolicy: UInt8, CaseIterable, Equatable, Sendable {
-  /// All but the whole rows of long requests, which go home directly.
-  case auto = 0
   /// All of them.
-  case full = 1
+  case full = 0
+  /// All but the whole rows of long requests, which go home directly.
+  case auto = 1
 
   /// The word on the command line.
   package var name: String {
@@ -159,7 +159,7 @@ package struct Superblock: Equatable, Sendable {
     heartbeat: UInt64,
     configurationHistory: [Identifier] = [],
     reserves: [Reserve] = [],
-    logPolicy: LogPolicy = .auto
+    logPolicy: LogPolicy = .full
   ) {
     self.arrayID = arrayID
     self.memberID = memberID

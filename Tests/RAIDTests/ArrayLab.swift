@@ -38,6 +38,7 @@ final class ArrayLab: @unchecked Sendable {
     settings = CreationSettings(
       name: "lab", level: level, chunkBytes: chunkBytes,
       logByteCount: logShareBytes * UInt64(memberCount) / UInt64(copies), createdSeconds: 1)
+    options.logPolicy = .auto
     options.dirtyBytesMax = 1 << 20
     options.tableCacheBytes = 1 << 16
     options.resyncsAutomatically = true

@@ -76,6 +76,11 @@ package struct RandomPlan {
       let trouble = Trouble.drawn(
         plan.shape, budget: system.redundancy(of: plan.shape), mayBeSilent: isLast, &random)
       plan.hasSilentFaults = plan.hasSilentFaults || trouble.isSilent
+      // What a direct write cannot tell (docs/upkeep.md, section 6).
+      let rates = trouble.rates
+      if rates.damagedSectorAtPowerLoss + rates.bitRot + rates.misdirectedWrite > 0 {
+        plan.options.logPolicy = .full
+      }
       for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, &changes, spot, &random) }
       var healing = healingLife(spot, &random)
       changes.add(to: &healing, mayFail: trouble.members)
