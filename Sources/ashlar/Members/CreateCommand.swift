@@ -43,7 +43,8 @@ enum CreateCommand {
         help: "what the log holds before it must have been written home"),
       Option(
         "log-policy", "POLICY", default: "full",
-        help: "which writes go through the log: full is all of them; auto is all but the whole rows "
+        help:
+          "which writes go through the log: full is all of them; auto is all but the whole rows "
           + "of requests longer than 64k, which is faster and promises less (docs/upkeep.md, 6)"),
       .flag("force", help: "destroy what the members hold"),
       .flag("forget", help: "forget where the members of an array of the same name are"),

@@ -184,6 +184,7 @@ package struct DirectedPlan {
   private func options() -> ArrayOptions {
     var options = ArrayOptions()
     options.plantedBug = plantedBug
+    options.logPolicy = .auto
     options.memberDeadlineNanoseconds = 2_000_000_000
     options.destageDelayNanoseconds = 100_000
     options.sealDelayNanoseconds = 200_000
