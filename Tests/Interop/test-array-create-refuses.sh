@@ -41,7 +41,7 @@ expect_refusal 'neither a regular file nor a block device' "$ASHLAR" create a --
 expect_status 64 create a --level raid5 zeros new --size 64M 2>/dev/null
 expect_status 64 create a --level raid7 zeros new --size 64M 2>/dev/null
 expect_status 64 create a --level raid1 --log-policy half zeros new --size 64M 2>"$WORK/policy"
-grep -q "is not one of auto, full" "$WORK/policy" || fail "the log policies are not named"
+grep -q "is not one of full, auto" "$WORK/policy" || fail "the log policies are not named"
 # A creation that fails takes the files with it that it made.
 expect_refusal 'ext4 holds' "$ASHLAR" create a --level raid1 --size 64M new ext4
 [[ ! -e new ]] || fail "a failed creation left a file behind"
