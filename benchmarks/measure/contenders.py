@@ -51,7 +51,8 @@ def _contender(key, label, kind, level="", members=1, data=1, options=(), only=(
 
 
 PLAIN = _contender("plain", "Ashlar, plain file", "plain")
-RAID5 = _contender("ashlar-raid5", "Ashlar RAID-5 of 4", "array", "raid5", 4, 3)
+RAID5 = _contender(
+    "ashlar-raid5", "Ashlar RAID-5 of 4", "array", "raid5", 4, 3, ("--log-policy", "auto"))
 RAID5_FULL = _contender(
     "ashlar-raid5-full", "Ashlar RAID-5 of 4, --log-policy full", "array", "raid5", 4, 3,
     ("--log-policy", "full"), ("write-1m-qd4",))
