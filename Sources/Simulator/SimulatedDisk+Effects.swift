@@ -170,10 +170,15 @@ extension SimulatedDisk {
     if random.happens(perMillion: rates.lostWrite) {
       operation.isLost = true
       medium.injected.lostWrites += 1
+      medium.noteLie(operation.range)
     } else if random.happens(perMillion: rates.misdirectedWrite),
       misdirect(operation, limit: medium.live.byteCount)
     {
       medium.injected.misdirectedWrites += 1
+      medium.noteLie(operation.range)
+      medium.noteLie(
+        ByteRange(
+          from: operation.placeBytes, to: operation.placeBytes + operation.range.byteCount))
     }
   }
 

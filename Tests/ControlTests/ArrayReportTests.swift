@@ -127,7 +127,7 @@ struct ArrayReportTests {
       "      name: pg", "     state: resyncing", "     cause: member 2 is being brought up to date",
       "    action: wait",
       "     array: raid5 of 3 members, chunk 64 KiB, 00000000-0000-0000-0000-000000000001",
-      "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home, policy full",
+      "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home, policy auto",
       "  repaired: 18 blocks healed", "      lost: more than 1 block: bytes 12288 to 16383, ...",
       "  member    state    read  written  errors  checksums  healed  place",
       "  0       current  12 KiB    8 KiB       0          0       0  /srv/a.img",

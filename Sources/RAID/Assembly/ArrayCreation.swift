@@ -26,7 +26,7 @@ package struct CreationSettings: Equatable, Sendable {
   package init(
     name: String, level: RAIDLevel, chunkBytes: UInt64 = Self.chunkBytesDefault,
     logByteCount: UInt64 = Self.logByteCountDefault, memberByteCount: UInt64? = nil,
-    logPolicy: LogPolicy = .full, createdSeconds: UInt64, isForced: Bool = false
+    logPolicy: LogPolicy = .auto, createdSeconds: UInt64, isForced: Bool = false
   ) {
     self.name = name
     self.level = level

@@ -43,7 +43,7 @@ package struct ArrayStatus: Equatable, Sendable {
 
   // The log.
   /// Which writes take it, in this run.
-  package var logPolicy = LogPolicy.full
+  package var logPolicy = LogPolicy.auto
   /// What lies between the checkpoint and the end, on the member that has the most.
   package var logFillBytes: UInt64
   /// What a member's share of the log can take.

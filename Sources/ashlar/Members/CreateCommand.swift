@@ -42,10 +42,10 @@ enum CreateCommand {
         "log-size", "SIZE", default: "256m",
         help: "what the log holds before it must have been written home"),
       Option(
-        "log-policy", "POLICY", default: "full",
+        "log-policy", "POLICY", default: "auto",
         help:
-          "which writes go through the log: full is all of them; auto is all but the whole rows "
-          + "of requests longer than 64k, which is faster and promises less (docs/upkeep.md, 6)"),
+          "which writes go through the log: auto is all but the whole stripes of requests longer "
+          + "than 64k; full is all of them, which is slower and promises more (P5 in the README)"),
       .flag("force", help: "destroy what the members hold"),
       .flag("forget", help: "forget where the members of an array of the same name are"),
       .flag("json", help: "print a JSON object"),
