@@ -47,7 +47,8 @@ extension DirectRow {
       let source = image.buffer(new ?? present[0]).slice(part)
       target.slice(part).copy(from: source)
       guard new == nil, case .written = old[0] else { continue }
-      isDisputed = isDisputed || present.contains { !image.buffer($0).slice(part).isEqual(to: source) }
+      isDisputed =
+        isDisputed || present.contains { !image.buffer($0).slice(part).isEqual(to: source) }
     }
     guard !isDisputed || assembleOld(target, present) else { return .lost }
     image.buffer(0).copy(from: target)
