@@ -58,7 +58,7 @@ package enum UpkeepStanding: Equatable, Sendable {
     if isSyncing || isReplacing { return .pending("the rebuild has not begun yet") }
     let absent = array.members.filter { $0.state != .current }
     guard absent.isEmpty else {
-      let slots = absent.map { "slot \($0.slot) (\($0.state.rawValue))" }
+      let slots = absent.map { "slot \($0.slot) (\($0.isFailed ? "failed" : $0.state.rawValue))" }
       return .found(
         "nothing is being rebuilt, and \(slots.joined(separator: ", ")) "
           + "\(absent.count == 1 ? "is" : "are") not up to date")

@@ -75,6 +75,13 @@ extension ArrayEngine {
       return .taken
     }
     guard makeRoom(slot) else { return .busy }
+    if parts.members[slot].isFailed {
+      // It is there, for whoever wants it again.
+      parts.members[slot].identify(superblock.memberID, name: handle.name)
+      parts.members[slot].attach(handle.disk, state: .syncing)
+      parts.members[slot].putOut(.commanded)
+      return .taken
+    }
     parts.members[slot].identify(superblock.memberID, name: handle.name)
     lateDisks[slot] = handle.disk
     probeReports[slot] = report

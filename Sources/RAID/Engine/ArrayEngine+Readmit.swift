@@ -7,7 +7,9 @@ import IO
 extension ArrayEngine {
   /// Begins with the members that were found stale at the start.
   func resyncStale() async {
-    for slot in plan.staleSlots { readmissionNanoseconds[slot] = 0 }
+    for slot in plan.staleSlots where !parts.members[slot].isFailed {
+      readmissionNanoseconds[slot] = 0
+    }
     wakeJanitor()
   }
 
@@ -21,6 +23,11 @@ extension ArrayEngine {
     let now = machine.nowNanoseconds
     var next = UInt64.max
     for (slot, time) in readmissionNanoseconds.sorted(by: { $0.key < $1.key }) {
+      // Failed by an operator while it was asked whether it is back.
+      guard !parts.members[slot].isFailed else {
+        readmissionNanoseconds[slot] = nil
+        continue
+      }
       guard time <= now else {
         next = min(next, time)
         continue
@@ -111,10 +118,11 @@ extension ArrayEngine {
     }
   }
 
-  /// An operator wants members that failed to be taken back.
+  /// Members that are out are to be taken back, but for those that an operator put out.
   package func takeBackMembers() {
     for slot in 0..<parts.members.seats.upperBound
     where parts.members[slot].state == .out && parts.members[slot].disk != nil
+      && !parts.members[slot].isFailed
       && parts.members[slot].targetSlot == nil
       && readmissionNanoseconds[slot] == nil
     {

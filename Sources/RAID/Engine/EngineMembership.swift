@@ -143,11 +143,18 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       let isLeaving = exchange?.slot == slot
       let place = isLeaving ? exchange?.seat ?? slot : slot
       memberIDs.append(members[place].memberID)
-      states.append(isLeaving ? .current : members[slot].state ?? .out)
+      states.append(isLeaving ? .current : listedState(slot))
     }
     return configuration.reconfigured(
       memberIDs: memberIDs, memberStates: states,
       reserves: reserves.filter { $0.seat != exchange?.seat }, configurationID: drawIdentifier())
+  }
+
+  /// What the list says of the member in a slot as things are now.
+  func listedState(_ slot: Int) -> MemberState {
+    let member = members[slot]
+    guard !member.isFailed else { return .failed }
+    return member.state ?? .out
   }
 
   private func signalChanges() {
@@ -276,7 +283,7 @@ extension ExpulsionReason {
     case .lost(.removed): "is no longer at its place: it was removed or renamed"
     case .lost(.replaced): "is no longer at its place: something else is there"
     case .lost(.cutShort(let end)): "was cut short: it ends at byte \(end)"
-    case .commanded: "was taken out by command"
+    case .commanded: "was failed by an operator: 'ashlar member add' takes it again"
     }
   }
 }

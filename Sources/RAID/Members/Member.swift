@@ -145,6 +145,19 @@ package final class Member<M: Machine, D: Disk> {
   /// Why it is not in sync, for people; empty when that is not known.
   package var whyOut: String { outReason.map { "it \($0.words)" } ?? absence }
 
+  /// An operator put it out, and nobody has taken that back: it is not brought up to date by itself,
+  /// also not after a restart.
+  package var isFailed: Bool {
+    memberID != .none && outReason == .commanded && state == .out
+  }
+
+  /// The operator's word that put it out is taken back; it stays out, for the reason given.
+  package func endFailure(_ absence: String) {
+    precondition(isFailed)
+    outReason = nil
+    self.absence = absence
+  }
+
   /// Puts a disk into the slot.
   ///
   /// - Precondition: nothing of an earlier disk is in flight (rule T7).
@@ -173,7 +186,7 @@ package final class Member<M: Machine, D: Disk> {
 
   /// Changes what it counts as, among the states in which it is used.
   package func setState(_ newState: MemberState) {
-    precondition(newState != .out, "members go out by putOut")
+    precondition(newState == .current || newState == .syncing, "members go out by putOut")
     precondition(disk != nil)
     state = newState
   }

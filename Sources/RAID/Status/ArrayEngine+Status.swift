@@ -75,6 +75,7 @@ extension ArrayEngine {
     if status.state != .current, slot < geometry.memberCount || status.state != .syncing {
       status.cause = member.whyOut
     }
+    status.isFailed = member.isFailed && slot < geometry.memberCount
     status.readCount = counters.readCount
     status.readBytes = counters.readBytes
     status.writeCount = counters.writeCount
@@ -100,7 +101,7 @@ extension ArrayEngine {
     return switch member.state {
     case .current: .current
     case .syncing: .syncing
-    case .out: .out
+    case .out, .failed: .out
     case nil: .missing
     }
   }

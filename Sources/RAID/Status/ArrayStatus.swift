@@ -136,6 +136,8 @@ package struct MemberStatus: Equatable, Sendable {
   /// Its path or URI; where it was last, when it is missing; empty when nobody knows.
   package var place: String
   package var state: State
+  /// An operator put it out: it is taken again by command only.
+  package var isFailed = false
   /// Why it is not current; empty when it is.
   package var cause: String
   package var readCount: UInt64

@@ -120,7 +120,9 @@ actor ArrayDesk {
     } catch {
       throw error.refusal
     }
-    return outcome("\(Self.words(choice)) is out", choice)
+    return outcome(
+      "\(Self.words(choice)) is out, and stays out until it is added again, removed or replaced",
+      choice)
   }
 
   private func remove(_ text: String) async throws(ControlRefusal) -> OrderOutcome {
@@ -138,6 +140,7 @@ actor ArrayDesk {
   private func add(
     _ place: String, _ isForced: Bool
   ) async throws(ControlRefusal) -> OrderOutcome {
+    if let member = await failedMember(at: place) { return try await reinstate(member) }
     let opened = try await open(place, isForced)
     let seat = try await give(opened) { handle throws(MemberCommandError) in
       try await engine.addMember(handle)
@@ -148,6 +151,35 @@ actor ArrayDesk {
       case .spare(let seat): "\(opened.member.place.text) is a spare, in seat \(seat)"
       }
     return await outcome(words, opened)
+  }
+
+  /// The member that an operator put out and that is, or was, at a place.
+  private func failedMember(at text: String) async -> MemberStatus? {
+    let failed = await engine.status.members.filter(\.isFailed)
+    guard !failed.isEmpty else { return nil }
+    // That asks a file system, which may hang.
+    return await Offload(machine: machine).onThread { () -> MemberStatus? in
+      guard let place = try? MemberPlace(text) else { return nil }
+      let identity = place.identity
+      return failed.first { member in
+        guard let other = try? MemberPlace(member.place) else { return false }
+        return other == place || (identity != nil && other.identity == identity)
+      }
+    }
+  }
+
+  private func reinstate(_ member: MemberStatus) async throws(ControlRefusal) -> OrderOutcome {
+    let slot: Int
+    do throws(MemberCommandError) {
+      slot = try await engine.reinstateMember(member.memberID)
+    } catch {
+      throw error.refusal
+    }
+    var outcome = OrderOutcome(
+      "\(member.place) has slot \(slot) again: its rebuild has begun",
+      memberID: member.memberID.description)
+    outcome.slot = UInt64(clamping: slot)
+    return outcome
   }
 
   private func replace(
@@ -260,6 +292,11 @@ extension MemberCommandError {
       case .wouldStop: ("would_stop", "bring the members back that are out, or add new ones, first")
       case .tooSmall: ("too_small", "choose a larger one")
       case .isMember: ("is_a_member", "choose another one")
+      case .notThere:
+        (
+          "not_there",
+          "put it back, or take it off the list ('ashlar member remove') and add another"
+        )
       case .noRoom: ("no_room", "then add this one")
       case .busy: ("busy", "try again then")
       case .notWritable: ("not_writable", "look what is wrong with it, or choose another one")
