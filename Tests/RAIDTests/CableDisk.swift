@@ -130,6 +130,9 @@ actor CableClient {
   func state(_ slot: Int) -> MemberStatus.State { status().members[slot].state }
 
   func fail(_ memberID: Identifier) async throws { try await volume.engine.failMember(memberID) }
+  func replace(_ memberID: Identifier, _ handle: MemberHandle<CableDisk>) async throws {
+    try await volume.engine.replaceMember(memberID, with: handle)
+  }
   func reinstate(_ memberID: Identifier) async throws -> Int {
     try await volume.engine.reinstateMember(memberID)
   }

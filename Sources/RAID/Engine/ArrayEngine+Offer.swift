@@ -39,6 +39,7 @@ extension ArrayEngine {
     else { return }
     // What was cut off is gone, also where nothing was written meanwhile.
     if case .cutShort = loss { parts.markAllChanged() }
+    guard resyncsAutomatically else { return }
     readmissionNanoseconds[slot] = 0
     wakeJanitor()
   }
@@ -85,7 +86,7 @@ extension ArrayEngine {
     parts.members[slot].identify(superblock.memberID, name: handle.name)
     lateDisks[slot] = handle.disk
     probeReports[slot] = report
-    readmissionNanoseconds[slot] = 0
+    if resyncsAutomatically { readmissionNanoseconds[slot] = 0 }
     wakeJanitor()
     return .taken
   }

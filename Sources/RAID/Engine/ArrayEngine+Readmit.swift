@@ -13,12 +13,37 @@ extension ArrayEngine {
     wakeJanitor()
   }
 
+  /// From now on members are brought up to date by themselves, those that wait for it first.
+  func resyncAutomatically() {
+    guard isOpen, !resyncsAutomatically else { return }
+    resyncsAutomatically = true
+    // Those that hang or were cut off get their time.
+    noteNewlyOut()
+    for place in 0..<parts.members.seats.upperBound
+    where readmissionNanoseconds[place] == nil && !divergedSlots.contains(place) {
+      let member = parts.members[place]
+      guard member.state != .current, member.state != .syncing, member.targetSlot == nil else {
+        continue
+      }
+      switch member.outReason {
+      // A file that is still away is missed again.
+      case nil, .lost(.removed), .lost(.cutShort):
+        if member.disk != nil { readmissionNanoseconds[place] = 0 }
+      default: break
+      }
+      // Another disk for it has turned up.
+      if lateDisks[place] != nil { readmissionNanoseconds[place] = 0 }
+    }
+    parts.events.note("members that are out are brought up to date by themselves from now on")
+    wakeJanitor()
+  }
+
   /// Takes back the members that answer again, as far as now is the time.
   ///
   /// - Returns: whether there is more to do at once.
   func readmitRecovered() async -> Bool {
-    guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return false }
-    noteNewlyOut()
+    guard isOpen, membership.stopReason == nil else { return false }
+    if resyncsAutomatically { noteNewlyOut() }
     guard !keeper.isJoining, !readmissionNanoseconds.isEmpty else { return false }
     let now = machine.nowNanoseconds
     var next = UInt64.max

@@ -135,7 +135,7 @@ extension ArrayEngine {
     isOpen = true
     recovery.nanoseconds = machine.readClock() - begin
     if !recovery.wasClean { parts.events.note(recovery.words) }
-    if options.resyncsAutomatically { await resyncStale() }
+    if resyncsAutomatically { await resyncStale() }
   }
 
   private func attach(_ handles: [MemberHandle<D>]) {

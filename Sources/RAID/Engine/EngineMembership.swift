@@ -98,6 +98,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     try await change()
   }
 
+  func place(of failure: OperationFailure) -> Int? { members.place(of: failure.attachment) }
+
+  func settleChanges() async throws(ArrayError) { try await waitForChanges() }
+
   /// No further write is accepted; what can be read is read.
   func stop(_ reason: String) {
     guard stopReason == nil else { return }
@@ -193,14 +197,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       update(&superblock, place)
     }
     for failure in failures {
-      guard failure.slot < members.count else {
-        if let reason = failure.reasonToExpel { dropReserve(failure.slot, reason) }
+      // Whoever has its place by now has done nothing.
+      guard let place = place(of: failure) else { continue }
+      guard place < members.count else {
+        if let reason = failure.reasonToExpel { dropReserve(place, reason) }
         continue
       }
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
       guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
-      if isChange, members[failure.slot].state == .out { continue }
-      try await expel(failure.slot, reason)
+      if isChange, members[place].state == .out { continue }
+      try await expel(place, reason)
     }
   }
 
@@ -208,7 +214,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   func writeCheckpoint(_ sequence: UInt64) async throws(ArrayError) {
     // What went home without a member that is just being put out, or hangs and is about to be, must
     // not be passed under a list that still has it.
-    for slot in members.unusableSlots { try await expel(slot, .timedOut) }
+    for slot in members.unusableSlots where members.isUnusable(slot) {
+      try await expel(slot, .timedOut)
+    }
     try await waitForChanges()
     checkpointSequence = sequence
     try await writeAll()

@@ -86,6 +86,11 @@ package final class Member<M: Machine, D: Disk> {
   /// How many disks were put into the slot, one after the other.
   package private(set) var attachmentCount = 0
 
+  /// Who it is, for failures that are acted upon later.
+  package var attachment: MemberAttachment {
+    MemberAttachment(memberNumber: number, attachmentCount: attachmentCount)
+  }
+
   let commons: MemberCommons<M>
   var queue = OperationList()
   var started = OperationList()
@@ -109,6 +114,9 @@ package final class Member<M: Machine, D: Disk> {
   package var isUsable: Bool {
     disk != nil && !isStalled && (state == .current || state == .syncing)
   }
+
+  /// It is known, and gets nothing of what is written.
+  var isUnusable: Bool { state != nil && !isUsable }
 
   /// No operation is with the kernel, not even an abandoned one (rule T7).
   package var isDrained: Bool { laneOperationCount == 0 }
@@ -234,7 +242,7 @@ package final class Member<M: Machine, D: Disk> {
   /// Tells whoever waits; a copy for a replacement concerns nobody but the replacement.
   func tell(_ operation: MemberOperation, _ error: MemberError?) {
     let isMissed = operation.isMirror && !operation.isAbandoned
-    operation.tell(slot, operation.isMirror ? nil : error)
+    operation.tell(slot, attachment, operation.isMirror ? nil : error)
     if isMissed, let error { commons.mirrorFailed(slot, operation.kind, error) }
   }
 

@@ -45,6 +45,8 @@ extension ArrayEngine {
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
     status.rebuild = keeper.rebuildStatus
+    status.rebuildIsPaused = keeper.resync.isPaused
+    status.resyncIsHeld = !resyncsAutomatically
     status.scrub = keeper.scrub.status
     status.scrubHistory = keeper.scrub.history
     status.latencyBudget = keeper.governor.status(machine.nowNanoseconds)
