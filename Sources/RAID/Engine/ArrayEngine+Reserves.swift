@@ -29,7 +29,7 @@ extension ArrayEngine {
   /// Takes care of reserves: lets spares and replacements take slots whose members are out, and
   /// takes replacements off the list that have failed.
   func tendReserves() async {
-    guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return }
+    guard isOpen, membership.stopReason == nil else { return }
     noteAbsences()
     guard !membership.reserves.isEmpty || !parts.members.incompleteTargets.isEmpty else { return }
     await commandTurn.acquire()
@@ -71,7 +71,8 @@ extension ArrayEngine {
       let state = parts.members[slot].state
       if let seat = replacement(of: slot), parts.members[seat].isUsable, state == .out {
         try await takeSlot(seat, slot, isFresh: false)
-      } else if isInNeed(slot, machine.nowNanoseconds), let seat = usableSpare {
+      } else if resyncsAutomatically, isInNeed(slot, machine.nowNanoseconds), let seat = usableSpare
+      {
         try await takeSlot(seat, slot, isFresh: true)
       }
     }

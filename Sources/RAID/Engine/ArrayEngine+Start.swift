@@ -135,7 +135,7 @@ extension ArrayEngine {
     isOpen = true
     recovery.nanoseconds = machine.readClock() - begin
     if !recovery.wasClean { parts.events.note(recovery.words) }
-    if options.resyncsAutomatically { await resyncStale() }
+    if resyncsAutomatically { await resyncStale() }
   }
 
   private func attach(_ handles: [MemberHandle<D>]) {
@@ -153,12 +153,13 @@ extension ArrayEngine {
           plan.newest.memberIDs[slot], name: handles[report].name,
           absence: "it is out of date: \(reason.words)")
         member.attach(handles[report].disk, state: .syncing)
-        member.putOut(nil)
-      case .missing:
+        member.putOut(reason == .failed ? .commanded : nil)
+      case .missing(let wasCurrent):
         let known = options.absences[plan.newest.memberIDs[slot].description]
         member.identify(
           plan.newest.memberIDs[slot], name: known?.place ?? "",
           absence: known?.reason ?? "it is not among the members that were given")
+        if !wasCurrent, plan.newest.memberStates[slot] == .failed { member.putOut(.commanded) }
       }
     }
     for content in plan.reserves { attach(content, handles) }
@@ -231,7 +232,7 @@ extension ArrayEngine {
     if options.plants(.recoveryKeepsEpoch) { membership.epoch -= 1 }
     membership.ownerNonce = membership.drawIdentifier()
     membership.beginEpoch(firstSequence: recovered.endSequence + 1)
-    let states = (0..<geometry.memberCount).map { parts.members[$0].state ?? .out }
+    let states = (0..<geometry.memberCount).map(membership.listedState)
     if states != plan.newest.memberStates || plan.wasForced {
       try await membership.writeConfiguration()
     } else {

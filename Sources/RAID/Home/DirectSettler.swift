@@ -195,7 +195,7 @@ final class DirectSettler<M: Machine, D: Disk> {
     await group.wait()
     for failure in group.failures {
       work[failure.tag / 64].isPresent[failure.tag % 64] = false
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     parts.members.release(group)
     // A read that was given up may yet land in the memory.

@@ -79,8 +79,16 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// Members with writes that no fdatasync has covered.
   package var unsyncedSlots: SlotSet { slots { $0.isUsable && $0.hasUnsynced } }
 
+  /// Where a member is now; nil when it has left, or has another disk by now.
+  package func place(of attachment: MemberAttachment) -> Int? {
+    members.firstIndex { $0.attachment == attachment }
+  }
+
   /// Members that get nothing of what is written: they hang, or are out.
-  package var unusableSlots: SlotSet { slots { $0.state != nil && !$0.isUsable } }
+  package var unusableSlots: SlotSet { slots(\.isUnusable) }
+
+  /// Whether that is so now: while one of them was put out, another may have been replaced.
+  package func isUnusable(_ slot: Int) -> Bool { members[slot].isUnusable }
 
   private func slots(_ isMeant: (Member<M, D>) -> Bool) -> SlotSet {
     var found = SlotSet()

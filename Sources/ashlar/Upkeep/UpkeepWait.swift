@@ -42,8 +42,7 @@ struct UpkeepWait {
         case .working(let pass, let words):
           (endCount, pendingCount) = (0, 0)
           show(pass, words, &lines)
-        case .paused(let words):
-          return (.paused("\(words): paused; --resume goes on"), array)
+        case .paused: return (standing, array)
         case .pending:
           (endCount, pendingCount) = (0, pendingCount + 1)
           if pendingCount >= Self.pendingCountMax { return (standing, array) }
