@@ -15,7 +15,8 @@ extension ChecksumTable {
   ///   - slot: whose copy it is.
   ///   - seat: where it was written: the slot itself, or the seat of who replaces it.
   func isCopy(_ buffer: IOBuffer, ofPage number: UInt64, ofSlot slot: Int, on seat: Int) -> Bool {
-    guard isPresent(number), let page = cache.find(number),
+    // One that was made meanwhile is nowhere yet.
+    guard isPresent(number), !flags[number].contains(.unwritten), let page = cache.find(number),
       let copy = copyIndex(ofPage: number, slot: slot)
     else { return true }
     let bytes = PageCache.pageBytes
