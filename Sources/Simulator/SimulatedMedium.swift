@@ -18,6 +18,8 @@ package final class SimulatedMedium: @unchecked Sendable {
   /// Faults of the operations on it, whoever has opened it.
   package var faultRates = DiskFaultRates()
   package var injected = InjectedDiskFaults()
+  /// Each catches one write to come, the first that touches its range.
+  package var writeTraps: [WriteTrap] = []
   /// The file system below has so many blocks of 4 KiB for it; nil is enough for everything.
   package var spaceBlockCountMax: Int?
   /// Whether the file system can punch holes and zero ranges; EOPNOTSUPP where not.

@@ -12,7 +12,7 @@ import Volumes
 @Suite("RAID: members are brought up to date in one pass")
 struct RebuildTests {
   /// An array with a row in each of some pages, of which members missed version 2.
-  private func stale(
+  func stale(
     _ level: RAIDLevel, memberCount: Int, pageCount: UInt64, without lost: [Int],
     _ bug: PlantedBug? = nil
   ) throws -> (lab: ArrayLab, blocks: [UInt64]) {
@@ -206,16 +206,16 @@ struct RebuildTests {
 
   @Test("a crash costs what was not settled yet, and no more")
   func crashCosts() throws {
-    let (lab, blocks) = try stale(.raid1, memberCount: 2, pageCount: 140, without: [1])
+    let (lab, blocks) = try stale(.raid1, memberCount: 2, pageCount: 200, without: [1])
     try lab.play(seed: 4) { stage in
       stage.setLatency(microseconds: 200)
-      #expect(await stage.waitForRebuild { $0.donePages >= 110 })
+      #expect(await stage.waitForRebuild { $0.donePages >= 150 })
       await stage.losePower()
     }
     try lab.play(seed: 5) { stage in
       #expect(await stage.waitForRebuild { _ in true })
       let pages = await stage.client.status().rebuild?.pages ?? .max
-      #expect(pages <= 140 - 64, "\(pages) pages are left")
+      #expect(pages <= 200 - 64, "\(pages) pages are left")
       try await stage.waitUntilOptimal()
       await stage.kill()
     }

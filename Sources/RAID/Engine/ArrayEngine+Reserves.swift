@@ -13,7 +13,7 @@ extension ArrayEngine {
     }
     if member.memberID == .none { return true }
     switch member.outReason {
-    case .writeFailed, .synchronizeFailed, .commanded, .lost(.replaced): return true
+    case .writeFailed, .synchronizeFailed, .wroteWrong, .commanded, .lost(.replaced): return true
     case .timedOut, .disconnected, .lost(.removed), .lost(.cutShort), nil: break
     }
     guard let since = outSince[slot] else { return false }
@@ -143,7 +143,7 @@ extension ArrayEngine {
     parts.log.hold()
     defer { parts.log.endHold() }
     if !isEarly, try await !keeper.bringAllHome() { return }
-    try await parts.synchronizeTarget(seat)
+    try await parts.synchronizeTargets([seat])
     guard targetToReplace(seat) != nil else { return }
     guard let old = try await membership.changePlaces(seat, slot) else {
       wakeJanitor()

@@ -277,7 +277,7 @@ extension ExpulsionReason {
     switch self {
     case .writeFailed(let error), .synchronizeFailed(let error):
       error.isDisconnection ? .disconnected : self
-    case .timedOut, .disconnected, .lost, .commanded: self
+    case .wroteWrong, .timedOut, .disconnected, .lost, .commanded: self
     }
   }
 
@@ -286,6 +286,7 @@ extension ExpulsionReason {
     switch self {
     case .writeFailed(let error): "failed a write (\(error.words))"
     case .synchronizeFailed(let error): "failed to make its writes durable (\(error.words))"
+    case .wroteWrong: "did not have what was written to it, twice"
     case .timedOut: "did not answer in time"
     case .disconnected: "is disconnected"
     case .lost(.removed): "is no longer at its place: it was removed or renamed"

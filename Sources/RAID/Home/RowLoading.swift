@@ -149,14 +149,6 @@ extension ArrayParts {
     try await expelFailed(group)
   }
 
-  /// The same for one member that is brought up to date, in a slot or in a seat.
-  func synchronizeTarget(_ place: Int) async throws(ArrayError) {
-    let group = members.makeGroup()
-    members.synchronize(place, group)
-    await group.wait()
-    try await expelFailed(group)
-  }
-
   // MARK: Pages and counters
 
   /// Makes sure that a page's entries can be changed: loads it, or makes it, or replaces one whose

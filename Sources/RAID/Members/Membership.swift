@@ -13,6 +13,8 @@ package enum MemberError: Error, Equatable, Sendable {
 package enum ExpulsionReason: Equatable, Sendable {
   case writeFailed(DiskError)
   case synchronizeFailed(DiskError)
+  /// Twice it did not have what was written to it.
+  case wroteWrong
   case timedOut
   case disconnected
   /// Its file is not what it was.
