@@ -204,7 +204,7 @@ final class ResyncCheck<M: Machine, D: Disk> {
       memories.give(check.memory)
     }
     let wrongTargets = wrongTargets(check, failures)
-    for failure in failures { await parts.noteReadFailure(failure.slot, failure.error) }
+    for failure in failures { await parts.noteReadFailure(failure) }
     guard check.generation == generation else { return }
     var isAgain = false
     for target in wrongTargets where isThere(target) {

@@ -264,8 +264,10 @@ package final class DeviceModel: @unchecked Sendable {
     piece.outcome == .open || (kind == .powerLoss && !piece.isDurable)
   }
 
-  /// Whether a sector is beyond judgement: it was on its way home when a crash came, and the medium
-  /// lied there. Where the crash tore its block, that is taken for what was there before (ADR 0022).
+  /// Whether a sector is beyond judgement.
+  ///
+  /// It was on its way home when a crash came, and the medium lied there. Where the crash tore its
+  /// block, that is taken for what was there before (ADR 0022).
   func isBeyondJudgement(_ sector: Int) -> Bool {
     guard let homeHasLied, tornSectors.contains(sector) else { return false }
     return homeHasLied(sector)
