@@ -238,6 +238,14 @@ struct UpkeepReportTests {
 
 @Suite("Control: where a rebuild and a scrub stand")
 struct UpkeepStandingTests {
+  @Test("who waits looks often at first, and is never late by more than a part of what it took")
+  func pauses() {
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 0) == 10)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 1_280_000_000) == 20)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 16_000_000_000) == 250)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: .max) == 500)
+  }
+
   @Test("a rebuild is working, paused, done, or at an end with members missing")
   func rebuild() {
     var now = array([.current, .syncing])

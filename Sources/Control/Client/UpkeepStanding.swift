@@ -35,6 +35,12 @@ package enum UpkeepStanding: Equatable, Sendable {
     }
   }
 
+  /// How long somebody who waits looks away, so long after the first look: a short pass is not paid
+  /// for with a long wait, and a long one costs few looks.
+  package static func pauseMilliseconds(afterNanoseconds elapsed: UInt64) -> Int32 {
+    Int32(clamping: min(500, max(10, elapsed / 64_000_000)))
+  }
+
   /// In a word, for programs.
   package var name: String {
     switch self {
