@@ -57,6 +57,8 @@ package struct ArrayMemberReport: Equatable, Sendable {
   package var memberID: String
   package var place: String
   package var state: MemberStatus.State
+  /// An operator put it out: it is taken again by command only.
+  package var isFailed: Bool
   package var cause: String
   package var readCount: UInt64
   package var readBytes: UInt64
@@ -148,6 +150,7 @@ extension ArrayMemberReport {
     memberID = member.memberID.description
     place = member.place
     state = member.state
+    isFailed = member.isFailed
     cause = member.cause
     readCount = member.readCount
     readBytes = member.readBytes

@@ -28,6 +28,8 @@ package struct ControlLimits: Sendable {
   package var connectionCountMax = 16
   /// A connection ends when nothing has moved on it for this long.
   package var idleNanosecondsMax: UInt64 = 30_000_000_000
+  /// So long, at the end, for those who asked for it to take the last word.
+  package var lastWordNanosecondsMax: UInt64 = 1_000_000_000
 
   package init() {}
 }
@@ -59,6 +61,8 @@ package actor ControlServer<M: Machine> {
     var isEnding = false
     /// Asked for something that takes a while, and is silent until that has come to its end.
     var awaitsOutcome = false
+    /// Asked for the stop, and has not been told yet what came of it.
+    var awaitsStop = false
   }
 
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -90,9 +94,16 @@ package actor ControlServer<M: Machine> {
         await machine.sleep(nanoseconds: 100_000_000)
       }
     }
-    for id in connections.keys.sorted() { end(id) }
+    // Who asked for the stop may not even have its first answer yet: it gets both, if it takes them.
+    for id in connections.keys.sorted() where connections[id]?.awaitsStop == false { end(id) }
+    if !connections.isEmpty { Task(executorPreference: machine) { await self.endAllLater() } }
     while !connections.isEmpty { await vacancy() }
     await listener.close()
+  }
+
+  private func endAllLater() async {
+    await machine.sleep(nanoseconds: limits.lastWordNanosecondsMax)
+    for id in connections.keys.sorted() { end(id) }
   }
 
   /// Makes `run` return.
@@ -219,6 +230,7 @@ package actor ControlServer<M: Machine> {
       }
     case .stop:
       connections[id]?.awaitsOutcome = true
+      connections[id]?.awaitsStop = true
       // Whether or not the answer gets through: it was asked for, so it is done.
       do throws(StreamError) {
         try await send(.stopping(processID: processID), on: stream, pieces)
@@ -229,6 +241,9 @@ package actor ControlServer<M: Machine> {
       await target.requestStop()
       await outcome(id)
       try await send(.stopped(complaint: complaint, processID: processID), on: stream, pieces)
+      // What was sent arrives; there is nothing more to be said.
+      connections[id]?.awaitsStop = false
+      if isStopping { end(id) }
     }
   }
 

@@ -216,6 +216,11 @@ struct JSONReader {
     return counts
   }
 
+  /// False where there is none, as from a server that does not know of it yet.
+  func laterBool(_ name: String) throws(ControlError) -> Bool {
+    try isAbsent(name) ? false : bool(name)
+  }
+
   /// A list of objects; empty where there is none, as from a server that does not know of it yet.
   func laterObjects<Element>(
     _ name: String, _ read: (JSONReader) throws(ControlError) -> Element

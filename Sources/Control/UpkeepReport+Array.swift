@@ -7,6 +7,8 @@ extension UpkeepReport {
   init(_ status: ArrayStatus) {
     reserves = status.reserves.map { ArrayReserveReport($0) }
     rebuild = status.rebuild.map { ArrayRebuildReport($0) }
+    isRebuildPaused = status.rebuildIsPaused
+    isResyncHeld = status.resyncIsHeld
     scrub = status.scrub.map { ArrayScrubReport($0) }
     scrubHistory = status.scrubHistory.map { ScrubRecordReport($0) }
     latencyBudget = LatencyBudgetReport(

@@ -7,6 +7,8 @@ extension UpkeepReport {
     [
       JSONMember(name: "reserves", value: .array(reserves.map(\.json))),
       JSONMember(name: "rebuild", value: rebuild?.json ?? .null),
+      JSONMember(name: "rebuild_paused", value: .bool(isRebuildPaused)),
+      JSONMember(name: "resync_held", value: .bool(isResyncHeld)),
       JSONMember(name: "scrub", value: scrub?.json ?? .null),
       JSONMember(name: "scrub_history", value: .array(scrubHistory.map(\.json))),
       JSONMember(name: "latency_budget", value: latencyBudget?.json ?? .null),
@@ -24,6 +26,8 @@ extension UpkeepReport {
     if let rebuild = try reader.optionalObject("rebuild") {
       self.rebuild = try ArrayRebuildReport(rebuild)
     }
+    isRebuildPaused = try reader.laterBool("rebuild_paused")
+    isResyncHeld = try reader.laterBool("resync_held")
     if let scrub = try reader.optionalObject("scrub") { self.scrub = try ArrayScrubReport(scrub) }
     scrubHistory = try reader.laterObjects("scrub_history") { element throws(ControlError) in
       try ScrubRecordReport(element)

@@ -110,6 +110,10 @@ package struct LatencyBudgetReport: Equatable, Sendable {
 package struct UpkeepReport: Equatable, Sendable {
   package var reserves: [ArrayReserveReport] = []
   package var rebuild: ArrayRebuildReport?
+  /// What there is to be rebuilt waits for an operator's word.
+  package var isRebuildPaused = false
+  /// Members that come back, and spares, wait for an operator's word.
+  package var isResyncHeld = false
   package var scrub: ArrayScrubReport?
   /// The newest last.
   package var scrubHistory: [ScrubRecordReport] = []

@@ -8,6 +8,8 @@ package enum MemberState: UInt8, Equatable, Sendable {
   case out = 1
   /// Being brought up to date: written, never read.
   case syncing = 2
+  /// Out by an operator's wish: a start does not bring it up to date by itself.
+  case failed = 3
 }
 
 /// Which writes take the log.

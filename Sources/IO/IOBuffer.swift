@@ -28,6 +28,11 @@ package struct IOBuffer: @unchecked Sendable {
     return unsafe IOBuffer(baseAddress + offset, byteCount: count)
   }
 
+  /// The bytes of a range of it.
+  package func slice(_ range: Range<Int>) -> IOBuffer {
+    slice(range.lowerBound, range.count)
+  }
+
   /// What is behind the first `count` bytes.
   ///
   /// - Precondition: the view has that many.

@@ -179,7 +179,10 @@ extension NBDServer {
   }
 
   private func count(_ slot: RequestSlot, _ error: NBDErrorCode?) {
-    let now = machine.nowNanoseconds
+    // The machine's time is that of the loop's turn: what is answered in the turn in which it came
+    // would seem to have taken none.
+    let turn = machine.nowNanoseconds
+    let now = turn == slot.receivedNanoseconds ? machine.readClock() : turn
     let latency = now - min(now, slot.receivedNanoseconds)
     let byteCount = UInt64(slot.request.byteCount)
     switch slot.command {

@@ -1,3 +1,5 @@
+package import Units
+
 /// How often a disk does what it should not, in a million operations of the kind concerned.
 package struct DiskFaultRates: Equatable, Sendable {
   package var readError = 0
@@ -23,6 +25,20 @@ package struct DiskFaultRates: Equatable, Sendable {
 
   /// No faults.
   package init() {}
+}
+
+/// A write to come that is acknowledged, and lands elsewhere or nowhere.
+package struct WriteTrap: Equatable, Sendable {
+  /// What the write touches.
+  package var range: ByteRange
+  /// Where it lands, from the start of the medium; nil for nowhere.
+  package var landsAtBytes: UInt64?
+
+  /// A trap that is not sprung yet.
+  package init(_ range: ByteRange, landsAtBytes: UInt64? = nil) {
+    self.range = range
+    self.landsAtBytes = landsAtBytes
+  }
 }
 
 /// How long operations take.

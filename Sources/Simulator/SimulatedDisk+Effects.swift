@@ -167,14 +167,38 @@ extension SimulatedDisk {
       return fail(operation, EIO)
     }
     if random.happens(perMillion: rates.noSpace) { return fail(operation, ENOSPC) }
+    if springTrap(operation) { return }
     if random.happens(perMillion: rates.lostWrite) {
       operation.isLost = true
       medium.injected.lostWrites += 1
+      medium.noteLie(operation.range)
     } else if random.happens(perMillion: rates.misdirectedWrite),
       misdirect(operation, limit: medium.live.byteCount)
     {
       medium.injected.misdirectedWrites += 1
+      medium.noteLie(operation.range)
+      medium.noteLie(
+        ByteRange(
+          from: operation.placeBytes, to: operation.placeBytes + operation.range.byteCount))
     }
+  }
+
+  /// - Returns: whether a trap has caught the write.
+  private func springTrap(_ operation: DiskOperation) -> Bool {
+    let caught = medium.writeTraps.firstIndex {
+      $0.range.offsetBytes < operation.range.endBytes
+        && operation.range.offsetBytes < $0.range.endBytes
+    }
+    guard let caught else { return false }
+    let trap = medium.writeTraps.remove(at: caught)
+    if let place = trap.landsAtBytes {
+      operation.placeBytes = place
+      medium.injected.misdirectedWrites += 1
+    } else {
+      operation.isLost = true
+      medium.injected.lostWrites += 1
+    }
+    return true
   }
 
   private func decideSynchronize(_ operation: DiskOperation) {

@@ -18,6 +18,8 @@ package final class SimulatedMedium: @unchecked Sendable {
   /// Faults of the operations on it, whoever has opened it.
   package var faultRates = DiskFaultRates()
   package var injected = InjectedDiskFaults()
+  /// Each catches one write to come, the first that touches its range.
+  package var writeTraps: [WriteTrap] = []
   /// The file system below has so many blocks of 4 KiB for it; nil is enough for everything.
   package var spaceBlockCountMax: Int?
   /// Whether the file system can punch holes and zero ranges; EOPNOTSUPP where not.
@@ -34,6 +36,9 @@ package final class SimulatedMedium: @unchecked Sendable {
   private var unflushed: [UnflushedPiece] = []
   /// Sectors that cannot be read until they are written.
   private var unreadable: Set<UInt64> = []
+  /// Sectors that once held, or may hold, what nobody wrote there, and no read said so: rot, damage
+  /// at a power loss, writes that were lost or landed elsewhere.
+  private var silentlyWrong: Set<UInt64> = []
   private var writeCount: UInt64 = 0
   private(set) var acknowledgedCount: UInt64 = 0
 
@@ -87,6 +92,7 @@ package final class SimulatedMedium: @unchecked Sendable {
       image.replace(range, with: byte)
     }
     injected.flippedBits += mask.nonzeroBitCount
+    noteLie(range)
   }
 
   /// Copies what is read at a range, as another program would.
@@ -112,7 +118,12 @@ package final class SimulatedMedium: @unchecked Sendable {
     for sector in Self.sectors(of: range) { unreadable.insert(sector) }
   }
 
+  /// Whether a sector was ever made to lie.
+  package func hasLied(sector: UInt64) -> Bool { silentlyWrong.contains(sector) }
+
   // MARK: For disks
+
+  func noteLie(_ range: ByteRange) { silentlyWrong.formUnion(Self.sectors(of: range)) }
 
   func makeTicket() -> WriteTicket {
     writeCount += 1
@@ -273,6 +284,7 @@ package final class SimulatedMedium: @unchecked Sendable {
     for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
     durable.replace(range, with: bytes)
     injected.damagedSectors += 1
+    noteLie(range)
   }
 
   static func range(ofSector sector: UInt64) -> ByteRange {

@@ -10,7 +10,7 @@ import Testing
 private var sampleArray: ArrayStatus {
   func id(_ low: UInt64) -> Identifier { Identifier(high: 0, low: low) }
   let second: UInt64 = 1_000_000_000
-  return ArrayStatus(
+  var array = ArrayStatus(
     arrayID: id(1), level: .raid5, chunkBytes: 64 << 10, state: .resyncing,
     cause: "member 2 is being brought up to date", action: "wait",
     members: [
@@ -34,6 +34,8 @@ private var sampleArray: ArrayStatus {
       ArrayEvent(
         atNanoseconds: 70 * second, text: "healed member 2", offsetBytes: 8192, byteCount: 4096),
     ])
+  array.members[1].isFailed = true
+  return array
 }
 
 private func report(_ array: ArrayStatus, health: StatusReport.State = .optimal) -> StatusReport {
@@ -127,7 +129,7 @@ struct ArrayReportTests {
       "      name: pg", "     state: resyncing", "     cause: member 2 is being brought up to date",
       "    action: wait",
       "     array: raid5 of 3 members, chunk 64 KiB, 00000000-0000-0000-0000-000000000001",
-      "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home, policy full",
+      "       log: 12 MiB of 256 MiB (4 %), 3 MiB not yet home, policy auto",
       "  repaired: 18 blocks healed", "      lost: more than 1 block: bytes 12288 to 16383, ...",
       "  member    state    read  written  errors  checksums  healed  place",
       "  0       current  12 KiB    8 KiB       0          0       0  /srv/a.img",

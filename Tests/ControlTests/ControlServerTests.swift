@@ -95,6 +95,39 @@ struct ControlServerTests {
     #expect(await stage.settle { stage.hasReturned && stream.isClosed })
   }
 
+  @Test("who asked for the stop is told what came of it, also when it was slow to take the first answer")
+  func tellsTheSlow() async throws {
+    let stage = Stage()
+    let stream = stage.listener.connect()
+    stream.chunkByteCount = 0
+    stream.deliver(ControlRequest.stop.line)
+    #expect(await stage.settle { stream.hasBlockedSender })
+    await stage.server.stop(complaint: "a flush failed")
+    // As long as the server takes to notice that it is to end.
+    for _ in 0..<1000 { await Task.yield() }
+    #expect(!stage.hasReturned)
+    stream.chunkByteCount = .max
+    stream.deliver([])
+    let answers = try await stage.answers(stream, 2)
+    #expect(answers.last == .stopped(complaint: "a flush failed", processID: getpid()))
+    #expect(await stage.settle { stage.hasReturned && stream.isClosed })
+  }
+
+  @Test("who asked for the stop and takes no answer holds up the end for a second, not for ever")
+  func deafAtTheEnd() async throws {
+    let stage = Stage()
+    let stream = stage.listener.connect()
+    stream.chunkByteCount = 0
+    stream.deliver(ControlRequest.stop.line)
+    #expect(await stage.settle { stream.hasBlockedSender })
+    await stage.server.stop()
+    let isEnded = await stage.settle {
+      stage.machine.advance(nanoseconds: 100_000_000)
+      return stage.hasReturned && stream.isClosed
+    }
+    #expect(isEnded)
+  }
+
   @Test("while an order is carried out a status is answered, a second order is refused")
   func carriesOutOneOrder() async throws {
     let stage = Stage()

@@ -199,6 +199,11 @@ struct OptionsTests {
     #expect(Run(["--help"]).output.contains("serve a device"))
     #expect(Run(["help", "serve", "x"]).code == 64)
     #expect(Run(["--version"]).output == "ashlar 1.2.3\n")
+    for word in ["version", "--version"] {
+      let run = Run([word, "extra"])
+      #expect(run.code == ExitCode.usage && run.output.isEmpty)
+      #expect(run.complaint.contains("surplus argument 'extra' behind '\(word)'"))
+    }
   }
 
   @Test("what a command returns and throws reaches the caller")

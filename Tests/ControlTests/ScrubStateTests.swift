@@ -76,3 +76,44 @@ struct ScrubStateTests {
     #expect(throws: ControlError.self) { try file().decode(Array(changed.utf8)) }
   }
 }
+
+@Suite("Control: what is kept of a pause of rebuilds")
+struct RebuildPauseTests {
+  private let folder: String
+
+  init() {
+    var template = Array("/tmp/ashlar-pause.XXXXXX".utf8CString)
+    // Safe: the template ends with a zero and lives until the call returns.
+    let made = unsafe mkdtemp(&template)
+    folder = unsafe made.map { unsafe String(cString: $0) } ?? "/nowhere"
+  }
+
+  private func file(_ arrayID: String = "id") -> RebuildPauseFile {
+    RebuildPauseFile(in: Registry(folder: folder), name: "pg", arrayID: arrayID)
+  }
+
+  @Test("it is read back as it was, and not for another array of the same name")
+  func readsBack() throws {
+    defer { SmallFile.remove(file().path) }
+    #expect(!file().load { Issue.record("\($0)") })
+    for isPaused in [true, false, true] {
+      try file().save(isPaused: isPaused)
+      #expect(file().load { Issue.record("\($0)") } == isPaused)
+      #expect(!file("other").load { Issue.record("\($0)") })
+    }
+  }
+
+  @Test("a file of which nobody can make sense pauses nothing, and is named")
+  func forgetsDamage() throws {
+    defer { SmallFile.remove(file().path) }
+    for text in [
+      "", "{", #"{"version":2,"array_id":"id","paused":true}"#, #"{"version":1,"paused":true}"#,
+      #"{"version":1,"array_id":"id","paused":1}"#,
+    ] {
+      try SmallFile.replace(file().path, with: Array(text.utf8))
+      var words: [String] = []
+      #expect(!file().load { words.append($0) })
+      #expect(words.count == 1 && words.first?.contains("pg.rebuild.json") == true)
+    }
+  }
+}

@@ -54,6 +54,7 @@ var sampleUpkeep: UpkeepReport {
         range: ArrayRangeReport(offsetBytes: 0, byteCount: 4096), slot: nil, trouble: "parity",
         outcome: "lost"),
     ])
+  (upkeep.isRebuildPaused, upkeep.isResyncHeld) = (true, true)
   upkeep.scrubHistory = [record("completed", sampleCounts)]
   upkeep.latencyBudget = LatencyBudgetReport(
     askedNanoseconds: 20_000_000, achievedP99Nanoseconds: 3_100_000, upkeepPercent: 45)
@@ -132,6 +133,8 @@ struct PassTextTests {
       "   rebuild: [============>           ] 50.0 %, 100 MiB/s, 10 s to 20 s left",
       "            slot 2, slot 0 onto the replacement in seat 4: 1 GiB of 2 GiB, all there: waiting for the log",
       "            1 block cannot be had: bytes 4096 to 8191",
+      "            paused, over restarts too: 'ashlar rebuild pg --resume' goes on",
+      "            members that come back wait, and spares too (--no-resync): 'ashlar rebuild pg --resume' lets them go on",
       "     scrub: [=======>                ] 33.3 %, paused",
       "            repair: 1 B of 3 B, found 4 (3 checksum, 1 parity): 3 repaired, 1 beyond repair",
       "            bytes 8192 to 12287: checksum on member 1, repaired",
@@ -235,6 +238,14 @@ struct UpkeepReportTests {
 
 @Suite("Control: where a rebuild and a scrub stand")
 struct UpkeepStandingTests {
+  @Test("who waits looks often at first, and is never late by more than a part of what it took")
+  func pauses() {
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 0) == 10)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 1_280_000_000) == 20)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: 16_000_000_000) == 250)
+    #expect(UpkeepStanding.pauseMilliseconds(afterNanoseconds: .max) == 500)
+  }
+
   @Test("a rebuild is working, paused, done, or at an end with members missing")
   func rebuild() {
     var now = array([.current, .syncing])
@@ -243,13 +254,26 @@ struct UpkeepStandingTests {
     #expect(UpkeepStanding.rebuild(now).exitCode == 2)
     now.upkeep.rebuild?.pass.isPaused = true
     #expect(UpkeepStanding.rebuild(now).name == "paused")
+    #expect(UpkeepStanding.rebuild(now).words.hasSuffix(": paused; --resume goes on"))
     now.upkeep.rebuild = nil
+    now.upkeep.isRebuildPaused = true
+    #expect(
+      UpkeepStanding.rebuild(now)
+        == .paused("the rebuild has not begun: paused; --resume goes on"))
+    now.upkeep.isRebuildPaused = false
     #expect(UpkeepStanding.rebuild(now).name == "pending")
     #expect(UpkeepStanding.rebuild(now).exitCode == 2)
     now = array([.current, .out])
     #expect(
       UpkeepStanding.rebuild(now)
         == .found("nothing is being rebuilt, and slot 1 (out) is not up to date"))
+    now.upkeep.isResyncHeld = true
+    #expect(UpkeepStanding.rebuild(now).name == "paused")
+    #expect(UpkeepStanding.rebuild(now).words.contains("--resume brings up to date"))
+    now.members[1].isFailed = true
+    #expect(
+      UpkeepStanding.rebuild(now)
+        == .found("nothing is being rebuilt, and slot 1 (failed) is not up to date"))
     // A replacement that has not been begun with, and one that cannot be used.
     now = array()
     now.upkeep.reserves = [sampleUpkeep.reserves[1]]

@@ -41,6 +41,13 @@ enum Golden {
       })
   }
 
+  /// The same with the member that is out failed by an operator.
+  static func failedSuperblock() throws -> Superblock {
+    var superblock = try superblock()
+    superblock.memberStates[1] = .failed
+    return superblock
+  }
+
   /// Of a reserve of the same array, beside another one.
   static func reserveSuperblock() throws -> Superblock {
     var superblock = try superblock()
@@ -94,10 +101,13 @@ enum Golden {
 
 @Suite("DiskFormat: golden files")
 struct GoldenTests {
-  @Test("a superblock of version 1 opens, and is written the same; that of a reserve, too")
+  @Test(
+    "a superblock of version 1 opens, and is written the same; those of a reserve and of a failed member, too"
+  )
   func superblock() throws {
     try check("superblock-v1.hex", try Golden.superblock())
     try check("superblock-reserves-v1.hex", try Golden.reserveSuperblock())
+    try check("superblock-failed-v1.hex", try Golden.failedSuperblock())
   }
 
   private func check(_ name: String, _ expected: Superblock) throws {

@@ -40,7 +40,7 @@ struct Samples {
     let geometry = try geometry()
     let memberIDs = (0..<geometry.memberCount).map { _ in identifier() }
     let slot = below(geometry.memberCount)
-    let states: [MemberState] = [.current, .out, .syncing]
+    let states: [MemberState] = [.current, .out, .syncing, .failed]
     let logByteCount = UInt64(1 + below(1 << 20)) * 4096
     let eventCount = number()
     return Superblock(
@@ -50,7 +50,7 @@ struct Samples {
       layout: MemberLayout(geometry: geometry, logByteCount: logByteCount),
       createdSeconds: number(), eventCount: eventCount, configurationID: identifier(),
       memberIDs: memberIDs,
-      memberStates: memberIDs.map { _ in states[below(3)] },
+      memberStates: memberIDs.map { _ in states[below(4)] },
       timelines: (0..<below(17)).map { _ in
         TimelineEntry(timelineID: identifier(), forkSequence: number())
       },

@@ -45,7 +45,7 @@ struct SuperblockFieldTests {
     // Of 3 events none can have more than 3 before it.
     for count: UInt8 in [4, 33, 255] { try expect(.configurationHistoryCount, byte: count) }
     for count: UInt8 in [65, 255] { try expect(.nameByteCount, byte: count) }
-    for state: UInt8 in [3, 255] { try expect(.memberStates, byte: state, at: 3) }
+    for state: UInt8 in [4, 255] { try expect(.memberStates, byte: state, at: 3) }
   }
 
   @Test("fewer members than the level needs are refused")
@@ -148,6 +148,17 @@ struct SuperblockFieldTests {
         $0.slice(Field.memberIDs.offset + 48, 16).copy(
           from: $0.slice(Field.memberIDs.offset, 16))
       } == .field(name: "memberIDs", value: 3))
+  }
+
+  @Test("only a member can have been failed: not nobody")
+  func failedMember() throws {
+    let states = Field.memberStates.offset
+    #expect(try refusal { $0.storeUInt8(3, at: states + 1) } == nil)
+    #expect(
+      try refusal {
+        $0.storeUInt8(3, at: states + 1)
+        $0.slice(Field.memberIDs.offset + 16, 16).fill(with: 0)
+      } == .field(name: "memberIDs", value: 1))
   }
 
   @Test("a reserve in a seat, as a spare and as a replacement, says who it is and reads back")

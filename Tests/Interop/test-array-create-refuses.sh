@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# create refuses members that hold anything, repeat, are too small or in use, names what it found, and
-# leaves everything as it was; --force destroys what they hold and says what that is.
+# create refuses members and spares that hold anything, repeat, are too small or in use, names what it
+# found, and leaves everything as it was; --force destroys what they hold and says what that is. A spare
+# that it takes is one when the array is served, and takes the slot of a member that fails.
 . "$(dirname "$0")/lib.sh"
+. "$HERE/array.sh"
 
 create() { timeout 60 "$ASHLAR" create "$@"; }
 cd "$DATA"
@@ -42,6 +44,17 @@ expect_status 64 create a --level raid5 zeros new --size 64M 2>/dev/null
 expect_status 64 create a --level raid7 zeros new --size 64M 2>/dev/null
 expect_status 64 create a --level raid1 --log-policy half zeros new --size 64M 2>"$WORK/policy"
 grep -q "is not one of full, auto" "$WORK/policy" || fail "the log policies are not named"
+# Spares are checked like members.
+spare() { expect_refusal "$1" "$ASHLAR" create a --level raid1 --log-size 4m --size 64M new0 new1 --spare "$2" "${@:3}"; }
+spare "ext4 holds a file system \(ext4\) labelled 'precious'.*--force" ext4
+spare 'zeros is given twice' zeros --spare zeros
+spare 'link is the same as .*zeros' zeros --spare link
+spare 'small has 1M' small
+spare 'neither a regular file nor a block device' /dev/null
+expect_refusal 'small has 1M.*a spare of these members needs' "$ASHLAR" create a --level raid1 --log-size 4m zeros ext4 --force --spare small
+sha256sum -c --quiet "$WORK/sums" || fail "a refused spare, or a member beside it, was changed"
+expect_refusal 'raid0 cannot do without any member' "$ASHLAR" create a --level raid0 --log-size 4m --size 64M new0 new1 --spare new2
+[[ ! -e new0 && ! -e new1 && ! -e new2 ]] || fail "a creation with a bad spare left a file behind"
 # A creation that fails takes the files with it that it made.
 expect_refusal 'ext4 holds' "$ASHLAR" create a --level raid1 --size 64M new ext4
 [[ ! -e new ]] || fail "a failed creation left a file behind"
@@ -72,4 +85,18 @@ jq -e '.level == "raid1" and (.members | length) == 2 and (.destroyed | length) 
   { cat "$WORK/json"; fail "the JSON of create"; }
 [[ $(blkid -p -o value -s TYPE ext4 || true) == "" ]] || fail "the file system is still there"
 serve_array b ext4 zeros
+stop_server
+
+note "spares, made with the array"
+create c --level raid1 --size 64M --log-size 4m c0 c1 --spare c2 --spare c3 --json >"$WORK/json" || fail "create --spare"
+jq -e '(.members | map(.slot)) == [0, 1] and (.spares | map(.seat)) == [2, 3] and .spares[1].place == "'"$DATA/c3"'" and .spares[1].created' "$WORK/json" >/dev/null ||
+  { cat "$WORK/json"; fail "the JSON of create --spare"; }
+expect_refusal "c3 holds an ashlar member of array 'c'" "$ASHLAR" create d --level raid1 --size 64M --log-size 4m x y --spare c3
+serve_array c c
+[[ $(array_fact c '.reserves | map("\(.seat) \(.state) \(.place)") | join(", ")') == "2 spare $DATA/c2, 3 spare $DATA/c3" ]] ||
+  { "$ASHLAR" status c; fail "the spares are not in the status"; }
+expect_array c 5 optimal
+timeout 20 "$ASHLAR" member fail c 0 >/dev/null || fail "member fail"
+timeout 60 "$ASHLAR" rebuild c --wait >"$WORK/out" || { cat "$WORK/out"; fail "the rebuild onto the spare"; }
+[[ $(array_fact c '"\(.members[0].place) \(.members[0].state)"') == "$DATA/c2 current" ]] || { "$ASHLAR" status c; fail "no spare took the slot"; }
 stop_server

@@ -67,12 +67,14 @@ final class ArrayLab: @unchecked Sendable {
       byteCount: media[slot].live.byteCount)
   }
 
-  /// Creates the array on a machine of its own.
-  func create(seed: UInt64) throws {
+  /// Creates the array on a machine of its own; the first devices behind the members can be spares.
+  func create(seed: UInt64, spareCount: Int = 0) throws {
     let machine = SimulatedMachine(seed: seed)
-    let members = (0..<memberCount).map { handle($0, machine) }
+    let members = (0..<memberCount + spareCount).map { handle($0, machine) }
+    let candidates = members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) }
     let creation = try ArrayCreation(
-      settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
+      settings, Array(candidates.prefix(memberCount)),
+      spares: Array(candidates.dropFirst(memberCount)),
       randomNumber: { machine.randomNumber() })
     try machine.run {
       try await creation.write(to: members)
@@ -168,6 +170,10 @@ actor ArrayClient {
     try await volume.engine.replaceMember(memberID, with: handle)
   }
   func fail(_ memberID: Identifier) async throws { try await volume.engine.failMember(memberID) }
+  func reinstate(_ memberID: Identifier) async throws -> Int {
+    try await volume.engine.reinstateMember(memberID)
+  }
+  func offer(_ handle: ArrayLab.Handle) async -> MemberOffer { await volume.engine.offer(handle) }
   func remove(_ memberID: Identifier) async throws {
     try await volume.engine.removeMember(memberID)
   }

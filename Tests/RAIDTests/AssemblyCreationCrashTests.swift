@@ -27,13 +27,18 @@ struct AssemblyCreationCrashTests {
   }
 
   private func creation(
-    _ level: RAIDLevel, _ count: Int, seed: UInt64, byteCount: UInt64 = Self.byteCount
+    _ level: RAIDLevel, _ count: Int, seed: UInt64, byteCount: UInt64 = Self.byteCount,
+    spareCount: Int = 0
   ) throws -> ArrayCreation {
     var random = RandomSource(seed: seed)
-    let candidates = (0..<count).map { CreationCandidate(name: "/d/\($0)", byteCount: byteCount) }
+    let all = (0..<count + spareCount).map {
+      CreationCandidate(name: "/d/\($0)", byteCount: byteCount)
+    }
     let settings = CreationSettings(
       name: "db", level: level, logByteCount: 4 << 20, createdSeconds: 1)
-    return try ArrayCreation(settings, candidates) { random.next() }
+    return try ArrayCreation(
+      settings, Array(all.prefix(count)), spares: Array(all.dropFirst(count))
+    ) { random.next() }
   }
 
   /// What the media say, seen from a machine that has just come up.
@@ -85,19 +90,20 @@ struct AssemblyCreationCrashTests {
 
   @Test(
     "a crash at each write and flush leaves nothing, or an unfinished array, or all of it",
-    arguments: shapes)
-  func crashes(level: RAIDLevel, count: Int) throws {
+    arguments: shapes.map { ($0.0, $0.1, 0) } + [(.raid1, 2, 1)])
+  func crashes(level: RAIDLevel, memberCount: Int, spareCount: Int) throws {
+    let count = memberCount + spareCount
     var kinds: Set<String> = []
     for kind in [CrashKind.kill, .powerLoss] {
       for number in 1... {
         let media = media(count)
         // An array was there before, and its creation is forced over.
-        let old = try creation(level, count, seed: 100)
+        let old = try creation(level, memberCount, seed: 100, spareCount: spareCount)
         let first = SimulatedMachine(seed: 3)
         let oldMembers = members(first, media)
         try first.run { try await old.write(to: oldMembers) }
 
-        let creation = try creation(level, count, seed: 200)
+        let creation = try creation(level, memberCount, seed: 200, spareCount: spareCount)
         let machine = SimulatedMachine(seed: UInt64(number))
         machine.faultPlan.fail(operation: number, with: .crash(kind))
         let members = members(machine, media)
@@ -116,7 +122,9 @@ struct AssemblyCreationCrashTests {
               #expect(reports[slot].newest?.arrayID == creation.drafts[0].arrayID)
               try expectMaps(creation, media[slot])
             }
-            #expect(AssemblyPlan.decide(reports: reports).plan?.currentSlots.count == count)
+            let whole = AssemblyPlan.decide(reports: reports).plan
+            #expect(whole?.currentSlots.count == memberCount)
+            #expect(whole?.reserves.map(\.report) == Array(memberCount..<count))
           }
           let allowed = ["plan", "noSuperblock", "creationUnfinished", "tooFew"]
           #expect(allowed.contains(result.kind), "\(kind) at \(number): \(result)")

@@ -19,20 +19,24 @@ struct AssemblyCreationTests {
   }
 
   private func create(
-    _ settings: CreationSettings, _ candidates: [CreationCandidate]
+    _ settings: CreationSettings, _ candidates: [CreationCandidate],
+    spares: [CreationCandidate] = []
   ) -> Result<ArrayCreation, CreationRefusal> {
     var random = RandomSource(seed: 1)
     do throws(CreationRefusal) {
-      return .success(try ArrayCreation(settings, candidates) { random.next() })
+      return .success(
+        try ArrayCreation(settings, candidates, spares: spares) { random.next() })
     } catch {
       return .failure(error)
     }
   }
 
   private func refusal(
-    _ settings: CreationSettings, _ candidates: [CreationCandidate]
+    _ settings: CreationSettings, _ candidates: [CreationCandidate],
+    spares: [CreationCandidate] = []
   ) -> CreationRefusal? {
-    if case .failure(let refusal) = create(settings, candidates) { refusal } else { nil }
+    let result = create(settings, candidates, spares: spares)
+    return if case .failure(let refusal) = result { refusal } else { nil }
   }
 
   @Test(
@@ -54,6 +58,65 @@ struct AssemblyCreationTests {
     #expect(plan.currentSlots.count == memberCount)
     #expect(plan.geometry == creation.geometry)
     #expect(plan.warnings == [])
+  }
+
+  @Test("spares begin in the seats behind the slots, and every superblock lists them")
+  func spares() throws {
+    let size: UInt64 = 64 << 20
+    let all = candidates([size, size, size, size + 4096, 2 * size])
+    let creation = try create(settings(.raid5), Array(all[..<3]), spares: Array(all[3...])).get()
+    #expect(creation.memberNames == all.map(\.name))
+    #expect(creation.drafts.map(\.slot) == [0, 1, 2, 3, 4])
+    let finals = creation.drafts.indices.map { creation.finished(slot: $0, superblockSequence: 1) }
+    for superblock in creation.drafts + finals {
+      try superblock.validate()
+      #expect(superblock.reserves.map(\.seat) == [3, 4])
+      #expect(superblock.reserves.map(\.memberID) == creation.drafts[3...].map(\.memberID))
+    }
+    let reports = zip(creation.drafts, finals).enumerated().map { place, pair in
+      MemberReport(
+        name: "/d/\(place)", byteCount: all[place].byteCount, copyA: .valid(pair.0),
+        copyB: .valid(pair.1))
+    }
+    let plan = try AssemblyPlan.decide(reports: reports).get()
+    #expect(plan.currentSlots.count == 3)
+    #expect(plan.reserves.map(\.report) == [3, 4])
+    #expect(plan.warnings == [])
+  }
+
+  @Test("a spare is checked like a member, and must be able to take any slot")
+  func refusedSpares() throws {
+    let size: UInt64 = 64 << 20
+    let all = candidates([size, size, size, size])
+    let (members, spare) = (Array(all[..<3]), all[3])
+    let needed = try create(settings(.raid5), members).get()
+    let endBytes = needed.layout.endBytes(geometry: needed.geometry)
+    var small = spare
+    small.byteCount = endBytes - 1
+    #expect(
+      refusal(settings(.raid5), members, spares: [small])
+        == .spareTooSmall(path: "/d/3", byteCount: endBytes - 1, needed: endBytes))
+    small.byteCount = endBytes
+    #expect(refusal(settings(.raid5), members, spares: [small]) == nil)
+    #expect(
+      refusal(settings(.raid5, size: size), members, spares: [small])
+        == .memberSmallerThanAsked(path: "/d/3", byteCount: endBytes, asked: size))
+    #expect(
+      refusal(settings(.raid5), members, spares: [all[1]]) == .repeated(path: "/d/1"))
+    #expect(
+      refusal(settings(.raid5), members, spares: [spare, spare]) == .repeated(path: "/d/3"))
+    #expect(refusal(settings(.raid0), members, spares: [spare]) == .spareOfNoUse)
+    var foreign = spare
+    foreign.foreignContent = "an ext4 file system"
+    #expect(
+      refusal(settings(.raid5), members, spares: [foreign])
+        == .holdsSomething(["/d/3 holds an ext4 file system"]))
+    let forced = try create(settings(.raid5, isForced: true), members, spares: [foreign]).get()
+    #expect(forced.destroyed == ["/d/3 holds an ext4 file system"])
+    let many = candidates([UInt64](repeating: size, count: 12))
+    #expect(
+      refusal(settings(.raid5), Array(many[..<3]), spares: Array(many[3...])) == .spareCount(9))
+    #expect(refusal(settings(.raid5), Array(many[..<3]), spares: Array(many[3..<11])) == nil)
   }
 
   @Test("each member's share of the log holds the whole log, as often as the level keeps it")

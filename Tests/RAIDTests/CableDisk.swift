@@ -129,6 +129,14 @@ actor CableClient {
   func status() -> ArrayStatus { volume.engine.assumeIsolated { $0.status } }
   func state(_ slot: Int) -> MemberStatus.State { status().members[slot].state }
 
+  func fail(_ memberID: Identifier) async throws { try await volume.engine.failMember(memberID) }
+  func replace(_ memberID: Identifier, _ handle: MemberHandle<CableDisk>) async throws {
+    try await volume.engine.replaceMember(memberID, with: handle)
+  }
+  func reinstate(_ memberID: Identifier) async throws -> Int {
+    try await volume.engine.reinstateMember(memberID)
+  }
+
   func takeBack() { volume.engine.assumeIsolated { $0.takeBackMembers() } }
 
   /// Waits until a member is in a state; false when it does not come to that in the time.

@@ -139,10 +139,7 @@ struct DirectRowTests {
       switch row.outcomes[data] {
       case .lost:
         if item.scene.old[data] == .lost, !isAllNew { continue }
-        let isFaulty =
-          geometry.isMirrored
-          ? item.faultCount == geometry.width : item.faults[data] != .none
-        if !isFaulty { return "block \(data) is lost without a reason" }
+        if !mayBeLost(item, data) { return "block \(data) is lost without a reason" }
         // With content before, parity that nothing reached gives it back.
         if isAllNew || (isAllOld && item.scene.old.allSatisfy { $0 == nil }) {
           return "block \(data) is lost although the row is of one generation"
@@ -156,7 +153,7 @@ struct DirectRowTests {
         if isAllOld, found != old { return "block \(data) is not old" }
         for sector in 0..<8 where found[sector] != new[sector] {
           if found[sector] == old[sector], item.scene.old[data] != .lost { continue }
-          // Rot where the crash left a sector old, in a block that it tore (rule D2).
+          // Rot where the crash left a sector old, in a block that it tore (D2, ADR 0022).
           if sector == 7, canBeTorn(item, data) { continue }
           return "sector \(sector) of block \(data) is garbage"
         }
@@ -165,10 +162,30 @@ struct DirectRowTests {
     return nil
   }
 
-  /// Whether a rotten block looks like one that the crash tore.
+  /// Whether a rotten block looks like one that the crash tore, and nothing gives its last sector
+  /// back: more sectors of that column are not known to be new than there is new parity.
   private func canBeTorn(_ item: Case, _ data: Int) -> Bool {
-    let positions = item.geometry.isMirrored ? Array(0..<item.geometry.width) : [data]
-    return positions.contains { item.faults[$0] == .rotten && item.reached[$0] & 0x7f != 0 }
+    let geometry = item.geometry
+    guard geometry.parityCount > 0, item.faults[data] == .rotten, item.reached[data] & 0x7f != 0
+    else { return false }
+    func isNew(_ position: Int) -> Bool {
+      item.faults[position] == .none && item.reached[position] & 0x80 != 0
+    }
+    let unknownCount = (0..<geometry.dataCount).filter { !isNew($0) }.count
+    let parityCount = (geometry.dataCount..<geometry.width).filter { isNew($0) }.count
+    return unknownCount > parityCount
+  }
+
+  /// Whether a block may be lost.
+  private func mayBeLost(_ item: Case, _ data: Int) -> Bool {
+    guard item.geometry.isMirrored else { return item.faults[data] != .none }
+    // Copies that disagree, none of which is of one generation.
+    let hasRot = item.faults.contains(.rotten)
+    return item.faultCount == item.geometry.width
+      || hasRot
+        && item.reached.indices.allSatisfy {
+          item.faults[$0] != .none || (item.reached[$0] != 0 && item.reached[$0] != 0xff)
+        }
   }
 
   /// A second crash, while the outcome was being written: after the data, and after all of it.

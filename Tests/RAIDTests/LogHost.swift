@@ -10,6 +10,9 @@ import Units
 
 /// Puts members out at once, and says so in the world's superblocks.
 final class FakeKeeper: MembershipKeeper {
+  func place(of failure: OperationFailure) -> Int? { failure.slot }
+  func settleChanges() async throws(ArrayError) {}
+
   let world: LogWorld
   let members: MemberSet<SimulatedMachine, SimulatedDisk>
   var expelled: [(slot: Int, reason: ExpulsionReason)] = []

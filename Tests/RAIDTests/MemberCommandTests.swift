@@ -101,6 +101,25 @@ struct MemberCommandTests {
     for slot in 0..<2 { try expectAll(lab, 2, without: [slot]) }
   }
 
+  @Test("a spare with which the array was created takes the slot of a member that failed")
+  func spareFromTheBeginning() throws {
+    let lab = ArrayLab(.raid5, memberCount: 3, extraCount: 1)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    try lab.create(seed: 1, spareCount: 1)
+    try lab.play(seed: 3) { stage in
+      let begun = await stage.client.status()
+      #expect(begun.state == .optimal && begun.reserves.map(\.seat) == [3])
+      let spare = try #require(begun.reserves.first).member.memberID
+      for block in Self.blocks { try await stage.write(block, 1) }
+      try await stage.client.fail(begun.members[1].memberID)
+      try await stage.waitUntilOptimal()
+      let rebuilt = await stage.client.status()
+      #expect(rebuilt.members[1].memberID == spare && rebuilt.reserves.isEmpty)
+      try await stage.client.close()
+    }
+    for slot in [0, 2] { try expectAll(lab, 1, without: [slot]) }
+  }
+
   @Test("a spare takes the slot of a member that is gone after the delay, and not before")
   func spareAfterDelay() throws {
     let lab = try lab(.raid1, 2)

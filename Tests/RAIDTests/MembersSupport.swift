@@ -11,6 +11,9 @@ typealias TestTable = ChecksumTable<SimulatedMachine, SimulatedDisk>
 
 /// A keeper that puts members out, and refuses when too few would be left.
 final class TestKeeper: MembershipKeeper {
+  func place(of failure: OperationFailure) -> Int? { failure.slot }
+  func settleChanges() async throws(ArrayError) {}
+
   let members: TestMembers
   let spareCount: Int
   private(set) var expulsions: [(slot: Int, reason: ExpulsionReason)] = []

@@ -12,7 +12,7 @@ import Volumes
 @Suite("RAID: members are brought up to date in one pass")
 struct RebuildTests {
   /// An array with a row in each of some pages, of which members missed version 2.
-  private func stale(
+  func stale(
     _ level: RAIDLevel, memberCount: Int, pageCount: UInt64, without lost: [Int],
     _ bug: PlantedBug? = nil
   ) throws -> (lab: ArrayLab, blocks: [UInt64]) {
@@ -134,18 +134,88 @@ struct RebuildTests {
     #expect(found.allSatisfy { $0 == .version(2) }, "\(found)")
   }
 
+  @Test("a start that is told that rebuilds are paused leaves them so, and says how to go on")
+  func staysPaused() throws {
+    let (lab, blocks) = try stale(.raid1, memberCount: 2, pageCount: 4, without: [1])
+    lab.options.rebuildIsPaused = true
+    try lab.play(seed: 4) { stage in
+      #expect(await stage.waitForRebuild { _ in true })
+      await stage.pass(milliseconds: 5000)
+      let status = await stage.client.status()
+      #expect(status.rebuildIsPaused && status.rebuild?.isPaused == true)
+      #expect(status.rebuild?.donePages == 0 && status.members[1].state == .syncing)
+      #expect(status.cause.contains("rebuilds are paused"))
+      #expect(status.action.contains("'ashlar rebuild NAME --resume'"))
+      await stage.client.resumeRebuild()
+      try await stage.waitUntilOptimal()
+      #expect(await stage.client.status().rebuildIsPaused == false)
+      try await stage.client.close()
+    }
+    let found = try lab.found(blocks, without: [0])
+    #expect(found.allSatisfy { $0 == .version(2) }, "\(found)")
+  }
+
+  @Test("where nothing is brought up to date by itself, a word does it, and commands go on anyway")
+  func held() throws {
+    let lab = ArrayLab(.raid6, memberCount: 4, extraCount: 3)
+    lab.options.destageDelayNanoseconds = 1_000_000
+    lab.options.isForced = true
+    let blocks = (0..<24 as Range<UInt64>).map { $0 * 5 }
+    try lab.create(seed: 1, spareCount: 1)
+    try lab.play(seed: 2, without: [1]) { stage in
+      for block in blocks { try await stage.write(block, 1) }
+      try await stage.client.close()
+    }
+    lab.options.resyncsAutomatically = false
+    try lab.play(seed: 3) { stage in
+      let ids = await stage.client.status().members.map(\.memberID)
+      // One that came back, and a spare, wait, however long.
+      await stage.pass(milliseconds: 100_000)
+      let held = await stage.client.status()
+      #expect(held.members[1].state == .out && held.rebuild == nil && held.reserves.count == 1)
+      #expect(held.resyncIsHeld && held.action.contains("'ashlar rebuild NAME --resume'"))
+      // A replacement of a member that serves, and a new member, do not.
+      try await stage.client.replace(ids[0], lab.handle(5, stage.machine))
+      let isReplaced = await stage.waitFor(milliseconds: 60_000) {
+        $0.members[0].memberID != ids[0] && $0.members[0].state == .current
+      }
+      #expect(isReplaced)
+      try await stage.client.fail(ids[2])
+      await stage.pass(milliseconds: 5000)
+      #expect(await stage.client.status().reserves.count == 1)
+      #expect(try await stage.client.add(lab.handle(6, stage.machine)) == .slot(2))
+      #expect(await stage.waitFor(milliseconds: 60_000) { $0.members[2].state == .current })
+      // So does a member that an operator takes again.
+      let new = await stage.client.status().members[2].memberID
+      try await stage.client.fail(new)
+      #expect(try await stage.client.reinstate(new) == 2)
+      #expect(await stage.waitFor(milliseconds: 60_000) { $0.members[2].state == .current })
+      // And then the word.
+      #expect(await stage.client.status().members[1].state == .out)
+      await stage.client.resumeRebuild()
+      try await stage.waitUntilOptimal()
+      let after = await stage.client.status()
+      #expect(!after.resyncIsHeld && after.members[1].memberID == ids[1])
+      // The spare is free again, too.
+      try await stage.client.fail(after.members[3].memberID)
+      try await stage.waitUntilOptimal()
+      #expect(await stage.client.status().reserves.isEmpty)
+      try await stage.client.close()
+    }
+  }
+
   @Test("a crash costs what was not settled yet, and no more")
   func crashCosts() throws {
-    let (lab, blocks) = try stale(.raid1, memberCount: 2, pageCount: 140, without: [1])
+    let (lab, blocks) = try stale(.raid1, memberCount: 2, pageCount: 200, without: [1])
     try lab.play(seed: 4) { stage in
       stage.setLatency(microseconds: 200)
-      #expect(await stage.waitForRebuild { $0.donePages >= 110 })
+      #expect(await stage.waitForRebuild { $0.donePages >= 150 })
       await stage.losePower()
     }
     try lab.play(seed: 5) { stage in
       #expect(await stage.waitForRebuild { _ in true })
       let pages = await stage.client.status().rebuild?.pages ?? .max
-      #expect(pages <= 140 - 64, "\(pages) pages are left")
+      #expect(pages <= 200 - 64, "\(pages) pages are left")
       try await stage.waitUntilOptimal()
       await stage.kill()
     }

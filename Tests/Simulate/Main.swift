@@ -193,7 +193,8 @@ extension Campaign.Totals {
       "histories=\(historyCount)", "lives=\(lifeCount)", "crashes=\(crashCount)",
       "requests=\(requestCount)", "operations=\(operationCount)", "injected=\(injectedCount)",
       "errors=\(errorCount)", "refused=\(refusalCount)", "forced=\(forcedCount)",
-      "unanswered=\(unansweredCount)", "longest_us=\(longestNanoseconds / 1000)",
+      "unanswered=\(unansweredCount)", "adopted=\(adoptedCount)",
+      "longest_us=\(longestNanoseconds / 1000)",
       "digest=\(Main.hex(digest))",
     ]
   }

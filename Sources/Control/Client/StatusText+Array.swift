@@ -7,9 +7,11 @@ extension StatusText {
   private static let shownRangeCount = 4
 
   /// What matters most: what may be lost, what is being done about it, what was found.
-  static func array(_ array: ArrayReport, _ nowUnixSeconds: UInt64) -> [String] {
+  static func array(
+    _ array: ArrayReport, _ name: String, _ nowUnixSeconds: UInt64
+  ) -> [String] {
     var lines = [row("can lose", spareWords(array))]
-    lines += list("rebuild", rebuildLines(array.upkeep.rebuild))
+    lines += list("rebuild", rebuildLines(array.upkeep, name))
     lines += list("scrub", scrubLines(array.upkeep, nowUnixSeconds))
     if array.healedBlockCount > 0 {
       lines.append(row("repaired", "\(blocks(array.healedBlockCount)) healed"))
@@ -25,8 +27,15 @@ extension StatusText {
     return lines
   }
 
-  private static func rebuildLines(_ rebuild: ArrayRebuildReport?) -> [String] {
-    guard let rebuild else { return [] }
+  private static func rebuildLines(_ upkeep: UpkeepReport, _ name: String) -> [String] {
+    let resume = "'ashlar rebuild \(name) --resume'"
+    var remarks: [String] = []
+    if upkeep.isRebuildPaused { remarks.append("paused, over restarts too: \(resume) goes on") }
+    if upkeep.isResyncHeld {
+      remarks.append(
+        "members that come back wait, and spares too (--no-resync): \(resume) lets them go on")
+    }
+    guard let rebuild = upkeep.rebuild else { return remarks }
     var lines = [
       PassText.line(rebuild.pass),
       "\(PassText.targetWords(rebuild)): \(PassText.amountWords(rebuild.pass))"
@@ -36,7 +45,7 @@ extension StatusText {
       let places = rangeWords(rebuild.unreadableRanges, hasMore: false)
       lines.append("\(blocks(rebuild.unreadableBlockCount)) cannot be had: bytes \(places)")
     }
-    return lines
+    return lines + remarks
   }
 
   /// What is under way, or else what came of the last one.

@@ -19,7 +19,7 @@ package enum StatusText {
     case .answers(let report, let processID):
       lines += state(of: report)
       if let array = report.array {
-        lines += self.array(array, nowUnixSeconds)
+        lines += self.array(array, sighting.name, nowUnixSeconds)
         lines += memberTable(array)
       }
       lines.append(

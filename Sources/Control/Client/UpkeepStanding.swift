@@ -35,6 +35,12 @@ package enum UpkeepStanding: Equatable, Sendable {
     }
   }
 
+  /// How long somebody who waits looks away, so long after the first look: a short pass is not paid
+  /// for with a long wait, and a long one costs few looks.
+  package static func pauseMilliseconds(afterNanoseconds elapsed: UInt64) -> Int32 {
+    Int32(clamping: min(500, max(10, elapsed / 64_000_000)))
+  }
+
   /// In a word, for programs.
   package var name: String {
     switch self {
@@ -51,14 +57,24 @@ package enum UpkeepStanding: Equatable, Sendable {
   package static func rebuild(_ array: ArrayReport) -> UpkeepStanding {
     if let rebuild = array.upkeep.rebuild {
       let words = "rebuilding \(PassText.targetWords(rebuild))"
-      return rebuild.pass.isPaused ? .paused(words) : .working(rebuild.pass, words)
+      return rebuild.pass.isPaused
+        ? .paused("\(words): paused; --resume goes on") : .working(rebuild.pass, words)
     }
     let isSyncing = array.members.contains { $0.state == .syncing }
     let isReplacing = array.upkeep.reserves.contains { $0.targetSlot != nil && $0.cause.isEmpty }
-    if isSyncing || isReplacing { return .pending("the rebuild has not begun yet") }
+    if isSyncing || isReplacing {
+      return array.upkeep.isRebuildPaused
+        ? .paused("the rebuild has not begun: paused; --resume goes on")
+        : .pending("the rebuild has not begun yet")
+    }
     let absent = array.members.filter { $0.state != .current }
+    if array.upkeep.isResyncHeld, absent.contains(where: { $0.state == .out && !$0.isFailed }) {
+      return .paused(
+        "members are out, and --no-resync holds them back; --resume brings up to date those that "
+          + "can be")
+    }
     guard absent.isEmpty else {
-      let slots = absent.map { "slot \($0.slot) (\($0.state.rawValue))" }
+      let slots = absent.map { "slot \($0.slot) (\($0.isFailed ? "failed" : $0.state.rawValue))" }
       return .found(
         "nothing is being rebuilt, and \(slots.joined(separator: ", ")) "
           + "\(absent.count == 1 ? "is" : "are") not up to date")
@@ -81,7 +97,8 @@ package enum UpkeepStanding: Equatable, Sendable {
   ) -> UpkeepStanding {
     if let scrub = array.upkeep.scrub {
       let words = "\(scrub.kind): \(PassText.foundWords(scrub.counts))"
-      return scrub.pass.isPaused ? .paused(words) : .working(scrub.pass, words)
+      return scrub.pass.isPaused
+        ? .paused("\(words): paused; --resume goes on") : .working(scrub.pass, words)
     }
     guard let record = array.upkeep.scrubHistory.last,
       record != previous || record.endedUnixSeconds >= sinceUnixSeconds

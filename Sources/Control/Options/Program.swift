@@ -33,6 +33,9 @@ package struct Program: Sendable {
     let rest = Array(arguments.dropFirst())
     switch first {
     case "--version", "version":
+      if let surplus = rest.first {
+        return complain(nil, "surplus argument '\(surplus)' behind '\(first)'", complaint)
+      }
       output("\(name) \(version)\n")
       return ExitCode.success
     case "--help", "-h", "help":

@@ -1,4 +1,3 @@
-import Glibc
 import Synchronization
 
 /// Writes log lines to standard error from a thread of its own.
@@ -18,7 +17,7 @@ package final class LogWriter: Sendable {
   package static let lineCountMax = 1000
 
   private let queue = Mutex(Queue())
-  private let wakeUp: [Int32]
+  private let thread = WakingThread()
   private let target: Terminal
 
   /// Starts the thread.
@@ -26,24 +25,13 @@ package final class LogWriter: Sendable {
   /// - Parameter target: where the lines go.
   package init(to target: Terminal = .error) {
     self.target = target
-    var ends: [Int32] = [-1, -1]
-    // Safe: room for two descriptors.
-    let isMade = unsafe pipe(&ends) == 0
-    wakeUp = isMade ? ends : []
-    for end in wakeUp { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    // The end that the loop writes to never blocks: a byte that finds no room is not needed.
-    if let end = wakeUp.last { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
-    guard isMade else { return }
-    startDetachedThread { [self] in writeForEver() }
+    thread.start { [self] in
+      while let line = next() { self.target.write(line + "\n") }
+    }
   }
 
   /// Queues a line; never waits.
   package func write(_ line: String) {
-    guard let end = wakeUp.last else {
-      // No descriptors were left at the start: better a wait than no log.
-      target.write(line + "\n")
-      return
-    }
     queue.withLock { queue in
       if queue.lines.count < Self.lineCountMax {
         queue.lines.append(line)
@@ -51,30 +39,16 @@ package final class LogWriter: Sendable {
         queue.leftOutCount += 1
       }
     }
-    var byte: UInt8 = 0
-    // Safe: one byte of a local.
-    unsafe _ = Glibc.write(end, &byte, 1)
+    guard !thread.wake() else { return }
+    // No descriptors were left at the start: better a wait than no log.
+    while let line = next() { target.write(line + "\n") }
   }
 
   /// Waits until everything is written, but not longer than this.
   package func drain(millisecondsMax: Int) {
     for _ in 0..<max(1, millisecondsMax / 5) {
       if queue.withLock({ $0.lines.isEmpty && !$0.isWriting }) { return }
-      var wait = pollfd(fd: -1, events: 0, revents: 0)
-      // Safe: one element, which lives until the call returns. No event: a pause.
-      unsafe _ = poll(&wait, 1, 5)
-    }
-  }
-
-  private func writeForEver() {
-    guard let end = wakeUp.first else { return }
-    var bytes = [UInt8](repeating: 0, count: 512)
-    while true {
-      // Safe: as many bytes as the array has.
-      let count = unsafe read(end, &bytes, bytes.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { return }
-      while let line = next() { target.write(line + "\n") }
+      Deadline.pause(milliseconds: 5)
     }
   }
 

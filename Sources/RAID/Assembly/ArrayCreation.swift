@@ -26,7 +26,7 @@ package struct CreationSettings: Equatable, Sendable {
   package init(
     name: String, level: RAIDLevel, chunkBytes: UInt64 = Self.chunkBytesDefault,
     logByteCount: UInt64 = Self.logByteCountDefault, memberByteCount: UInt64? = nil,
-    logPolicy: LogPolicy = .full, createdSeconds: UInt64, isForced: Bool = false
+    logPolicy: LogPolicy = .auto, createdSeconds: UInt64, isForced: Bool = false
   ) {
     self.name = name
     self.level = level
@@ -69,9 +69,10 @@ package struct CreationCandidate: Equatable, Sendable {
 package struct ArrayCreation: Equatable, Sendable {
   package let geometry: StripeGeometry
   package let layout: MemberLayout
-  /// Paths or URIs, by slot.
+  /// Paths or URIs, by slot; then those of the spares, by seat.
   package let memberNames: [String]
-  /// The first superblock of each slot, with an event count of 0: the array is not finished.
+  /// The first superblock of each slot, then of each seat that has a spare, with an event count of 0:
+  /// the array is not finished.
   package let drafts: [Superblock]
   /// What the members hold and will lose, in words.
   package let destroyed: [String]
@@ -81,17 +82,24 @@ package struct ArrayCreation: Equatable, Sendable {
 
   /// Checks what is wanted, and lays the array out.
   ///
-  /// `candidates` has one for each slot, in order; `randomNumber` gives fresh bits, for identities.
+  /// `candidates` has one for each slot, in order, and `spares` those that wait in seats behind them;
+  /// `randomNumber` gives fresh bits, for identities.
   package init(
-    _ settings: CreationSettings, _ candidates: [CreationCandidate], randomNumber: () -> UInt64
+    _ settings: CreationSettings, _ candidates: [CreationCandidate],
+    spares: [CreationCandidate] = [], randomNumber: () -> UInt64
   ) throws(CreationRefusal) {
-    try Self.check(settings, candidates)
-    let losses = candidates.compactMap(\.loss)
+    try Self.check(settings, candidates, spares)
+    let everybody = candidates + spares
+    let losses = everybody.compactMap(\.loss)
     guard settings.isForced || losses.isEmpty else { throw .holdsSomething(losses) }
     (geometry, layout) = try Self.laidOut(settings, candidates)
-    memberNames = candidates.map(\.name)
+    let endBytes = layout.endBytes(geometry: geometry)
+    if let small = spares.first(where: { $0.byteCount < endBytes }) {
+      throw .spareTooSmall(path: small.name, byteCount: small.byteCount, needed: endBytes)
+    }
+    memberNames = everybody.map(\.name)
     destroyed = losses
-    notes = Self.notes(candidates, endBytes: layout.endBytes(geometry: geometry))
+    notes = Self.notes(candidates, endBytes: endBytes)
     func identifier() -> Identifier {
       // Never `none`, however unlikely.
       Identifier(high: randomNumber(), low: randomNumber() | 1)
@@ -100,11 +108,14 @@ package struct ArrayCreation: Equatable, Sendable {
     let configurationID = identifier()
     let timeline = TimelineEntry(timelineID: identifier(), forkSequence: 0)
     let memberIDs = candidates.map { _ in identifier() }
+    let reserves = spares.indices.map {
+      Reserve(seat: candidates.count + $0, memberID: identifier())
+    }
     finalConfigurationID = identifier()
     let (geometry, layout) = (geometry, layout)
-    drafts = memberIDs.indices.map { slot in
+    drafts = (memberIDs + reserves.map(\.memberID)).enumerated().map { place, memberID in
       Superblock(
-        arrayID: arrayID, memberID: memberIDs[slot], slot: slot, name: settings.name,
+        arrayID: arrayID, memberID: memberID, slot: place, name: settings.name,
         level: settings.level, memberCount: candidates.count, chunkBytes: settings.chunkBytes,
         memberBlockCount: geometry.memberBlockCount, layout: layout,
         createdSeconds: settings.createdSeconds, eventCount: 0,
@@ -113,11 +124,11 @@ package struct ArrayCreation: Equatable, Sendable {
         superblockSequence: 0, isClean: true, logEpoch: 1, epochFirstSequence: 1,
         checkpointSequence: 0, checkpointChain: 0, checkpointClientSequence: 0,
         logTailOffset: 0, horizon: 0, pageSequence: 1, ownerNonce: .none, heartbeat: 0,
-        logPolicy: settings.logPolicy)
+        reserves: reserves, logPolicy: settings.logPolicy)
     }
   }
 
-  /// A superblock that makes slot `slot` a member of a finished array.
+  /// A superblock that makes who is in a slot or seat a member of a finished array.
   package func finished(slot: Int, superblockSequence: UInt64) -> Superblock {
     var superblock = drafts[slot].reconfigured(
       memberIDs: drafts[slot].memberIDs, memberStates: drafts[slot].memberStates,
@@ -127,7 +138,7 @@ package struct ArrayCreation: Equatable, Sendable {
   }
 
   private static func check(
-    _ settings: CreationSettings, _ candidates: [CreationCandidate]
+    _ settings: CreationSettings, _ candidates: [CreationCandidate], _ spares: [CreationCandidate]
   ) throws(CreationRefusal) {
     let isText = settings.name.unicodeScalars.allSatisfy {
       $0.properties.generalCategory != .control
@@ -139,8 +150,11 @@ package struct ArrayCreation: Equatable, Sendable {
     guard allowed.contains(candidates.count) else {
       throw .memberCount(candidates.count, level: settings.level, allowed: allowed)
     }
-    for (index, candidate) in candidates.enumerated() {
-      guard !candidates[..<index].contains(where: { $0.name == candidate.name }) else {
+    guard spares.isEmpty || settings.level != .raid0 else { throw .spareOfNoUse }
+    guard spares.count <= Superblock.reserveCountMax else { throw .spareCount(spares.count) }
+    let everybody = candidates + spares
+    for (index, candidate) in everybody.enumerated() {
+      guard !everybody[..<index].contains(where: { $0.name == candidate.name }) else {
         throw .repeated(path: candidate.name)
       }
       if let asked = settings.memberByteCount, candidate.byteCount < asked {

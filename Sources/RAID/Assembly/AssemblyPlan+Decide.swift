@@ -321,6 +321,8 @@ struct Decision {
     if ignoresList, claim.superblock.eventCount == list.eventCount {
       return .current(report: report)
     }
+    // Whatever it carries: nobody has taken it back.
+    if list.memberStates[slot] == .failed { return .stale(report: report, .failed) }
     guard list.carries(claim.superblock) else {
       return .stale(report: report, .unfinishedConfiguration)
     }
@@ -331,7 +333,7 @@ struct Decision {
     case .syncing:
       if options.plantedBug == .syncingMemberIsRead { return .current(report: report) }
       return .stale(report: report, .syncing)
-    case .out:
+    case .out, .failed:
       let eventsBehind = list.eventCount - claim.identity.eventCount
       return .stale(report: report, .out(eventsBehind: eventsBehind))
     }

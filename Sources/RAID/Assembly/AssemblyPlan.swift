@@ -30,6 +30,8 @@ package struct AssemblyOptions: Equatable, Sendable {
 package enum StaleReason: Equatable, Sendable {
   /// The newest list says so; it left so many configurations ago, as far as that is known.
   case out(eventsBehind: UInt64)
+  /// The newest list says that an operator put it out, and nobody has taken that back.
+  case failed
   /// It was being brought up to date.
   case syncing
   /// It carries a configuration that was begun and never took effect: a crash came first.
@@ -116,6 +118,10 @@ package struct AssemblyPlan: Equatable, Sendable {
   package var currentSlots: SlotSet { slotsWhere { if case .current = $0 { true } else { false } } }
   package var staleSlots: SlotSet { slotsWhere { if case .stale = $0 { true } else { false } } }
   package var missingSlots: SlotSet { slotsWhere { if case .missing = $0 { true } else { false } } }
+  /// Members that an operator put out, there or not.
+  package var failedSlots: SlotSet {
+    SlotSet(memberStates.indices.filter { memberStates[$0] == .failed })
+  }
   /// Everything that cannot be read: missing and stale.
   package var lostSlots: SlotSet { geometry.allSlots.subtracting(currentSlots) }
 
@@ -124,7 +130,10 @@ package struct AssemblyPlan: Equatable, Sendable {
   /// When they differ from the newest list's, the configuration is written before anything is
   /// acknowledged.
   package var memberStates: [MemberState] {
-    slots.map { if case .current = $0 { .current } else { .out } }
+    zip(slots, newest.memberStates).map { content, listed in
+      if case .current = content { return .current }
+      return listed == .failed ? .failed : .out
+    }
   }
 
   private func slotsWhere(_ isIncluded: (SlotContent) -> Bool) -> SlotSet {

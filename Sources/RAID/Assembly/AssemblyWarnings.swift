@@ -40,8 +40,10 @@ struct AssemblyWarnings {
     let member = AbsentMember(slot: slot, memberID: list.memberIDs[slot])
     switch slots[slot] {
     case .current: return nil
-    case .missing(let wasCurrent):
-      return "\(member) is missing" + (wasCurrent ? "" : ", and was out of date before")
+    case .missing:
+      return "\(member) is missing" + list.memberStates[slot].absenceWords
+    case .stale(let report, .failed):
+      return "\(reports[report].name), \(member), \(ExpulsionReason.commanded.words)"
     case .stale(let report, let reason):
       return "\(reports[report].name), \(member), is out of date (\(reason.words)): it is brought "
         + "up to date before it is read"
@@ -64,10 +66,22 @@ extension Reserve {
   }
 }
 
+extension MemberState {
+  /// How a member that is missing was before; the end of a sentence.
+  var absenceWords: String {
+    switch self {
+    case .current: ""
+    case .out, .syncing: ", and was out of date before"
+    case .failed: ", and was failed by an operator"
+    }
+  }
+}
+
 extension StaleReason {
   /// For an operator.
   package var words: String {
     switch self {
+    case .failed: "it \(ExpulsionReason.commanded.words)"
     case .out(0): "it left with the newest configuration"
     case .out(1): "it left one configuration ago"
     case .out(let eventsBehind): "it left \(eventsBehind) configurations ago"

@@ -18,6 +18,11 @@ package enum CreationRefusal: Error, Equatable, Sendable {
   /// Members have less than the size asked for.
   case memberSmallerThanAsked(path: String, byteCount: UInt64, asked: UInt64)
   case memberTooSmall(path: String, byteCount: UInt64, needed: UInt64)
+  /// A spare could not take the slot of a member.
+  case spareTooSmall(path: String, byteCount: UInt64, needed: UInt64)
+  case spareCount(Int)
+  /// The level cannot lose a member whose slot a spare could take.
+  case spareOfNoUse
 }
 
 extension CreationRefusal: CustomStringConvertible {
@@ -47,6 +52,13 @@ extension CreationRefusal: CustomStringConvertible {
     case .memberTooSmall(let path, let byteCount, let needed):
       "\(path) has \(ByteSize.formatExactly(byteCount)), and a member with such a log needs "
         + "\(ByteSize.formatExactly(needed)) at least: take a larger one or a smaller --log-size"
+    case .spareTooSmall(let path, let byteCount, let needed):
+      "\(path) has \(ByteSize.formatExactly(byteCount)), and a spare of these members needs "
+        + "\(ByteSize.formatExactly(needed)): take a larger one, or use less of each member (--size)"
+    case .spareCount(let count):
+      "\(count) spares were given, and an array has at most \(Superblock.reserveCountMax)"
+    case .spareOfNoUse:
+      "\(RAIDLevel.raid0.name) cannot do without any member, so a spare would never be used"
     }
   }
 }

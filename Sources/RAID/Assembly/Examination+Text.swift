@@ -82,6 +82,7 @@ extension MemberState {
     case .current: "in sync"
     case .out: "out"
     case .syncing: "syncing"
+    case .failed: "failed by an operator"
     }
   }
 }

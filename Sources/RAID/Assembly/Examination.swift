@@ -122,11 +122,13 @@ extension Examination.Outcome {
       let memberID = plan.newest.memberIDs[slot]
       return switch plan.slots[slot] {
       case .current(let report): "slot \(slot): \(reports[report].name), in sync"
+      case .stale(let report, .failed):
+        "slot \(slot): \(reports[report].name), \(ExpulsionReason.commanded.words)"
       case .stale(let report, let reason):
         "slot \(slot): \(reports[report].name), out of date: \(reason.words)"
-      case .missing(let wasCurrent):
+      case .missing:
         "slot \(slot): member \(memberID) is missing"
-          + (wasCurrent ? "" : ", and was out of date before")
+          + plan.newest.memberStates[slot].absenceWords
       }
     }
   }

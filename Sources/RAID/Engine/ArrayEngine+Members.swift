@@ -6,23 +6,73 @@ import IO
 // configuration, durable on all survivors before the command returns; none waits for a rebuild.
 extension ArrayEngine {
   /// Takes a member out of the array, if the level can spare it; a spare takes its slot at once.
+  ///
+  /// It stays out until it is added again, removed or replaced, also over a restart.
   package func failMember(_ memberID: Identifier) async throws(MemberCommandError) {
     try checkCommands()
     let slot = try place(of: memberID)
     guard slot < geometry.memberCount else { throw .isReserve(seat: slot) }
     let member = parts.members[slot]
-    if member.state == .current || member.state == .syncing {
-      try checkSpareable(slot)
-      do throws(ArrayError) {
+    try checkSpareable(slot)
+    do throws(ArrayError) {
+      if member.state == .current || member.state == .syncing || member.isFailed {
         try await membership.expel(slot, .commanded)
-      } catch {
-        throw .stopped(error)
+      } else {
+        // It was out for another reason, for which it might have come back.
+        member.putOut(.commanded)
+        try await membership.change()
       }
-    } else {
-      member.putOut(.commanded)
+    } catch {
+      throw .stopped(error)
     }
-    readmissionNanoseconds[slot] = nil
     wakeJanitor()
+  }
+
+  /// Takes a member again that an operator had put out: everything on it is written anew.
+  ///
+  /// - Returns: its slot.
+  package func reinstateMember(
+    _ memberID: Identifier
+  ) async throws(MemberCommandError) -> Int {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    _ = try failedSlot(of: memberID)
+    do throws(ArrayError) {
+      // Whoever was put out by somebody's hand may have been changed by it. Before the list says
+      // that it may come back, as for a member that is new in a slot.
+      try await parts.markAllChangedDurably()
+    } catch {
+      throw .stopped(error)
+    }
+    // While that was written it may have gone from its slot.
+    let slot = try failedSlot(of: memberID)
+    parts.members[slot].endFailure("it is being taken back")
+    do throws(ArrayError) {
+      try await membership.change()
+    } catch {
+      throw .stopped(error)
+    }
+    note(slot, "is taken back by command")
+    readmissionNanoseconds[slot] = 0
+    wakeJanitor()
+    return slot
+  }
+
+  /// The slot of a member that can be reinstated.
+  private func failedSlot(of memberID: Identifier) throws(MemberCommandError) -> Int {
+    try checkCommands()
+    let slot = try place(of: memberID)
+    let member = parts.members[slot]
+    guard slot < geometry.memberCount, member.isFailed else {
+      throw .isMember(name: member.name, memberID: memberID)
+    }
+    guard replacement(of: slot) == nil else {
+      throw .busy("the member in slot \(slot) has a replacement, which takes the slot")
+    }
+    guard member.disk != nil || lateDisks[slot] != nil else {
+      throw .notThere(slot: slot, name: member.name)
+    }
+    return slot
   }
 
   /// Takes a spare, a replacement under way, or a member that is out off the list: it is not taken

@@ -39,6 +39,7 @@ extension ArrayEngine {
     else { return }
     // What was cut off is gone, also where nothing was written meanwhile.
     if case .cutShort = loss { parts.markAllChanged() }
+    guard resyncsAutomatically else { return }
     readmissionNanoseconds[slot] = 0
     wakeJanitor()
   }
@@ -75,10 +76,17 @@ extension ArrayEngine {
       return .taken
     }
     guard makeRoom(slot) else { return .busy }
+    if parts.members[slot].isFailed {
+      // It is there, for whoever wants it again.
+      parts.members[slot].identify(superblock.memberID, name: handle.name)
+      parts.members[slot].attach(handle.disk, state: .syncing)
+      parts.members[slot].putOut(.commanded)
+      return .taken
+    }
     parts.members[slot].identify(superblock.memberID, name: handle.name)
     lateDisks[slot] = handle.disk
     probeReports[slot] = report
-    readmissionNanoseconds[slot] = 0
+    if resyncsAutomatically { readmissionNanoseconds[slot] = 0 }
     wakeJanitor()
     return .taken
   }

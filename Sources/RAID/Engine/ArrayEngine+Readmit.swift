@@ -7,7 +7,34 @@ import IO
 extension ArrayEngine {
   /// Begins with the members that were found stale at the start.
   func resyncStale() async {
-    for slot in plan.staleSlots { readmissionNanoseconds[slot] = 0 }
+    for slot in plan.staleSlots where !parts.members[slot].isFailed {
+      readmissionNanoseconds[slot] = 0
+    }
+    wakeJanitor()
+  }
+
+  /// From now on members are brought up to date by themselves, those that wait for it first.
+  func resyncAutomatically() {
+    guard isOpen, !resyncsAutomatically else { return }
+    resyncsAutomatically = true
+    // Those that hang or were cut off get their time.
+    noteNewlyOut()
+    for place in 0..<parts.members.seats.upperBound
+    where readmissionNanoseconds[place] == nil && !divergedSlots.contains(place) {
+      let member = parts.members[place]
+      guard member.state != .current, member.state != .syncing, member.targetSlot == nil else {
+        continue
+      }
+      switch member.outReason {
+      // A file that is still away is missed again.
+      case nil, .lost(.removed), .lost(.cutShort):
+        if member.disk != nil { readmissionNanoseconds[place] = 0 }
+      default: break
+      }
+      // Another disk for it has turned up.
+      if lateDisks[place] != nil { readmissionNanoseconds[place] = 0 }
+    }
+    parts.events.note("members that are out are brought up to date by themselves from now on")
     wakeJanitor()
   }
 
@@ -15,12 +42,17 @@ extension ArrayEngine {
   ///
   /// - Returns: whether there is more to do at once.
   func readmitRecovered() async -> Bool {
-    guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return false }
-    noteNewlyOut()
+    guard isOpen, membership.stopReason == nil else { return false }
+    if resyncsAutomatically { noteNewlyOut() }
     guard !keeper.isJoining, !readmissionNanoseconds.isEmpty else { return false }
     let now = machine.nowNanoseconds
     var next = UInt64.max
     for (slot, time) in readmissionNanoseconds.sorted(by: { $0.key < $1.key }) {
+      // Failed by an operator while it was asked whether it is back.
+      guard !parts.members[slot].isFailed else {
+        readmissionNanoseconds[slot] = nil
+        continue
+      }
       guard time <= now else {
         next = min(next, time)
         continue
@@ -111,10 +143,11 @@ extension ArrayEngine {
     }
   }
 
-  /// An operator wants members that failed to be taken back.
+  /// Members that are out are to be taken back, but for those that an operator put out.
   package func takeBackMembers() {
     for slot in 0..<parts.members.seats.upperBound
     where parts.members[slot].state == .out && parts.members[slot].disk != nil
+      && !parts.members[slot].isFailed
       && parts.members[slot].targetSlot == nil
       && readmissionNanoseconds[slot] == nil
     {

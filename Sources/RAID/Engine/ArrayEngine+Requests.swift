@@ -103,14 +103,22 @@ extension ArrayEngine {
     if durably {
       try await flushAll()
     } else if parts.hasIncompleteMembers, !options.plants(.failedDirectAcknowledged) {
-      await parts.directSync.waitForRound()
-      try await parts.flushDirect()
+      try await flushDirect()
     }
   }
 
   /// Makes durable what the log has, and what went home without it.
   func flushAll() async throws(ArrayError) {
     try await parts.log.flush()
+    try await flushDirect()
+  }
+
+  /// Makes durable what went home without the log; without a member also what is going there just
+  /// now: half written it could not be told from what is there (rule D3).
+  private func flushDirect() async throws(ArrayError) {
+    try await parts.flushDirect()
+    guard parts.hasIncompleteMembers, !options.plants(.failedDirectAcknowledged) else { return }
+    await parts.directSync.waitForRound()
     try await parts.flushDirect()
   }
 

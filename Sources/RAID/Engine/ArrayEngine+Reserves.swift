@@ -13,7 +13,7 @@ extension ArrayEngine {
     }
     if member.memberID == .none { return true }
     switch member.outReason {
-    case .writeFailed, .synchronizeFailed, .commanded, .lost(.replaced): return true
+    case .writeFailed, .synchronizeFailed, .wroteWrong, .commanded, .lost(.replaced): return true
     case .timedOut, .disconnected, .lost(.removed), .lost(.cutShort), nil: break
     }
     guard let since = outSince[slot] else { return false }
@@ -29,7 +29,7 @@ extension ArrayEngine {
   /// Takes care of reserves: lets spares and replacements take slots whose members are out, and
   /// takes replacements off the list that have failed.
   func tendReserves() async {
-    guard isOpen, membership.stopReason == nil, options.resyncsAutomatically else { return }
+    guard isOpen, membership.stopReason == nil else { return }
     noteAbsences()
     guard !membership.reserves.isEmpty || !parts.members.incompleteTargets.isEmpty else { return }
     await commandTurn.acquire()
@@ -71,7 +71,8 @@ extension ArrayEngine {
       let state = parts.members[slot].state
       if let seat = replacement(of: slot), parts.members[seat].isUsable, state == .out {
         try await takeSlot(seat, slot, isFresh: false)
-      } else if isInNeed(slot, machine.nowNanoseconds), let seat = usableSpare {
+      } else if resyncsAutomatically, isInNeed(slot, machine.nowNanoseconds), let seat = usableSpare
+      {
         try await takeSlot(seat, slot, isFresh: true)
       }
     }
@@ -142,7 +143,7 @@ extension ArrayEngine {
     parts.log.hold()
     defer { parts.log.endHold() }
     if !isEarly, try await !keeper.bringAllHome() { return }
-    try await parts.synchronizeTarget(seat)
+    try await parts.synchronizeTargets([seat])
     guard targetToReplace(seat) != nil else { return }
     guard let old = try await membership.changePlaces(seat, slot) else {
       wakeJanitor()

@@ -135,7 +135,7 @@ extension ArrayEngine {
     isOpen = true
     recovery.nanoseconds = machine.readClock() - begin
     if !recovery.wasClean { parts.events.note(recovery.words) }
-    if options.resyncsAutomatically { await resyncStale() }
+    if resyncsAutomatically { await resyncStale() }
   }
 
   private func attach(_ handles: [MemberHandle<D>]) {
@@ -153,12 +153,13 @@ extension ArrayEngine {
           plan.newest.memberIDs[slot], name: handles[report].name,
           absence: "it is out of date: \(reason.words)")
         member.attach(handles[report].disk, state: .syncing)
-        member.putOut(nil)
-      case .missing:
+        member.putOut(reason == .failed ? .commanded : nil)
+      case .missing(let wasCurrent):
         let known = options.absences[plan.newest.memberIDs[slot].description]
         member.identify(
           plan.newest.memberIDs[slot], name: known?.place ?? "",
           absence: known?.reason ?? "it is not among the members that were given")
+        if !wasCurrent, plan.newest.memberStates[slot] == .failed { member.putOut(.commanded) }
       }
     }
     for content in plan.reserves { attach(content, handles) }
@@ -231,7 +232,7 @@ extension ArrayEngine {
     if options.plants(.recoveryKeepsEpoch) { membership.epoch -= 1 }
     membership.ownerNonce = membership.drawIdentifier()
     membership.beginEpoch(firstSequence: recovered.endSequence + 1)
-    let states = (0..<geometry.memberCount).map { parts.members[$0].state ?? .out }
+    let states = (0..<geometry.memberCount).map(membership.listedState)
     if states != plan.newest.memberStates || plan.wasForced {
       try await membership.writeConfiguration()
     } else {
@@ -277,7 +278,7 @@ extension ArrayEngine {
           geometry.block(ofRow: intent.intent.row, position: position))
       }
     }
-    var directs = RecoveredDirects()
+    var directs = RecoveredDirects(parts.placement)
     for index in 0..<recovered.batchCount {
       let entry = recovered.batch(at: index)
       recovery.logBytes += UInt64(entry.batch.byteCount)
@@ -344,13 +345,25 @@ extension ArrayEngine {
       case .trim(let run, _):
         publisher.publishTrim(run, batchSequence: entry.sequence) { directs.announces($0) }
         // A page that is gone as a whole says nothing of what was there before.
-        directs.removeAll { publisher.covers(run, page: parts.placement.page(ofRow: $0)) }
+        directs.removeAll(ofPages: pages(of: run)) { publisher.covers(run, page: $0) }
       case .intent(let intent): directs.remove(intent.row)
       case .direct(let intent):
         directs.append(
           OpenDirect(intent: intent, batchSequence: entry.sequence), geometry.rows(of: intent.run))
       }
     }
+  }
+
+  /// The pages that have anything of a run, or of its stripes.
+  private func pages(of run: BlockRun) -> ClosedRange<UInt64> {
+    let last = run.firstBlock + max(run.blockCount, 1) - 1
+    // Inside a stripe of chunks rows do not rise with the blocks.
+    let unit = geometry.parityCount > 0 ? geometry.chunkBlockCount : 1
+    let first = geometry.rowPosition(ofBlock: run.firstBlock).row / unit * unit
+    let end = geometry.rowPosition(ofBlock: last).row / unit * unit + unit
+    return parts.placement.page(
+      ofRow: first)...parts.placement.page(
+        ofRow: min(end, geometry.rowCount) - 1)
   }
 
   /// The version of a block that is the newest now is the one that its row's last intent took home:

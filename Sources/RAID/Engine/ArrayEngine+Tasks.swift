@@ -73,7 +73,7 @@ extension ArrayEngine {
     let reason = ExpulsionReason(ofWrite: error).withLossNamed
     guard seat < geometry.memberCount else { return membership.dropReserve(seat, reason) }
     // It has left its seat for the slot of its target meanwhile.
-    failuresToTell[seat] = reason
+    failuresToTell[parts.members[seat].attachment] = reason
     wakeJanitor()
   }
 
@@ -146,10 +146,15 @@ extension ArrayEngine {
       isJanitorWoken = false
       let stalled = stalledSlots
       stalledSlots = SlotSet()
-      for slot in stalled { try? await membership.expel(slot, .timedOut) }
+      for slot in stalled where parts.members[slot].isStalled {
+        try? await membership.expel(slot, .timedOut)
+      }
       let failed = failuresToTell
       failuresToTell = [:]
-      for (slot, reason) in failed { try? await membership.expel(slot, reason) }
+      for (attachment, reason) in failed {
+        guard let place = parts.members.place(of: attachment) else { continue }
+        try? await membership.expel(place, reason)
+      }
       if await readmitRecovered() { continue }
       await tendReserves()
       // Safe: resumed once, by `wakeJanitor`, or here: others may have run meanwhile.

@@ -6,9 +6,11 @@ extension ArrayEngine {
     keeper.wake()
   }
 
-  /// Goes on with the rebuild.
+  /// Goes on with the rebuild, and no longer waits for a word before members that come back are brought
+  /// up to date.
   package func resumeRebuild() {
     keeper.resync.resume()
+    resyncAutomatically()
     keeper.wake()
   }
 

@@ -37,7 +37,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var janitorNanoseconds = UInt64.max
   var stalledSlots = SlotSet()
   /// Members that failed a write which nobody waits for any more.
-  var failuresToTell: [Int: ExpulsionReason] = [:]
+  var failuresToTell: [MemberAttachment: ExpulsionReason] = [:]
   /// Disks of members that answered only after the start.
   var lateDisks: [Int: D] = [:]
   /// Members that are being asked whether they are back; one that hangs stays here.
@@ -55,6 +55,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var departed: [Member<M, D>] = []
   /// Members that went out, and whose disks have not been told yet.
   var slotsToRetire = SlotSet()
+  /// Whether members that come back are brought up to date, and spares take slots, by themselves.
+  var resyncsAutomatically: Bool
   var isEnding = false
   var runningTaskCount = 0
   var taskEnd: [WaitPoint] = []
@@ -70,6 +72,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     self.machine = machine
     self.plan = plan
     self.options = options
+    resyncsAutomatically = options.resyncsAutomatically
     let placement = TablePlacement(plan.geometry)
     let set = MemberSet<M, D>(
       machine: machine, options: options, layout: plan.layout,
@@ -99,6 +102,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     let keeper = HomeKeeper(parts) { (sequence: UInt64) async throws(ArrayError) in
       try await membershipOfKeeper.writeCheckpoint(sequence)
     }
+    if options.rebuildIsPaused { keeper.resync.pause() }
     self.keeper = keeper
     reader = BlockReader(parts) { await keeper.waitForHome($0) }
     publisher = IndexPublisher(parts) { keeper.notePublished(wasEmpty: $0) }

@@ -18,7 +18,8 @@ package struct ArrayOptions: Sendable {
   /// Where members are or were last, and why they are not there if that is known, by identity: for
   /// status and refusals.
   package var absences: [String: MemberAbsence] = [:]
-  /// Members are brought up to date by themselves when they come back.
+  /// Members that come back are brought up to date, and spares take slots, by themselves; else an
+  /// operator has to say so. What commands begin goes on in any case.
   package var resyncsAutomatically = true
   /// Another host may reach the members: look whether somebody serves them, and say that we do.
   package var watchesOwners = false
@@ -41,6 +42,8 @@ package struct ArrayOptions: Sendable {
   package var sealDelayNanoseconds: UInt64 = 5_000_000
   /// What the slowest of a hundred requests of clients may take while rebuild or scrub go on.
   package var latencyBudgetNanoseconds: UInt64 = 20_000_000
+  /// Rebuilds were paused when the array was last served, and nobody has let them go on since.
+  package var rebuildIsPaused = false
   /// What was kept of scrubs at the last run: one that was under way goes on.
   package var scrubState: ScrubState?
   /// The time since 1970, for records of what was done when; 0 where nobody knows.

@@ -135,16 +135,19 @@ extension ArrayEngine {
     let syncing = out.filter { parts.members[$0].state == .syncing }
     let names = out.map(memberWords).joined(separator: ", ")
     guard hasLost || syncing.count < out.count else {
+      guard !keeper.resync.isPaused else {
+        return .impaired(
+          cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") not up "
+            + "to date, and rebuilds are paused",
+          action: "'ashlar rebuild NAME --resume' lets them go on")
+      }
       return .impaired(
         cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") being "
           + "brought up to date",
         action: "wait: 'ashlar rebuild --wait' tells when it is done")
     }
     let without = "without \(out.count == 1 ? "member" : "members") \(names)"
-    let bringBack =
-      "see why at each member's line: one that is put back at its place is taken back by itself, "
-      + "one that failed a write at the next start; one that is lost for good is replaced by "
-      + "'ashlar member replace'"
+    let bringBack = actionToBringBack(out)
     guard hasLost else { return .impaired(cause: without, action: bringBack) }
     guard !out.isEmpty else {
       return .impaired(
@@ -155,6 +158,19 @@ extension ArrayEngine {
     return .impaired(
       cause: "\(without); \(lostWords(lost)) not to be had without\(placeWords(lost))",
       action: bringBack + "; what still cannot be read then is lost")
+  }
+
+  private func actionToBringBack(_ out: SlotSet) -> String {
+    let failed = "one that an operator failed is taken again by 'ashlar member add'"
+    let lost = "one that is lost for good is replaced by 'ashlar member replace'"
+    guard out.contains(where: { !parts.members[$0].isFailed }) else { return "\(failed); \(lost)" }
+    let isBack =
+      resyncsAutomatically
+      ? "one that is put back at its place is taken back by itself"
+      : "those that are there are brought up to date by 'ashlar rebuild NAME --resume', which "
+        + "--no-resync holds back"
+    return "see why at each member's line: \(isBack), one that failed a write at the next start; "
+      + (out.contains { parts.members[$0].isFailed } ? "\(failed); " : "") + lost
   }
 
   private func memberWords(_ slot: Int) -> String {

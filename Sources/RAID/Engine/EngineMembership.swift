@@ -98,6 +98,10 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     try await change()
   }
 
+  func place(of failure: OperationFailure) -> Int? { members.place(of: failure.attachment) }
+
+  func settleChanges() async throws(ArrayError) { try await waitForChanges() }
+
   /// No further write is accepted; what can be read is read.
   func stop(_ reason: String) {
     guard stopReason == nil else { return }
@@ -143,11 +147,18 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       let isLeaving = exchange?.slot == slot
       let place = isLeaving ? exchange?.seat ?? slot : slot
       memberIDs.append(members[place].memberID)
-      states.append(isLeaving ? .current : members[slot].state ?? .out)
+      states.append(isLeaving ? .current : listedState(slot))
     }
     return configuration.reconfigured(
       memberIDs: memberIDs, memberStates: states,
       reserves: reserves.filter { $0.seat != exchange?.seat }, configurationID: drawIdentifier())
+  }
+
+  /// What the list says of the member in a slot as things are now.
+  func listedState(_ slot: Int) -> MemberState {
+    let member = members[slot]
+    guard !member.isFailed else { return .failed }
+    return member.state ?? .out
   }
 
   private func signalChanges() {
@@ -186,14 +197,16 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       update(&superblock, place)
     }
     for failure in failures {
-      guard failure.slot < members.count else {
-        if let reason = failure.reasonToExpel { dropReserve(failure.slot, reason) }
+      // Whoever has its place by now has done nothing.
+      guard let place = place(of: failure) else { continue }
+      guard place < members.count else {
+        if let reason = failure.reasonToExpel { dropReserve(place, reason) }
         continue
       }
       // Who is out already has an expulsion of its own under way, which may be waiting for this.
       guard failure.error != .absent, let reason = failure.reasonToExpel else { continue }
-      if isChange, members[failure.slot].state == .out { continue }
-      try await expel(failure.slot, reason)
+      if isChange, members[place].state == .out { continue }
+      try await expel(place, reason)
     }
   }
 
@@ -201,7 +214,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   func writeCheckpoint(_ sequence: UInt64) async throws(ArrayError) {
     // What went home without a member that is just being put out, or hangs and is about to be, must
     // not be passed under a list that still has it.
-    for slot in members.unusableSlots { try await expel(slot, .timedOut) }
+    for slot in members.unusableSlots where members.isUnusable(slot) {
+      try await expel(slot, .timedOut)
+    }
     try await waitForChanges()
     checkpointSequence = sequence
     try await writeAll()
@@ -262,7 +277,7 @@ extension ExpulsionReason {
     switch self {
     case .writeFailed(let error), .synchronizeFailed(let error):
       error.isDisconnection ? .disconnected : self
-    case .timedOut, .disconnected, .lost, .commanded: self
+    case .wroteWrong, .timedOut, .disconnected, .lost, .commanded: self
     }
   }
 
@@ -271,12 +286,13 @@ extension ExpulsionReason {
     switch self {
     case .writeFailed(let error): "failed a write (\(error.words))"
     case .synchronizeFailed(let error): "failed to make its writes durable (\(error.words))"
+    case .wroteWrong: "did not have what was written to it, twice"
     case .timedOut: "did not answer in time"
     case .disconnected: "is disconnected"
     case .lost(.removed): "is no longer at its place: it was removed or renamed"
     case .lost(.replaced): "is no longer at its place: something else is there"
     case .lost(.cutShort(let end)): "was cut short: it ends at byte \(end)"
-    case .commanded: "was taken out by command"
+    case .commanded: "was failed by an operator: 'ashlar member add' takes it again"
     }
   }
 }

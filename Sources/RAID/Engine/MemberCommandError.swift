@@ -13,6 +13,8 @@ package enum MemberCommandError: Error, Equatable, Sendable {
   case tooSmall(neededBytes: UInt64, haveBytes: UInt64)
   /// What was given is a member already, perhaps by another name.
   case isMember(name: String, memberID: Identifier)
+  /// It was failed, and is not there to be taken again.
+  case notThere(slot: Int, name: String)
   /// All seats are taken.
   case noRoom
   /// It cannot be done now, and why.
@@ -36,6 +38,8 @@ package enum MemberCommandError: Error, Equatable, Sendable {
         + "\(ByteSize.formatExactly(needed))"
     case .isMember(let name, let memberID):
       "it is member \(memberID) of this array already (\(name))"
+    case .notThere(let slot, let name):
+      "the member in slot \(slot)\(name.isEmpty ? "" : ", last at \(name),") is not there"
     case .noRoom:
       "all \(Superblock.reserveCountMax) seats of reserves are taken: remove a spare first"
     case .busy(let words): words

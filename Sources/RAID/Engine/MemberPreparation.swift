@@ -18,7 +18,8 @@ struct MemberPreparation<M: Machine, D: Disk> {
   func run() async -> OperationFailure? {
     guard let memory = OwnedBuffer(byteCount: Self.chunkBytes) else {
       return OperationFailure(
-        slot: seat, kind: .write, tag: 0, error: .disk(.refused(.outOfMemory)))
+        slot: seat, attachment: members[seat].attachment, kind: .write, tag: 0,
+        error: .disk(.refused(.outOfMemory)))
     }
     let buffer = memory.buffer
     buffer.fill(with: 0)

@@ -84,6 +84,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
   /// A page's changed flag is taken away before the target's fdatasync: the position is persisted
   /// too early.
   case changedFlagClearedEarly
+  /// T8: what a rebuild wrote is not read back.
+  case rebuildTrustsWrites
   /// T4: a member that comes back is believed before the pass has ended.
   case believedBeforePassEnds
   /// A scrub takes a block that does not verify for right, and makes parity and table fit it.

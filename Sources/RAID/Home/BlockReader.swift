@@ -189,7 +189,7 @@ final class BlockReader<M: Machine, D: Disk> {
     }
     for failure in group.failures {
       job.runs[failure.tag].hasFailed = true
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     parts.members.release(group)
     // What was given up may yet land, whatever it brings, and over what was verified.

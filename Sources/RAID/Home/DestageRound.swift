@@ -144,7 +144,7 @@ final class DestageRound<M: Machine, D: Disk> {
     await group.wait()
     for failure in group.failures {
       rows[failure.tag / 64].needsWholeRow = true
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     parts.members.release(group)
     // A read that was given up may still land in the memory: nothing may be computed there.

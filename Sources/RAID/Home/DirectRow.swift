@@ -42,10 +42,17 @@ struct DirectRow {
   let oldParity: [UInt32?]
   var plantsRotAdopted = false
 
-  private(set) var found: [Found] = []
-  private(set) var outcomes: [Outcome] = []
+  var found: [Found] = []
+  var outcomes: [Outcome] = []
   /// Nothing of the direct write has reached the row, and nothing has to be written.
-  private(set) var isUntouched = false
+  var isUntouched = false
+
+  /// New sectors of data blocks that were solved.
+  private struct NewSectors {
+    let image: RowImage
+    /// By data block, a bit for each sector.
+    var masks: [UInt8]
+  }
 
   init(
     geometry: StripeGeometry, image: RowImage, old: [DirectOldBlock],
@@ -72,19 +79,24 @@ struct DirectRow {
 
   // MARK: Looking
 
+  static func bytes(ofSector sector: Int) -> Range<Int> { sector * 512..<sector * 512 + 512 }
+
   private func newSector(_ data: Int, _ sector: Int) -> UInt32 {
     newSectors[newSectors.startIndex + data * 8 + sector]
   }
 
-  private func isNew(_ data: Int, _ sector: Int, _ content: IOBuffer) -> Bool {
-    CRC32C.checksum(content.slice(sector * 512, 512).bytes) == newSector(data, sector)
+  /// Whether a sector, of a whole block or by itself, is the new one.
+  func isNew(_ data: Int, _ sector: Int, _ content: IOBuffer) -> Bool {
+    let bytes = content.byteCount == 512 ? content : content.slice(Self.bytes(ofSector: sector))
+    return CRC32C.checksum(bytes.bytes) == newSector(data, sector)
   }
 
-  private func isNew(_ data: Int, _ content: IOBuffer) -> Bool {
+  /// Whether all of a block is.
+  func isNew(_ data: Int, _ content: IOBuffer) -> Bool {
     (0..<8).allSatisfy { isNew(data, $0, content) }
   }
 
-  private func isOld(_ data: Int, _ content: IOBuffer) -> Bool {
+  func isOld(_ data: Int, _ content: IOBuffer) -> Bool {
     switch old[data] {
     case .written(let checksum): CRC32C.checksum(content.bytes) == checksum
     case .neverWritten: content.isZero
@@ -93,7 +105,7 @@ struct DirectRow {
   }
 
   /// What the block at a position is; `data` is whose content it should be.
-  private func look(_ position: Int, _ data: Int) -> Found {
+  func look(_ position: Int, _ data: Int) -> Found {
     guard isPresent[position] else { return .missing }
     let content = image.buffer(position)
     let newCount = (0..<8).reduce(0) { $0 + (isNew(data, $1, content) ? 1 : 0) }
@@ -114,7 +126,7 @@ struct DirectRow {
   }
 
   /// The outcome of a block that stays as it was.
-  private func oldOutcome(_ data: Int) -> Outcome {
+  func oldOutcome(_ data: Int) -> Outcome {
     switch old[data] {
     case .written: .written
     case .neverWritten: .neverWritten
@@ -123,7 +135,7 @@ struct DirectRow {
   }
 
   /// Takes over a block that the crash tore: its sectors that are not new are old.
-  private func adoptTorn(_ data: Int, _ position: Int) -> Outcome {
+  func adoptTorn(_ data: Int, _ position: Int) -> Outcome {
     let content = image.buffer(position)
     switch old[data] {
     case .written: return .written
@@ -147,9 +159,14 @@ struct DirectRow {
       isUntouched = true
       return
     }
-    solveNew()
-    solveOld()
-    takeBlankOld()
+    if found.contains(where: { $0 != .new }) {
+      let solved = solveNewSectors()
+      if !takeAllNew(solved) {
+        solveOld()
+        takeBlankOld()
+        takeNew(solved)
+      }
+    }
     outcomes = found.indices.map { data in
       switch found[data] {
       case .new: .written
@@ -182,16 +199,64 @@ struct DirectRow {
     return CRC32C.checksum(image.buffer(position).bytes) == expected
   }
 
-  /// Brings all of the row to the new content, if what is not new follows from parity: that is seen
-  /// by its checksums, so the parity need not be known to be new.
-  private mutating func solveNew() {
-    let unknown = found.indices.filter { found[$0] != .new }
+  /// Solves sectors that are not new from those of the same column of the row.
+  ///
+  /// The new checksums show whether it went right, so parity need not be known to be new.
+  private func solveNewSectors() -> NewSectors? {
+    guard let image = RowImage(width: geometry.dataCount) else { return nil }
+    var sectors = NewSectors(image: image, masks: [UInt8](repeating: 0, count: found.count))
     let usable = (0..<geometry.parityCount).filter { isPresent[geometry.dataCount + $0] }
-    guard let solved = solved(unknown, usable, accepts: { isNew($0, $1) }) else { return }
-    for (index, data) in unknown.enumerated() {
-      image.buffer(data).copy(from: solved.buffer(index))
-      found[data] = .new
+    for sector in 0..<8 {
+      let unknown = found.indices.filter { data in
+        found[data] == .missing || !isNew(data, sector, self.image.buffer(data))
+      }
+      let part = DirectRow.bytes(ofSector: sector)
+      guard let solved = solved(unknown, usable, part, accepts: { isNew($0, sector, $1) })
+      else { continue }
+      for (index, data) in unknown.enumerated() {
+        image.buffer(data).slice(part).copy(from: solved.buffer(index).slice(part))
+        sectors.masks[data] |= 1 << UInt8(sector)
+      }
     }
+    return sectors
+  }
+
+  /// Takes the new content of the whole row, where all of it is there or solved.
+  private mutating func takeAllNew(_ solved: NewSectors?) -> Bool {
+    guard let solved,
+      found.indices.allSatisfy({ found[$0] == .new || isWhole($0, solved) })
+    else { return false }
+    for data in found.indices where found[data] != .new { take(data, solved) }
+    return true
+  }
+
+  /// Takes what was solved of blocks that would be torn or lost otherwise.
+  private mutating func takeNew(_ solved: NewSectors?) {
+    guard let solved else { return }
+    for data in found.indices {
+      switch found[data] {
+      case .new, .old: continue
+      case .torn: take(data, solved)
+      // What is not new there is nothing to go by.
+      case .damaged, .missing: if isWhole(data, solved) { take(data, solved) }
+      }
+    }
+  }
+
+  /// Whether every sector of a block is new or solved.
+  private func isWhole(_ data: Int, _ solved: NewSectors) -> Bool {
+    (0..<8).allSatisfy { sector in
+      solved.masks[data] >> UInt8(sector) & 1 != 0
+        || (found[data] != .missing && isNew(data, sector, image.buffer(data)))
+    }
+  }
+
+  private mutating func take(_ data: Int, _ solved: NewSectors) {
+    for sector in 0..<8 where solved.masks[data] >> UInt8(sector) & 1 != 0 {
+      let part = DirectRow.bytes(ofSector: sector)
+      image.buffer(data).slice(part).copy(from: solved.image.buffer(data).slice(part))
+    }
+    if isNew(data, image.buffer(data)) { found[data] = .new }
   }
 
   /// Finds the old content of blocks that are not there, if parity is still old.
@@ -200,7 +265,7 @@ struct DirectRow {
     guard !needed.isEmpty else { return }
     let unknown = found.indices.filter { found[$0] != .old }
     let usable = (0..<geometry.parityCount).filter { isOldParity($0) }
-    let solved = solved(unknown, usable) { data, content in
+    let solved = solved(unknown, usable, 0..<4096) { data, content in
       !needed.contains(data) || isOld(data, content)
     }
     guard let solved else { return }
@@ -221,12 +286,12 @@ struct DirectRow {
     }
   }
 
-  /// Solves for one or two data blocks by whichever parities do, in memory of its own.
+  /// Solves a part of one or two data blocks by whichever parities do, in memory of its own.
   ///
-  /// - Returns: a row image that has the solved blocks at its first positions; nil when none can be
-  ///   had that `accepts` takes.
+  /// - Returns: a row image that has the solved parts in its first blocks; nil when none can be had
+  ///   that `accepts` takes.
   private func solved(
-    _ unknown: [Int], _ usable: [Int], accepts: (Int, IOBuffer) -> Bool
+    _ unknown: [Int], _ usable: [Int], _ part: Range<Int>, accepts: (Int, IOBuffer) -> Bool
   ) -> RowImage? {
     guard !unknown.isEmpty, unknown.count <= usable.count,
       let scratch = RowImage(width: 2)
@@ -234,53 +299,27 @@ struct DirectRow {
     let ways = unknown.count == 2 ? [usable] : usable.map { [$0] }
     for way in ways {
       for (index, parity) in way.enumerated() {
-        let target = scratch.buffer(index)
-        target.copy(from: image.buffer(geometry.dataCount + parity))
+        let target = scratch.buffer(index).slice(part)
+        target.copy(from: image.buffer(geometry.dataCount + parity).slice(part))
         for data in found.indices where !unknown.contains(data) {
+          let source = image.buffer(data).slice(part)
           if parity == 0 {
-            RowMath.xor(image.buffer(data), into: target)
+            RowMath.xor(source, into: target)
           } else {
-            RowMath.addScaled(image.buffer(data), index: data, into: target)
+            RowMath.addScaled(source, index: data, into: target)
           }
         }
       }
+      let (first, second) = (scratch.buffer(0).slice(part), scratch.buffer(1).slice(part))
       if unknown.count == 2 {
-        RowMath.solveTwo(
-          x: unknown[0], y: unknown[1], p: scratch.buffer(0), q: scratch.buffer(1))
+        RowMath.solveTwo(x: unknown[0], y: unknown[1], p: first, q: second)
       } else if way[0] == 1 {
-        RowMath.solveOneFromQ(index: unknown[0], scratch.buffer(0))
+        RowMath.solveOneFromQ(index: unknown[0], first)
       }
-      if unknown.indices.allSatisfy({ accepts(unknown[$0], scratch.buffer($0)) }) {
+      if unknown.indices.allSatisfy({ accepts(unknown[$0], $0 == 0 ? first : second) }) {
         return scratch
       }
     }
     return nil
-  }
-
-  // MARK: Mirrors, and blocks without redundancy
-
-  /// Every copy becomes the best that is there: new, old, torn, in this order.
-  private mutating func settleCopies() {
-    let copies = 0..<geometry.width
-    found = copies.map { look($0, 0) }
-    if found.allSatisfy({ $0 == .old || $0 == .missing }), found.contains(.old) {
-      outcomes = [oldOutcome(0)]
-      isUntouched = true
-      return
-    }
-    let source =
-      found.firstIndex(of: .new) ?? found.firstIndex(of: .old) ?? found.firstIndex(of: .torn)
-    guard let source else {
-      outcomes = [.lost]
-      return
-    }
-    switch found[source] {
-    case .new: outcomes = [.written]
-    case .old: outcomes = [oldOutcome(0)]
-    default: outcomes = [adoptTorn(0, source)]
-    }
-    for copy in copies where copy != source {
-      image.buffer(copy).copy(from: image.buffer(source))
-    }
   }
 }

@@ -11,28 +11,44 @@ struct OpenDirect {
 
 /// The direct writes that recovery meets, in the order of the log.
 struct RecoveredDirects {
+  private let placement: TablePlacement
   private(set) var all: [OpenDirect] = []
-  /// Of rows that nothing else was announced of since.
-  private var last: [UInt64: OpenDirect] = [:]
+  /// By page, the rows that nothing else was announced of since: a trim takes whole pages.
+  private var last: [UInt64: [UInt64: OpenDirect]] = [:]
+
+  init(_ placement: TablePlacement) {
+    self.placement = placement
+  }
 
   mutating func append(_ direct: OpenDirect, _ rows: Range<UInt64>) {
     all.append(direct)
-    for row in rows { last[row] = direct }
+    for row in rows { last[placement.page(ofRow: row), default: [:]][row] = direct }
   }
 
   /// A destage of the row was announced: what was written directly before is finished.
-  mutating func remove(_ row: UInt64) { last[row] = nil }
+  mutating func remove(_ row: UInt64) { last[placement.page(ofRow: row)]?[row] = nil }
 
-  /// Rows that are not to be looked at any more.
-  mutating func removeAll(where isGone: (UInt64) -> Bool) {
-    if !last.isEmpty { last = last.filter { !isGone($0.key) } }
+  /// Pages, among some, whose rows are not to be looked at any more.
+  ///
+  /// - Returns: how many pages were looked at: no more than `pages`, nor than are announced.
+  @discardableResult
+  mutating func removeAll(
+    ofPages pages: ClosedRange<UInt64>, where isGone: (UInt64) -> Bool
+  ) -> Int {
+    guard last.count > pages.count else {
+      let announced = Array(last.keys)
+      for page in announced where pages.contains(page) && isGone(page) { last[page] = nil }
+      return announced.count
+    }
+    for page in pages where last[page] != nil && isGone(page) { last[page] = nil }
+    return pages.count
   }
 
-  func announces(_ row: UInt64) -> Bool { last[row] != nil }
+  func announces(_ row: UInt64) -> Bool { last[placement.page(ofRow: row)]?[row] != nil }
 
   /// In rising order.
   var lastOfRows: [(row: UInt64, direct: OpenDirect)] {
-    last.sorted { $0.key < $1.key }.map { (row: $0.key, direct: $0.value) }
+    last.values.flatMap(\.self).sorted { $0.key < $1.key }.map { (row: $0.key, direct: $0.value) }
   }
 }
 
@@ -195,7 +211,7 @@ final class DirectSettler<M: Machine, D: Disk> {
     await group.wait()
     for failure in group.failures {
       work[failure.tag / 64].isPresent[failure.tag % 64] = false
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     parts.members.release(group)
     // A read that was given up may yet land in the memory.

@@ -339,7 +339,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
   func checkpoint() async throws(ArrayError) {
     // Who lacks what went home is not on the list any more when the table says that it is there:
     // recovery takes the table's word for it.
-    for slot in parts.members.unusableSlots { try await parts.keeper.expel(slot, .timedOut) }
+    for slot in parts.members.unusableSlots where parts.members.isUnusable(slot) {
+      try await parts.keeper.expel(slot, .timedOut)
+    }
     let pins = settlingPins
     let rows = settlingRows
     let pages = trimmedPages

@@ -27,6 +27,7 @@ struct RebuildTarget: Equatable {
 final class Resync<M: Machine, D: Disk> {
   private let parts: ArrayParts<M, D>
   private let reader: PageReader<M, D>
+  private let checker: ResyncCheck<M, D>
   private var targets: [RebuildTarget] = []
   /// Another value whenever the pass begins anew: what was begun before is of no use then.
   private var passNumber = 0
@@ -57,11 +58,15 @@ final class Resync<M: Machine, D: Disk> {
   /// After so many the map is written, so that a crash does not cost what was done.
   private static var clearedPageCountMax: Int { 64 }
 
+  /// Pages that are read back at once where clients may wait.
+  private static var readBackCountMax: Int { 4 }
+
   private static var missedRowCountMax: Int { 16384 }
 
   init(_ parts: ArrayParts<M, D>, _ reader: PageReader<M, D>) {
     self.parts = parts
     self.reader = reader
+    checker = ResyncCheck(parts)
   }
 
   /// Whether there is something to do now.
@@ -73,7 +78,9 @@ final class Resync<M: Machine, D: Disk> {
   func hasTarget(_ place: Int) -> Bool { targets.contains { $0.seat == place && isValid($0) } }
 
   /// Something was done that a crash would cost.
-  var isUnsettled: Bool { !unsettledPages.isEmpty || clearedPageCount > 0 }
+  var isUnsettled: Bool {
+    !unsettledPages.isEmpty || checker.isUnsettled || clearedPageCount > 0
+  }
 
   var status: RebuildStatus? {
     guard isActive else { return nil }
@@ -140,6 +147,7 @@ final class Resync<M: Machine, D: Disk> {
     nextPage = 0
     hasMap = false
     unsettledPages = []
+    checker.restart()
     donePageCount = 0
     pageCount = UInt64(parts.table.changedPageCount)
     doneBytes = 0
@@ -184,9 +192,16 @@ final class Resync<M: Machine, D: Disk> {
       try await writeMap(pass)
       return []
     }
+    let wrong = checker.takeWrong()
+    if !wrong.isEmpty {
+      try await copyAgain(wrong, pass)
+      return []
+    }
     if batch.isEmpty {
       let pages = nextBatch()
-      guard !pages.isEmpty else { return try await end(pass) }
+      guard !pages.isEmpty else {
+        return try await end(pass, pageCountMax, isGentle, mayGoOn)
+      }
       nextPage = (pages.last ?? 0) + 1
       if !parts.options.plants(.resyncForgetsTable) { try await writeTable(pages) }
       if pass == passNumber { batch = pages[...] }
@@ -200,8 +215,23 @@ final class Resync<M: Machine, D: Disk> {
     return []
   }
 
-  private func end(_ pass: Int) async throws(ArrayError) -> [RebuildTarget] {
-    try await settle()
+  /// Pages of which a target did not have what was written to it.
+  private func copyAgain(_ pages: [UInt64], _ pass: Int) async throws(ArrayError) {
+    try await writeTable(pages)
+    guard pass == passNumber else { return }
+    batch = (pages + batch)[...]
+    donePageCount -= min(donePageCount, UInt64(pages.count))
+  }
+
+  /// Settles what is left, a bounded part at a time.
+  private func end(
+    _ pass: Int, _ pageCountMax: Int, _ isGentle: Bool, _ mayGoOn: () -> Bool
+  ) async throws(ArrayError) -> [RebuildTarget] {
+    guard unsettledPages.isEmpty, !checker.isUnsettled else {
+      try await readBack(pageCountMax, isGentle, mayGoOn)
+      if pass == passNumber, !checker.hasWaiting { try await settle() }
+      return []
+    }
     // What the targets were asked to write must be durable, also where nothing was to be copied.
     try await parts.synchronizeTargets(targets.map(\.seat))
     dropLeavers()
@@ -262,23 +292,44 @@ final class Resync<M: Machine, D: Disk> {
   /// Makes what was done durable on the targets, and takes the marks of these pages away.
   ///
   /// With `writesMap` the marks on the media follow at once.
+  ///
+  /// First they are read back, then an fdatasync covers what clients have written to them meanwhile.
   func settle(writesMap: Bool = false) async throws(ArrayError) {
     let pass = passNumber
-    let pages = unsettledPages
-    if !pages.isEmpty {
-      if !parts.options.plants(.changedFlagClearedEarly) {
-        try await parts.synchronizeTargets(targets.map(\.seat))
-      }
-      guard pass == passNumber else { return }
+    if checker.hasWaiting {
+      try await readBack(Self.readBackCountMax, true) { true }
+      guard pass == passNumber, !checker.hasWaiting else { return }
+    }
+    if parts.options.plants(.changedFlagClearedEarly) {
+      checker.append(unsettledPages)
       unsettledPages = []
-      // One that has left since comes back to all that is marked.
-      guard targets.allSatisfy(isValid), isNobodyElseOut else { return }
+    } else if !unsettledPages.isEmpty || checker.isUnsettled {
+      try await parts.synchronizeTargets(targets.map(\.seat))
+      guard pass == passNumber else { return }
+    }
+    let pages = checker.takeChecked()
+    checker.append(unsettledPages)
+    unsettledPages = []
+    // One that has left since comes back to all that is marked.
+    if !pages.isEmpty, targets.allSatisfy(isValid), isNobodyElseOut {
       parts.table.clearChanged(pages)
       clearedPageCount += pages.count
     }
     guard clearedPageCount >= (writesMap ? 1 : Self.clearedPageCountMax) else { return }
     clearedPageCount = 0
     try await parts.table.writeMap()
+  }
+
+  /// Reads back a bounded part of what was written.
+  private func readBack(
+    _ pageCountMax: Int, _ isGentle: Bool, _ mayGoOn: () -> Bool
+  ) async throws(ArrayError) {
+    var count = 0
+    while checker.hasWaiting, count < pageCountMax, count == 0 || mayGoOn() {
+      count += 1
+      try await checker.advance(targets, isGentle: isGentle)
+    }
+    try await checker.finish()
   }
 
   // MARK: Copying
@@ -308,12 +359,14 @@ final class Resync<M: Machine, D: Disk> {
           let image = reading.removeFirst()
           writing.append(image)
           try await copy(image)
+          if !isGentle { try await checker.advance(targets, isGentle: false) }
           if writing.count < PageReader<M, D>.imageCountMax / 2, !reading.isEmpty { continue }
         }
         guard !writing.isEmpty else { break }
         let image = writing.removeFirst()
         defer { reader.giveBack(image) }
         try await reader.finishWriting(image)
+        if isGentle { try await checker.advance(targets, isGentle: true) }
         if pass == passNumber { noteDone(image.page, byteCount: image.writtenBytes) }
       }
     } catch {
@@ -323,6 +376,7 @@ final class Resync<M: Machine, D: Disk> {
       await image.group?.wait()
       reader.giveBack(image)
     }
+    try await checker.finish()
     if let failure { throw failure }
   }
 

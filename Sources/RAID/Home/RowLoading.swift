@@ -41,7 +41,7 @@ extension ArrayParts {
     for failure in group.failures {
       taken.parts[failure.tag] = failure.error == .absent ? .absent : .bad
       if failure.error != .absent { taken.failedReads |= 1 << UInt32(failure.tag) }
-      await noteReadFailure(failure.slot, failure.error)
+      await noteReadFailure(failure)
     }
     members.release(group)
     if !taken.memory.isIdle {
@@ -75,14 +75,14 @@ extension ArrayParts {
 
   /// A member that did not answer in time, or was cut short, is put out; one that failed a read is
   /// not.
-  func noteReadFailure(_ slot: Int, _ error: MemberError) async {
-    switch error {
-    case .timedOut: try? await keeper.expel(slot, .timedOut)
+  func noteReadFailure(_ failure: OperationFailure) async {
+    switch failure.error {
+    case .timedOut: try? await keeper.expel(failure, .timedOut)
     case .disk(let cause):
-      if cause.isDisconnection { try? await keeper.expel(slot, .disconnected) }
+      if cause.isDisconnection { try? await keeper.expel(failure, .disconnected) }
       // Not a sector that cannot be read: what lay there is gone, and a write would hide it.
       if case .endedEarly(let end) = cause {
-        try? await keeper.expel(slot, .lost(.cutShort(atBytes: end)))
+        try? await keeper.expel(failure, .lost(.cutShort(atBytes: end)))
       }
     case .absent: break
     }
@@ -129,7 +129,7 @@ extension ArrayParts {
     members.release(group)
     for failure in failures {
       guard let reason = failure.reasonToExpel else { continue }
-      try await keeper.expel(failure.slot, reason)
+      try await keeper.expel(failure, reason)
     }
   }
 
@@ -145,14 +145,6 @@ extension ArrayParts {
   func synchronizeTargets(_ places: [Int]) async throws(ArrayError) {
     let group = members.makeGroup()
     for place in places { members.synchronize(place, group) }
-    await group.wait()
-    try await expelFailed(group)
-  }
-
-  /// The same for one member that is brought up to date, in a slot or in a seat.
-  func synchronizeTarget(_ place: Int) async throws(ArrayError) {
-    let group = members.makeGroup()
-    members.synchronize(place, group)
     await group.wait()
     try await expelFailed(group)
   }

@@ -186,7 +186,7 @@ final class Settler<M: Machine, D: Disk> {
     await group.wait()
     for failure in group.failures {
       rows[failure.tag / 64].isPresent[failure.tag % 64] = false
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     parts.members.release(group)
     if !memory.isIdle { try leaveHome(memory) }

@@ -80,7 +80,7 @@ extension RecoveredLog {
     var failed = SlotSet()
     for failure in failures where !failed.contains(failure.slot) {
       failed.insert(failure.slot)
-      try await membership.expel(failure.slot, ExpulsionReason(ofWrite: failure.error))
+      try await membership.expel(failure, ExpulsionReason(ofWrite: failure.error))
     }
     for entry in chunk.batches {
       note(entry.sequence, goodSlots: entry.slots.subtracting(failed))
@@ -148,7 +148,7 @@ extension RecoveredLog {
     let failures = group.failures
     members.release(group)
     for failure in failures {
-      try await membership.expel(failure.slot, ExpulsionReason(ofSynchronize: failure.error))
+      try await membership.expel(failure, ExpulsionReason(ofSynchronize: failure.error))
     }
   }
 }

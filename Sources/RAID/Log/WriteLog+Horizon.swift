@@ -84,7 +84,7 @@ extension WriteLog {
     }
     for failure in failures {
       // A second try would succeed without what the first one lost (promise P8).
-      try await membership.expel(failure.slot, ExpulsionReason(ofSynchronize: failure.error))
+      try await membership.expel(failure, ExpulsionReason(ofSynchronize: failure.error))
     }
   }
 

@@ -188,7 +188,7 @@ extension WriteLog {
     if !failed.isEmpty {
       do throws(ArrayError) {
         for failure in group.failures {
-          try await membership.expel(failure.slot, ExpulsionReason(ofWrite: failure.error))
+          try await membership.expel(failure, ExpulsionReason(ofWrite: failure.error))
         }
         let good = batch.copySlots.subtracting(failed).intersection(members.currentSlots)
         guard !good.isEmpty else {
@@ -205,7 +205,7 @@ extension WriteLog {
   /// Waits until the survivors say that the members who got nothing are out, and puts out those who
   /// hang: before that, nothing is acknowledged without them (rule T6).
   func settleMembership() async {
-    for slot in members.unusableSlots {
+    for slot in members.unusableSlots where members.isUnusable(slot) {
       do throws(ArrayError) {
         try await membership.expel(slot, .timedOut)
       } catch {

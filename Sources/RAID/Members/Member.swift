@@ -90,6 +90,11 @@ package final class Member<M: Machine, D: Disk> {
   /// How many disks were put into the slot, one after the other.
   package private(set) var attachmentCount = 0
 
+  /// Who it is, for failures that are acted upon later.
+  package var attachment: MemberAttachment {
+    MemberAttachment(memberNumber: number, attachmentCount: attachmentCount)
+  }
+
   let commons: MemberCommons<M>
   var queue = OperationList()
   var started = OperationList()
@@ -113,6 +118,9 @@ package final class Member<M: Machine, D: Disk> {
   package var isUsable: Bool {
     disk != nil && !isStalled && (state == .current || state == .syncing)
   }
+
+  /// It is known, and gets nothing of what is written.
+  var isUnusable: Bool { state != nil && !isUsable }
 
   /// No operation is with the kernel, not even an abandoned one (rule T7).
   package var isDrained: Bool { laneOperationCount == 0 }
@@ -149,6 +157,19 @@ package final class Member<M: Machine, D: Disk> {
   /// Why it is not in sync, for people; empty when that is not known.
   package var whyOut: String { outReason.map { "it \($0.words)" } ?? absence }
 
+  /// An operator put it out, and nobody has taken that back: it is not brought up to date by itself,
+  /// also not after a restart.
+  package var isFailed: Bool {
+    memberID != .none && outReason == .commanded && state == .out
+  }
+
+  /// The operator's word that put it out is taken back; it stays out, for the reason given.
+  package func endFailure(_ absence: String) {
+    precondition(isFailed)
+    outReason = nil
+    self.absence = absence
+  }
+
   /// Puts a disk into the slot.
   ///
   /// - Precondition: nothing of an earlier disk is in flight (rule T7).
@@ -177,7 +198,7 @@ package final class Member<M: Machine, D: Disk> {
 
   /// Changes what it counts as, among the states in which it is used.
   package func setState(_ newState: MemberState) {
-    precondition(newState != .out, "members go out by putOut")
+    precondition(newState == .current || newState == .syncing, "members go out by putOut")
     precondition(disk != nil)
     state = newState
   }
@@ -225,7 +246,7 @@ package final class Member<M: Machine, D: Disk> {
   /// Tells whoever waits; a copy for a replacement concerns nobody but the replacement.
   func tell(_ operation: MemberOperation, _ error: MemberError?) {
     let isMissed = operation.isMirror && !operation.isAbandoned
-    operation.tell(slot, operation.isMirror ? nil : error)
+    operation.tell(slot, attachment, operation.isMirror ? nil : error)
     if isMissed, let error { commons.mirrorFailed(slot, operation.kind, error) }
   }
 

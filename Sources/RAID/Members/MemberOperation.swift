@@ -9,16 +9,31 @@ package enum MemberOperationKind: Equatable, Sendable {
   case punch
 }
 
+/// One disk of one member: another one may have the slot by the time that its failure is acted upon.
+package struct MemberAttachment: Hashable, Sendable {
+  /// Which of all members that were ever in the set it is.
+  let memberNumber: Int
+  /// Which of the disks that it had, one after the other.
+  let attachmentCount: Int
+}
+
 /// An operation that was not done, as its group tells it.
 package struct OperationFailure: Equatable, Sendable {
+  /// Where the member was when that became known.
   package let slot: Int
+  /// Who it was.
+  package let attachment: MemberAttachment
   package let kind: MemberOperationKind
   /// What its submitter called it.
   package let tag: Int
   package let error: MemberError
 
-  package init(slot: Int, kind: MemberOperationKind, tag: Int, error: MemberError) {
+  package init(
+    slot: Int, attachment: MemberAttachment, kind: MemberOperationKind, tag: Int,
+    error: MemberError
+  ) {
     self.slot = slot
+    self.attachment = attachment
     self.kind = kind
     self.tag = tag
     self.error = error
@@ -52,11 +67,16 @@ final class MemberOperation {
   var isChange: Bool { kind == .write || kind == .punch }
 
   /// Tells the group, once.
-  func tell(_ slot: Int, _ error: MemberError?) {
+  func tell(_ slot: Int, _ attachment: MemberAttachment, _ error: MemberError?) {
     guard let told = group else { return }
     group = nil
     // No submitter knows the tag of a copy.
-    told.operationEnded(slot: slot, kind: kind, tag: isMirror ? -1 : tag, error)
+    let tag = isMirror ? -1 : tag
+    told.operationEnded(
+      tag: tag,
+      error.map {
+        OperationFailure(slot: slot, attachment: attachment, kind: kind, tag: tag, error: $0)
+      })
   }
 }
 

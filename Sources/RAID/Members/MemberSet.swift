@@ -79,6 +79,11 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// Members with writes that no fdatasync has covered.
   package var unsyncedSlots: SlotSet { slots { $0.isUsable && $0.hasUnsynced } }
 
+  /// Where a member is now; nil when it has left, or has another disk by now.
+  package func place(of attachment: MemberAttachment) -> Int? {
+    members.firstIndex { $0.attachment == attachment }
+  }
+
   /// Members that get nothing of what is written: they hang, or are out.
   package var unusableSlots: SlotSet { known.unusable }
 
@@ -98,11 +103,13 @@ package final class MemberSet<M: Machine, D: Disk> {
       knownSlots = KnownSlots(
         changeCount: commons.changeCount,
         current: slots { $0.state == .current && $0.isUsable }, writable: slots { $0.isUsable },
-        unusable: slots { $0.state != nil && !$0.isUsable },
+        unusable: slots(\.isUnusable),
         hasReplacements: seats.contains { members[$0].targetSlot != nil })
     }
     return knownSlots
   }
+  /// Whether that is so now: while one of them was put out, another may have been replaced.
+  package func isUnusable(_ slot: Int) -> Bool { members[slot].isUnusable }
 
   private func slots(_ isMeant: (Member<M, D>) -> Bool) -> SlotSet {
     var found = SlotSet()

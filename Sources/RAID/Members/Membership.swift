@@ -13,6 +13,8 @@ package enum MemberError: Error, Equatable, Sendable {
 package enum ExpulsionReason: Equatable, Sendable {
   case writeFailed(DiskError)
   case synchronizeFailed(DiskError)
+  /// Twice it did not have what was written to it.
+  case wroteWrong
   case timedOut
   case disconnected
   /// Its file is not what it was.
@@ -39,6 +41,12 @@ package protocol MembershipKeeper: AnyObject {
   /// - Throws: `stopped` when the level cannot spare it; the array has then stopped writing.
   func expel(_ slot: Int, _ reason: ExpulsionReason) async throws(ArrayError)
 
+  /// Where the member of a failure is now; nil when it has left: who is in its slot has done nothing.
+  func place(of failure: OperationFailure) -> Int?
+
+  /// Returns when the survivors' superblocks durably say what has been decided about members.
+  func settleChanges() async throws(ArrayError)
+
   /// No further write is accepted, and status says why.
   func stop(_ reason: String)
 }
@@ -56,15 +64,25 @@ extension OperationFailure {
 }
 
 extension MembershipKeeper {
+  /// Puts out the member of a failure, wherever it is now.
+  ///
+  /// One that has left needs no expulsion, but whoever goes on without it waits until that is durable.
+  package func expel(
+    _ failure: OperationFailure, _ reason: ExpulsionReason
+  ) async throws(ArrayError) {
+    guard let place = place(of: failure) else { return try await settleChanges() }
+    try await expel(place, reason)
+  }
+
   /// Puts out every member that one of the failures tells of.
   ///
   /// For changes, which a member must not miss. Members that are `absent` are put out too: whoever
   /// did it first may not have made it durable yet.
   package func expel(_ failures: [OperationFailure]) async throws(ArrayError) {
-    var seen: [Int] = []
-    for failure in failures where !seen.contains(failure.slot) {
-      seen.append(failure.slot)
-      try await expel(failure.slot, failure.expulsionReason)
+    var seen: [MemberAttachment] = []
+    for failure in failures where !seen.contains(failure.attachment) {
+      seen.append(failure.attachment)
+      try await expel(failure, failure.expulsionReason)
     }
   }
 }

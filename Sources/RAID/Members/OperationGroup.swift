@@ -112,11 +112,11 @@ package final class OperationGroup {
     if self.timers == nil { self.timers = timers }
   }
 
-  func operationEnded(slot: Int, kind: MemberOperationKind, tag: Int, _ error: MemberError?) {
+  func operationEnded(tag: Int, _ failure: OperationFailure?) {
     precondition(pendingCount > 0)
     completedCount += 1
-    if let error {
-      failures.append(OperationFailure(slot: slot, kind: kind, tag: tag, error: error))
+    if let failure {
+      failures.append(failure)
     } else if tag >= 0, tag < Self.tagCount {
       succeededTags[tag / 64] |= 1 << UInt64(tag % 64)
     }

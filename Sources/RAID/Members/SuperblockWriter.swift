@@ -76,7 +76,8 @@ package final class SuperblockWriter<M: Machine, D: Disk> {
       // Nobody's fault, but nobody has what must be written.
       return slots.map {
         OperationFailure(
-          slot: $0, kind: .write, tag: 0, error: .disk(.refused(.outOfMemory)))
+          slot: $0, attachment: members[$0].attachment, kind: .write, tag: 0,
+          error: .disk(.refused(.outOfMemory)))
       }
     }
     let group = members.makeGroup()

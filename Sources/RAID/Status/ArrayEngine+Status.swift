@@ -45,6 +45,8 @@ extension ArrayEngine {
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
     status.rebuild = keeper.rebuildStatus
+    status.rebuildIsPaused = keeper.resync.isPaused
+    status.resyncIsHeld = !resyncsAutomatically
     status.scrub = keeper.scrub.status
     status.scrubHistory = keeper.scrub.history
     status.latencyBudget = keeper.governor.status(machine.nowNanoseconds)
@@ -75,6 +77,7 @@ extension ArrayEngine {
     if status.state != .current, slot < geometry.memberCount || status.state != .syncing {
       status.cause = member.whyOut
     }
+    status.isFailed = member.isFailed && slot < geometry.memberCount
     status.readCount = counters.readCount
     status.readBytes = counters.readBytes
     status.writeCount = counters.writeCount
@@ -100,7 +103,7 @@ extension ArrayEngine {
     return switch member.state {
     case .current: .current
     case .syncing: .syncing
-    case .out: .out
+    case .out, .failed: .out
     case nil: .missing
     }
   }

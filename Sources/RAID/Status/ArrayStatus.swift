@@ -43,7 +43,7 @@ package struct ArrayStatus: Equatable, Sendable {
 
   // The log.
   /// Which writes take it, in this run.
-  package var logPolicy = LogPolicy.full
+  package var logPolicy = LogPolicy.auto
   /// What lies between the checkpoint and the end, on the member that has the most.
   package var logFillBytes: UInt64
   /// What a member's share of the log can take.
@@ -73,6 +73,10 @@ package struct ArrayStatus: Equatable, Sendable {
   // Upkeep.
   /// Members that are being brought up to date; nil where none is.
   package var rebuild: RebuildStatus?
+  /// What there is to be rebuilt waits for an operator's word.
+  package var rebuildIsPaused = false
+  /// Members that come back, and spares, wait for an operator's word.
+  package var resyncIsHeld = false
   /// The scrub that is under way.
   package var scrub: ScrubStatus?
   /// Those that have ended, newest last; at most `ScrubState.historyCountMax`.
@@ -136,6 +140,8 @@ package struct MemberStatus: Equatable, Sendable {
   /// Its path or URI; where it was last, when it is missing; empty when nobody knows.
   package var place: String
   package var state: State
+  /// An operator put it out: it is taken again by command only.
+  package var isFailed = false
   /// Why it is not current; empty when it is.
   package var cause: String
   package var readCount: UInt64

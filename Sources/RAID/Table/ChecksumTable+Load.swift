@@ -242,7 +242,7 @@ extension ChecksumTable {
   func expelForReading(_ failure: OperationFailure) async {
     guard failure.error == .timedOut else { return }
     do throws(ArrayError) {
-      try await membership.expel(failure.slot, .timedOut)
+      try await membership.expel(failure, .timedOut)
     } catch {}
   }
 

@@ -143,7 +143,7 @@ final class PageReader<M: Machine, D: Disk> {
           image.parts[index] = .absent
         }
       }
-      await parts.noteReadFailure(failure.slot, failure.error)
+      await parts.noteReadFailure(failure)
     }
     guard image.memory.isIdle else { return false }
     for index in image.places.indices where isRead[index] {

@@ -22,6 +22,8 @@ enum CreateCommand {
       "Members that hold anything are refused, and what they hold is named: a member of another "
         + "array, a file system, a partition table, data. So are members that repeat, are too "
         + "small, or are in use. --force destroys what they hold, and says what that is.",
+      "A spare waits until a member fails, and then takes its slot. It needs what a member needs, and "
+        + "is checked like one.",
       "A NAME that is known here belongs to an array whose members are elsewhere: --forget gives it "
         + "to the new one. The old array is left as it is; 'ashlar serve MEMBER...' still serves it.",
     ],
@@ -36,16 +38,19 @@ enum CreateCommand {
         help: "use so much of each member, and create files that do not exist with it "
           + "(default: what the smallest member has)"),
       Option(
+        "spare", "MEMBER", isRepeatable: true,
+        help: "begin with this spare, up to \(Superblock.reserveCountMax) of them"),
+      Option(
         "chunk", "SIZE", default: "64k",
         help: "what lies on one member before the next is used: a power of two, 4k to 1M"),
       Option(
         "log-size", "SIZE", default: "256m",
         help: "what the log holds before it must have been written home"),
       Option(
-        "log-policy", "POLICY", default: "full",
+        "log-policy", "POLICY", default: "auto",
         help:
-          "which writes go through the log: full is all of them; auto is all but the whole rows "
-          + "of requests longer than 64k, which is faster and promises less (docs/upkeep.md, 6)"),
+          "which writes go through the log: auto is all but the whole stripes of requests longer "
+          + "than 64k; full is all of them, which is slower and promises more (P5 in the README)"),
       .flag("force", help: "destroy what the members hold"),
       .flag("forget", help: "forget where the members of an array of the same name are"),
       .flag("json", help: "print a JSON object"),
@@ -67,7 +72,10 @@ enum CreateCommand {
 struct CreateRequest: Sendable {
   let name: String
   let level: RAIDLevel
+  /// By slot.
   let places: [MemberPlace]
+  /// By seat.
+  let sparePlaces: [MemberPlace]
   let memberByteCount: UInt64?
   let chunkBytes: UInt64
   let logByteCount: UInt64
@@ -93,6 +101,13 @@ struct CreateRequest: Sendable {
     var places: [MemberPlace] = []
     for text in options.operands.dropFirst() { places.append(try MemberPlace(text)) }
     self.places = places
+    sparePlaces = try options.values(
+      "spare",
+      as: Conversion { text in
+        do throws(UsageError) { return .success(try MemberPlace(text)) } catch {
+          return .failure(error)
+        }
+      })
     let allowed = level.memberCountMin...StripeGeometry.memberCountMax
     guard allowed.contains(places.count) else {
       throw UsageError(

@@ -78,7 +78,7 @@ actor CreateSession {
     }
     guard let record else { return }
     // All its members are about to be destroyed anyway, and that is said.
-    let places = request.places.map(\.text)
+    let places = (request.places + request.sparePlaces).map(\.text)
     if request.isForced, record.members.allSatisfy({ places.contains($0.place) }) { return }
     throw Failure(
       "an array called '\(request.name)' (\(record.arrayID)) is known here, on "
@@ -89,7 +89,7 @@ actor CreateSession {
 
   private func open(_ members: inout OpenMembers) async throws(Failure) {
     let opener = MemberOpener(machine: machine)
-    for place in request.places {
+    for place in request.places + request.sparePlaces {
       do throws(MemberError) {
         try members.checkIsNew(place)
         let member = try await opener.open(
@@ -118,7 +118,10 @@ actor CreateSession {
     settings.isForced = request.isForced
     let creation: ArrayCreation
     do throws(CreationRefusal) {
-      creation = try ArrayCreation(settings, candidates) { machine.randomNumber() }
+      creation = try ArrayCreation(
+        settings, Array(candidates.prefix(request.places.count)),
+        spares: Array(candidates.dropFirst(request.places.count))
+      ) { machine.randomNumber() }
     } catch {
       throw Failure(error.description)
     }
@@ -164,7 +167,7 @@ actor CreateSession {
 
   private func report(_ creation: ArrayCreation, _ members: OpenMembers) -> Int32 {
     let superblock = creation.finished(slot: 0, superblockSequence: 2)
-    let places = zip(superblock.memberIDs, members.members.map(\.place.text))
+    let places = zip(creation.drafts.map(\.memberID), members.members.map(\.place.text))
     let placeOf = Dictionary(places) { first, _ in first }
     let record = RegistryRecord(superblock) { placeOf[$0] }
     if let registry = Registry.ofUser {

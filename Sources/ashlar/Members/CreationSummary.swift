@@ -27,10 +27,11 @@ struct CreationSummary {
       "  log: \(ByteSize.format(creation.layout.logByteCount)) on each member, policy "
         + superblock.logPolicy.name,
     ]
-    for (slot, member) in members.enumerated() {
+    for (place, member) in members.enumerated() {
       let created = member.wasCreated ? ", created" : ""
+      let isSpare = place >= geometry.memberCount
       lines.append(
-        "  slot \(slot): \(member.place.text), \(ByteSize.format(member.handle.byteCount))"
+        "  \(isSpare ? "spare, in seat" : "slot") \(place): \(member.place.text), \(ByteSize.format(member.handle.byteCount))"
           + created)
     }
     lines += creation.notes.map { "  note: \($0)" }
@@ -49,18 +50,21 @@ struct CreationSummary {
       "log_bytes_per_member": .count(creation.layout.logByteCount),
       "log_policy": .string(superblock.logPolicy.name),
       "redundancy": .count(geometry.redundancy),
-      "members": .array(
-        members.enumerated().map { slot, member in
-          [
-            "slot": .count(slot),
-            "id": .string(superblock.memberIDs[slot].description),
-            "place": .string(member.place.text),
-            "byte_count": .count(member.handle.byteCount),
-            "created": .bool(member.wasCreated),
-          ]
-        }),
+      "members": .array((0..<geometry.memberCount).map { json("slot", $0) }),
+      "spares": .array((geometry.memberCount..<members.count).map { json("seat", $0) }),
       "destroyed": .array(creation.destroyed.map { .string($0) }),
       "notes": .array(creation.notes.map { .string($0) }),
+    ]
+  }
+
+  private func json(_ kind: String, _ place: Int) -> JSONValue {
+    let member = members[place]
+    return [
+      kind: .count(place),
+      "id": .string(creation.drafts[place].memberID.description),
+      "place": .string(member.place.text),
+      "byte_count": .count(member.handle.byteCount),
+      "created": .bool(member.wasCreated),
     ]
   }
 

@@ -14,17 +14,19 @@ actor ArrayDesk {
   private let engine: ArrayEngine<RingMachine, MemberDisk>
   private let watch: MemberWatch
   private let recorder: ArrayRecorder?
+  private let pauses: RebuildPauseKeeper?
   /// What a member needs to have.
   private let neededByteCount: UInt64
   private let log: @Sendable (String) -> Void
 
   init(
     _ engine: ArrayEngine<RingMachine, MemberDisk>, watch: MemberWatch, recorder: ArrayRecorder?,
-    neededByteCount: UInt64, machine: RingMachine, log: @escaping @Sendable (String) -> Void
+    pauses: RebuildPauseKeeper?, neededByteCount: UInt64, machine: RingMachine, log: @escaping @Sendable (String) -> Void
   ) {
     self.engine = engine
     self.watch = watch
     self.recorder = recorder
+    self.pauses = pauses
     self.neededByteCount = neededByteCount
     self.machine = machine
     self.log = log
@@ -48,10 +50,18 @@ actor ArrayDesk {
       return try await replace(text, place, isForced)
     case .pauseRebuild:
       await engine.pauseRebuild()
-      return OrderOutcome("rebuilds are paused; what is done stays done")
+      let isKept = await pauses?.keep(isPaused: true) ?? false
+      return OrderOutcome(
+        "rebuilds are paused; what is done stays done"
+          + (isKept ? "" : ". That cannot be written down: a restart will let them go on"))
     case .resumeRebuild:
+      let wasHeld = await engine.status.resyncIsHeld
       await engine.resumeRebuild()
-      return OrderOutcome("rebuilds go on")
+      let isKept = await pauses?.keep(isPaused: false) ?? true
+      return OrderOutcome(
+        "rebuilds go on"
+          + (wasHeld ? ", also of members that --no-resync held back" : "")
+          + (isKept ? "" : ". That cannot be written down: a restart may find them paused"))
     case .beginScrub(let repairs):
       return try await scrub(
         "a scrub has begun that \(repairs ? "repairs what it can" : "only looks"): 'ashlar status' "
@@ -120,7 +130,9 @@ actor ArrayDesk {
     } catch {
       throw error.refusal
     }
-    return outcome("\(Self.words(choice)) is out", choice)
+    return outcome(
+      "\(Self.words(choice)) is out, and stays out until it is added again, removed or replaced",
+      choice)
   }
 
   private func remove(_ text: String) async throws(ControlRefusal) -> OrderOutcome {
@@ -138,16 +150,47 @@ actor ArrayDesk {
   private func add(
     _ place: String, _ isForced: Bool
   ) async throws(ControlRefusal) -> OrderOutcome {
+    if let member = await failedMember(at: place) { return try await reinstate(member) }
     let opened = try await open(place, isForced)
     let seat = try await give(opened) { handle throws(MemberCommandError) in
       try await engine.addMember(handle)
     }
+    let rebuild = await rebuildWords
     let words =
       switch seat {
-      case .slot(let slot): "\(opened.member.place.text) has slot \(slot): its rebuild has begun"
+      case .slot(let slot): "\(opened.member.place.text) has slot \(slot): \(rebuild)"
       case .spare(let seat): "\(opened.member.place.text) is a spare, in seat \(seat)"
       }
     return await outcome(words, opened)
+  }
+
+  /// The member that an operator put out and that is, or was, at a place.
+  private func failedMember(at text: String) async -> MemberStatus? {
+    let failed = await engine.status.members.filter(\.isFailed)
+    guard !failed.isEmpty else { return nil }
+    // That asks a file system, which may hang.
+    return await Offload(machine: machine).onThread { () -> MemberStatus? in
+      guard let place = try? MemberPlace(text) else { return nil }
+      let identity = place.identity
+      return failed.first { member in
+        guard let other = try? MemberPlace(member.place) else { return false }
+        return other == place || (identity != nil && other.identity == identity)
+      }
+    }
+  }
+
+  private func reinstate(_ member: MemberStatus) async throws(ControlRefusal) -> OrderOutcome {
+    let slot: Int
+    do throws(MemberCommandError) {
+      slot = try await engine.reinstateMember(member.memberID)
+    } catch {
+      throw error.refusal
+    }
+    var outcome = OrderOutcome(
+      "\(member.place) has slot \(slot) again: \(await rebuildWords)",
+      memberID: member.memberID.description)
+    outcome.slot = UInt64(clamping: slot)
+    return outcome
   }
 
   private func replace(
@@ -167,11 +210,20 @@ actor ArrayDesk {
       try await engine.replaceMember(old.memberID, with: handle)
     }
     let name = opened.member.place.text
+    let rebuild = await rebuildWords
     var outcome = await outcome("", opened)
     outcome.words =
-      outcome.slot.map { "\(name) has slot \($0): its rebuild has begun" }
-      ?? "\(name) is being made a copy of \(Self.words(old.choice)), and then takes its place"
+      outcome.slot.map { "\(name) has slot \($0): \(rebuild)" }
+      ?? "\(name) becomes a copy of \(Self.words(old.choice)), and then takes its place: \(rebuild)"
     return outcome
+  }
+
+  private var rebuildWords: String {
+    get async {
+      await engine.status.rebuildIsPaused
+        ? "its rebuild waits until 'ashlar rebuild --resume', because rebuilds are paused"
+        : "its rebuild has begun"
+    }
   }
 
   // MARK: New members
@@ -260,6 +312,11 @@ extension MemberCommandError {
       case .wouldStop: ("would_stop", "bring the members back that are out, or add new ones, first")
       case .tooSmall: ("too_small", "choose a larger one")
       case .isMember: ("is_a_member", "choose another one")
+      case .notThere:
+        (
+          "not_there",
+          "put it back, or take it off the list ('ashlar member remove') and add another"
+        )
       case .noRoom: ("no_room", "then add this one")
       case .busy: ("busy", "try again then")
       case .notWritable: ("not_writable", "look what is wrong with it, or choose another one")

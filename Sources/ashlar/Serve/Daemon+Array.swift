@@ -135,3 +135,44 @@ struct ScrubKeeper: Sendable {
 
   func drain() { writer.drain(millisecondsMax: 1000) }
 }
+
+/// Keeps over a restart that rebuilds were paused, beside the registry's record.
+struct RebuildPauseKeeper: Sendable {
+  let wasPaused: Bool
+  private let file: RebuildPauseFile
+  private let machine: RingMachine
+  private let log: ServerLog
+
+  /// Nil for a user who has no place for a registry: then a restart lets them go on.
+  init?(_ array: PreparedArray, _ machine: RingMachine, _ log: ServerLog) {
+    guard let registry = Registry.ofUser else { return nil }
+    self.machine = machine
+    self.log = log
+    file = RebuildPauseFile(in: registry, name: array.name, arrayID: array.arrayID)
+    wasPaused = file.load { log(.warning, $0) }
+    guard wasPaused else { return }
+    log(.warning, "rebuilds are paused: 'ashlar rebuild \(array.name) --resume' lets them go on")
+  }
+
+  /// Has it written, on a thread of its own.
+  ///
+  /// - Returns: whether it is durable; false also when that takes too long.
+  func keep(isPaused: Bool) async -> Bool {
+    let (file, log) = (file, log)
+    let offload = Offload(machine: machine)
+    let isDone = await offload.bounded(
+      nanosecondsMax: 2_000_000_000, late: { (_: Bool) in },
+      {
+        await offload.onThread { () -> Bool in
+          do throws(SystemError) {
+            try file.save(isPaused: isPaused)
+            return true
+          } catch {
+            log(.warning, "\(file.path) cannot be written (\(error))")
+            return false
+          }
+        }
+      })
+    return isDone ?? false
+  }
+}

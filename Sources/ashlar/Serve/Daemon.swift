@@ -98,7 +98,9 @@ actor Daemon {
     let log = log
     let recorder = ArrayRecorder(places: array.places, machine: machine, log: log)
     let scrubs = ScrubKeeper(array, log)
+    let pauses = RebuildPauseKeeper(array, machine, log)
     var options = array.options
+    options.rebuildIsPaused = pauses?.wasPaused ?? false
     options.scrubState = scrubs?.state
     options.unixSeconds = { UInt64(max(0, time(nil))) }
     let volume: ArrayVolume<RingMachine, MemberDisk>
@@ -115,8 +117,8 @@ actor Daemon {
     await recorder?.tell(watch)
     await watch.start(array.watchedPlaces)
     let desk = ArrayDesk(
-      engine, watch: watch, recorder: recorder, neededByteCount: array.neededByteCount,
-      machine: machine, log: { log(.warning, $0) })
+      engine, watch: watch, recorder: recorder, pauses: pauses,
+      neededByteCount: array.neededByteCount, machine: machine, log: { log(.warning, $0) })
     let code = await serve(
       volume, doors,
       ArrayControl(status: { await engine.status }, perform: { await desk.perform($0) }))

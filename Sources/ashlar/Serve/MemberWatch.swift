@@ -88,7 +88,8 @@ actor MemberWatch {
       guard !isDone(place, turn) else { return }
       if place.isOpen, let memberID = place.memberID {
         if let loss = loss(found, held, place) {
-          if !isLost { await engine.noteLoss(loss, of: memberID) }
+          // Each time: whoever was out before may have been taken back since.
+          await engine.noteLoss(loss, of: memberID)
           isLost = true
           // What cannot be looked at, or has only shrunk, is no other file.
           guard loss == .replaced else { continue }

@@ -36,7 +36,10 @@ let serveCommand = Command(
       "force",
       help: "start although members are missing that could have gone on alone: what they wrote "
         + "then is not in the array, and they cannot come back as they are"),
-    .flag("no-resync", help: "do not bring members up to date that come back"),
+    .flag(
+      "no-resync",
+      help: "do not bring members up to date that come back, and leave spares where they are, until "
+        + "'rebuild --resume'; what 'member add' and 'member replace' begin goes on"),
     Option(
       "log-policy", "POLICY",
       help: "which writes go through the log this time, auto or full; default: as it was created"),

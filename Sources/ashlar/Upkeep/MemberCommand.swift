@@ -17,7 +17,8 @@ enum MemberCommand {
         + "fails.",
       "replace: WITH takes the place of MEMBER. One that is out is rebuilt onto WITH; one that serves "
         + "goes on serving until WITH is its copy, so that the redundancy is never less.",
-      "fail: puts a member out, if the array can do without it.",
+      "fail: puts a member out, if the array can do without it. It stays out, over restarts too, until "
+        + "add names it again, which has all of it written anew, or it is removed or replaced.",
       "remove: takes a spare, a replacement under way, or a member that is out off the list; the array "
         + "does not take it back. A member that serves is failed or replaced first.",
       "An existing MEMBER is named by its slot or seat as in 'ashlar status', its path or URI, or its "

@@ -17,8 +17,9 @@ enum RebuildCommand {
     ],
     operands: [Operand("NAME", help: "the array")],
     options: [
-      .flag("pause", help: "let it rest; what changes meanwhile is remembered"),
-      .flag("resume", help: "let it go on"),
+      .flag(
+        "pause", help: "let it rest, over restarts too; what changes meanwhile is remembered"),
+      .flag("resume", help: "let it go on, also what 'serve --no-resync' holds back"),
       .flag("wait", help: "wait for its end, and show how far it is"),
       latencyBudgetOption,
       .flag("json", help: "print a JSON object"),

@@ -11,12 +11,11 @@ struct UpkeepWait {
   /// What is read off one status; more than one may be needed to be sure of an end.
   typealias Judge = (ArrayReport) -> UpkeepStanding
 
-  private static let pollMilliseconds: Int32 = 500
   private static let plainLineNanoseconds: UInt64 = 10_000_000_000
-  /// A member that is about to be rebuilt is for a moment nothing but out.
-  private static let certainCount = 3
-  /// What is about to begin has so many looks for it.
-  private static let pendingCountMax = 120
+  /// An end that is not certain has to last so long, and be seen more than once.
+  private static let certainNanoseconds: UInt64 = 1_000_000_000
+  /// What is about to begin has so long for it.
+  private static let pendingNanosecondsMax: UInt64 = 60_000_000_000
   /// A server that is silent for so long is given up.
   private static let silenceNanosecondsMax: UInt64 = 30_000_000_000
 
@@ -29,8 +28,9 @@ struct UpkeepWait {
     // What is done at once needs no line.
     var lines = Deadline(afterNanoseconds: 2_000_000_000)
     var silence = Deadline(afterNanoseconds: Self.silenceNanosecondsMax)
-    var endCount = 0
-    var pendingCount = 0
+    let began = Deadline.nowNanoseconds
+    var endWait: Deadline?
+    var pendingWait: Deadline?
     defer { if isRewriting { Terminal.error.write("\r\u{1B}[K") } }
     while true {
       do throws(ControlError) {
@@ -40,23 +40,33 @@ struct UpkeepWait {
         let standing = judge(array)
         switch standing {
         case .working(let pass, let words):
-          (endCount, pendingCount) = (0, 0)
+          (endWait, pendingWait) = (nil, nil)
           show(pass, words, &lines)
-        case .paused(let words):
-          return (.paused("\(words): paused; --resume goes on"), array)
+        case .paused: return (standing, array)
         case .pending:
-          (endCount, pendingCount) = (0, pendingCount + 1)
-          if pendingCount >= Self.pendingCountMax { return (standing, array) }
-        case .clean, .found, .unfinished:
-          endCount += 1
-          if endCount >= Self.certainCount { return (standing, array) }
+          endWait = nil
+          if let wait = pendingWait {
+            if wait.hasPassed { return (standing, array) }
+          } else {
+            pendingWait = Deadline(afterNanoseconds: Self.pendingNanosecondsMax)
+          }
+        case .clean: return (standing, array)
+        case .found, .unfinished:
+          pendingWait = nil
+          if let wait = endWait {
+            if wait.hasPassed { return (standing, array) }
+          } else {
+            endWait = Deadline(afterNanoseconds: Self.certainNanoseconds)
+          }
         }
       } catch {
         guard case .noAnswer = error, !silence.hasPassed else {
           return (.unfinished("not at its end: \(error.explained(session.name))"), last)
         }
       }
-      Deadline.pause(milliseconds: Self.pollMilliseconds)
+      Deadline.pause(
+        milliseconds: UpkeepStanding.pauseMilliseconds(
+          afterNanoseconds: Deadline.nowNanoseconds - began))
     }
   }
 

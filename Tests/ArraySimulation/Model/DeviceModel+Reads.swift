@@ -16,6 +16,10 @@ extension DeviceModel {
     for sector in range {
       let offset = (sector - range.lowerBound) * SectorStamp.byteCount
       let content = SectorStamp.read(buffer, at: offset, salt: salt)
+      guard !isBeyondJudgement(sector) else {
+        if case .garbage = content { adoptedCount += 1 }
+        continue
+      }
       if let found = judge(sector, content, begin, end) {
         report(found)
         return found

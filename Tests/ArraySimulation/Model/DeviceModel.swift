@@ -34,6 +34,12 @@ package final class DeviceModel: @unchecked Sendable {
   /// Blocks of 4 KiB that may fail to be read (the exception of P5): now, and after a power loss.
   private var excused: Set<Int> = []
   private var durablyExcused: Set<Int> = []
+  /// Sectors of long requests that a crash cut off, not overwritten since.
+  private var tornSectors = TornSectors()
+  /// Garbage that was read and excused.
+  var adoptedCount = 0
+  /// Whether the medium of a sector's home was made to lie; nil where no such lie is excused.
+  package var homeHasLied: (@Sendable (_ sector: Int) -> Bool)?
   private var sectorsWithNews: Set<Int> = []
   private var over: Set<Pair> = []
 
@@ -159,6 +165,7 @@ package final class DeviceModel: @unchecked Sendable {
     let end = finish(change, .acknowledged)
     for number in change.pieces where !pieces[number].isOptional {
       forgive(pieces[number].sectors, durably: durably)
+      tornSectors.overwrite(pieces[number].sectors, durably: durably)
     }
     for number in change.pieces where !pieces[number].isOptional {
       pieces[number].fate = .applied
@@ -205,6 +212,7 @@ package final class DeviceModel: @unchecked Sendable {
       guard let end = pieces[number].end, end < begin else { return false }
       pieces[number].isDurable = true
       forgive(pieces[number].sectors, durably: true)
+      tornSectors.overwrite(pieces[number].sectors, durably: true)
       return true
     }
     for sector in sectorsWithNews {
@@ -228,7 +236,15 @@ package final class DeviceModel: @unchecked Sendable {
     openRequestCount = 0
     lastCrash = kind
     if kind == .powerLoss { excused = durablyExcused }
-    if promises.excusesTornWrites { excuseTorn(kind) }
+    for piece in pieces where piece.isDirect && piece.life == life {
+      let isTorn = isTorn(piece, by: kind)
+      // Beyond redundancy what is finished cannot be told from that until a checkpoint has passed it.
+      if isTorn || promises.toleratesLoss { tornSectors.add(piece.sectors) }
+      if isTorn, promises.excusesTornWrites {
+        excused.formUnion(Self.blocks(of: piece.sectors))
+      }
+    }
+    if kind == .powerLoss { tornSectors.losePower() }
     for number in pieces.indices where pieces[number].outcome == .open {
       pieces[number].end = end
       pieces[number].outcome = .interrupted
@@ -244,11 +260,17 @@ package final class DeviceModel: @unchecked Sendable {
 
   /// A long request that was not durable when a crash came together with the loss of a member may
   /// leave its own blocks unreadable; nothing else may.
-  private func excuseTorn(_ kind: CrashKind) {
-    for piece in pieces where piece.isDirect && piece.life == life {
-      guard piece.outcome == .open || (kind == .powerLoss && !piece.isDurable) else { continue }
-      excused.formUnion(Self.blocks(of: piece.sectors))
-    }
+  private func isTorn(_ piece: Piece, by kind: CrashKind) -> Bool {
+    piece.outcome == .open || (kind == .powerLoss && !piece.isDurable)
+  }
+
+  /// Whether a sector is beyond judgement.
+  ///
+  /// It was on its way home when a crash came, and the medium lied there. Where the crash tore its
+  /// block, that is taken for what was there before (ADR 0022).
+  func isBeyondJudgement(_ sector: Int) -> Bool {
+    guard let homeHasLied, tornSectors.contains(sector) else { return false }
+    return homeHasLied(sector)
   }
 
   private static func blocks(of sectors: Range<Int>) -> ClosedRange<Int> {
@@ -287,6 +309,7 @@ package final class DeviceModel: @unchecked Sendable {
     _ = advance()
     life += 1
     durablyExcused = excused
+    tornSectors.settle()
     unflushed = []
     sectorsWithNews = []
     for number in pieces.indices where pieces[number].fate == .applied {

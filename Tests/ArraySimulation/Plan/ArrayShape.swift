@@ -15,6 +15,7 @@ package struct ArrayShape: Equatable, Sendable {
   /// What each member needs.
   package var memberBytes: UInt64 { layout.endBytes(geometry: geometry) }
   package var sectorCount: Int { Int(deviceBytes / 512) }
+  package var isMirrored: Bool { geometry.isMirrored }
   /// The data of a row of chunks across all members.
   package var stripeBytes: UInt64 {
     switch level {
@@ -23,6 +24,13 @@ package struct ArrayShape: Equatable, Sendable {
     case .raid10: chunkBytes * UInt64(max(1, memberCount / 2))
     case .raid5, .raid6: chunkBytes * UInt64(geometry.dataCount)
     }
+  }
+
+  /// Where on its member, or on each that has a copy, a sector of the device lies, in sectors.
+  package func homeSector(of sector: Int) -> UInt64 {
+    let at = geometry.rowPosition(ofBlock: UInt64(sector / 8))
+    let place = geometry.place(ofRow: at.row, position: at.position)
+    return layout.dataOffset / 512 + place.memberBlock * 8 + UInt64(sector % 8)
   }
 
   /// A shape whose members hold so many blocks of data.

@@ -102,6 +102,20 @@ extension DirectedPlan {
     plan.lives += [alone, together, again, check(without: [1 - slot])]
   }
 
+  func lostRebuildWrite(_ plan: inout HistoryPlan, _ variation: Int) {
+    let slot = variation % 2
+    let layout = plan.shape.layout
+    var alone = LifePlan()
+    alone.absent = [slot]
+    alone.workload = .script(everything(plan.shape))
+    var together = LifePlan()
+    let block = layout.dataOffset + UInt64(variation / 4 % 8) * 4096
+    together.incidents = [incident(0, .loseWrite(slot: slot, offsetBytes: block, byteCount: 4096))]
+    together.waitsUntilOptimal = true
+    together.ending = .crash(.kill, .atEnd)
+    plan.lives += [alone, together, check(without: [1 - slot])]
+  }
+
   func writesBehind(_ plan: inout HistoryPlan, _ variation: Int) {
     let slot = variation % 2
     var alone = LifePlan()

@@ -84,6 +84,8 @@ package struct DirectedPlan {
     case failedDirect
     /// L4: a long write replaces what was flushed, and the power goes.
     case supersededDirect
+    /// T8: a member that is brought up to date loses a write that it acknowledged.
+    case lostRebuildWrite
   }
 
   let system: any SystemUnderTest
@@ -146,6 +148,7 @@ package struct DirectedPlan {
     case .earlyDirectTable: earlyDirectTable(&plan, variation)
     case .failedDirect: failedDirect(&plan, variation)
     case .supersededDirect: supersededDirect(&plan, variation)
+    case .lostRebuildWrite: lostRebuildWrite(&plan, variation)
     }
     return plan
   }
@@ -157,7 +160,7 @@ package struct DirectedPlan {
         .reusedLog, .brokenResync, .leftBehind, .earlyReaders, .pausedRebuild, .writesBehind,
         .newMember, .writesBehindReplacement, .exchange, .replacedReturns:
         .raid1
-      case .staleReturn: variation % 4 < 2 ? .raid1 : .raid5
+      case .staleReturn, .lostRebuildWrite: variation % 4 < 2 ? .raid1 : .raid5
       case .damagedSector: .raid6
       case .tornDirect: [.raid5, .raid6, .raid10, .raid0][variation % 4]
       case .earlyDirectTable: .raid0

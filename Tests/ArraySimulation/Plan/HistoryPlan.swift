@@ -66,6 +66,8 @@ package struct LifePlan: Sendable {
     case makeUnreadable(slot: Int, sector: UInt64)
     /// A bit turns over.
     case flip(slot: Int, offsetBytes: UInt64)
+    /// The next write that touches a range is acknowledged, and gone.
+    case loseWrite(slot: Int, offsetBytes: UInt64, byteCount: UInt64)
     /// A range is zeros.
     case clear(slot: Int, offsetBytes: UInt64, byteCount: UInt64)
   }

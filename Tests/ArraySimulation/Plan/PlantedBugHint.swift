@@ -67,6 +67,7 @@ package struct PlantedBugHint: Sendable {
     case .replacedMemberTakenBack: directed(.replacedReturns)
     case .rebuildMissesWritesBehind: directed(.writesBehind)
     case .changedFlagClearedEarly: directed(.pausedRebuild)
+    case .rebuildTrustsWrites: directed(.lostRebuildWrite)
     case .believedBeforePassEnds: directed(.staleReturn)
     case .scrubRepairsTowardsBadData: directed(.scrubbed)
     case .visibleBeforeAcknowledged: directed(.earlyReaders, 32)

@@ -76,11 +76,6 @@ package struct RandomPlan {
       let trouble = Trouble.drawn(
         plan.shape, budget: system.redundancy(of: plan.shape), mayBeSilent: isLast, &random)
       plan.hasSilentFaults = plan.hasSilentFaults || trouble.isSilent
-      // What a direct write cannot tell (docs/upkeep.md, section 6).
-      let rates = trouble.rates
-      if rates.damagedSectorAtPowerLoss + rates.bitRot + rates.misdirectedWrite > 0 {
-        plan.options.logPolicy = .full
-      }
       for _ in 0...random.index(below: 4) { addCrashLife(&plan, trouble, &changes, spot, &random) }
       var healing = healingLife(spot, &random)
       changes.add(to: &healing, mayFail: trouble.members)
@@ -161,13 +156,7 @@ package struct RandomPlan {
         life.rates[slot, default: DiskFaultRates()].readError = random.index(below: 100_000)
       }
       for _ in 0..<random.index(below: 40) {
-        var incident = damage(plan.shape, &random)
-        // Rot in a block that a crash tears cannot always be told from what it was before
-        // (docs/upkeep.md, section 6): beyond the budget only what a disk admits.
-        if plan.options.logPolicy != .full, case .flip(let slot, let offset) = incident.incident {
-          incident.incident = .makeUnreadable(slot: slot, sector: offset / 512)
-        }
-        life.incidents.append(incident)
+        life.incidents.append(damage(plan.shape, &random))
       }
       switch random.index(below: 3) {
       case 0: life.ending = .close

@@ -23,6 +23,7 @@ package struct Campaign {
     package var refusalCount = 0
     package var forcedCount = 0
     package var unansweredCount = 0
+    package var adoptedCount = 0
     package var longestNanoseconds: UInt64 = 0
     /// Of all digests in order.
     package var digest: UInt64 = 0
@@ -74,6 +75,7 @@ package struct Campaign {
     totals.refusalCount += tally.refusalCount
     totals.forcedCount += tally.forcedCount
     totals.unansweredCount += tally.unansweredCount
+    totals.adoptedCount += tally.adoptedCount
     totals.longestNanoseconds = max(totals.longestNanoseconds, tally.longestNanoseconds)
     totals.digest = (totals.digest ^ result.digest) &* 0x9E37_79B9_7F4A_7C15
     return result

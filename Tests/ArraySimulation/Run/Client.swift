@@ -136,6 +136,8 @@ package final class Tally: @unchecked Sendable {
   package var forcedCount = 0
   /// Lives that ended without an answer to every request, where that is allowed.
   package var unansweredCount = 0
+  /// Sectors read that were garbage, and excused: see `DeviceModel.isBeyondJudgement`.
+  package var adoptedCount = 0
   /// Operations of disks.
   package var operationCount = 0
   /// Faults that the media really did.

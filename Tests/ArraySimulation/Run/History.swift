@@ -48,6 +48,13 @@ package final class History: @unchecked Sendable {
     model = DeviceModel(
       sectorCount: plan.shape.sectorCount, promises: system.promises.held(to: plan), salt: plan.seed
     )
+    // Copies of mirrors tell each other's lies, up to as many as may be lost.
+    guard !plan.shape.isMirrored || plan.allowsErrors else { return }
+    let (shape, media) = (plan.shape, media)
+    model.homeHasLied = { sector in
+      let home = shape.homeSector(of: sector)
+      return media.contains { $0.hasLied(sector: home) }
+    }
   }
 
   /// Runs it all.
@@ -71,6 +78,7 @@ package final class History: @unchecked Sendable {
           .countsClients,
           "the log counts \(count) records, and clients can have caused \(model.recordCountMax)"))
     }
+    tally.adoptedCount = model.adoptedCount
     for medium in media { tally.injectedCount += medium.injected.totalCount }
     simulation.end()
     shelf.takeBack()

@@ -245,6 +245,9 @@ final class Life: @unchecked Sendable {
       case .makeUnreadable(let slot, let sector):
         media[slot].makeUnreadable(ByteRange(from: sector * 512, to: sector * 512 + 512))
       case .flip(let slot, let offset): media[slot].flipBits(at: offset)
+      case .loseWrite(let slot, let offset, let byteCount):
+        media[slot].writeTraps.append(
+          WriteTrap(ByteRange(from: offset, to: offset + byteCount)))
       case .clear(let slot, let offset, let byteCount):
         media[slot].overwrite(
           at: offset, with: [UInt8](repeating: 0, count: Int(byteCount)))

@@ -73,6 +73,8 @@ package struct Promises: Equatable, Sendable {
   package var longRequestsGoDirect = false
   /// Blocks of such a request may be unreadable after a crash: members may be lost in it.
   package var excusesTornWrites = false
+  /// More is damaged than redundancy makes good.
+  package var toleratesLoss = false
   /// All members are said to be up to date a while after they are all there.
   package var becomesOptimal: Bool
 
@@ -91,6 +93,7 @@ package struct Promises: Equatable, Sendable {
     var promises = self
     guard self == .ofArray, plan.options.logPolicy != .full else { return promises }
     promises.longRequestsGoDirect = true
+    promises.toleratesLoss = plan.allowsErrors
     promises.excusesTornWrites =
       !plan.excusesNothing
       && plan.lives.contains {

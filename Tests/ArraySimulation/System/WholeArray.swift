@@ -62,7 +62,13 @@ package struct WholeArray: SystemUnderTest {
     }
     let engine = volume.engine
     return HostedDevice(
-      setup.machine, volume, takesBack: { await engine.takeBackMembers() },
+      setup.machine, volume,
+      takesBack: {
+        await engine.takeBackMembers()
+        for member in await engine.status.members where member.isFailed {
+          _ = try? await engine.reinstateMember(member.memberID)
+        }
+      },
       isWhole: { await engine.isWhole },
       upkeep: ArrayUpkeep(engine: engine, machine: setup.machine),
       members: await ArrayOperator(engine, setup.machine, setup.disks))
