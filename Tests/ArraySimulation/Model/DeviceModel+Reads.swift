@@ -16,7 +16,7 @@ extension DeviceModel {
     for sector in range {
       let offset = (sector - range.lowerBound) * SectorStamp.byteCount
       let content = SectorStamp.read(buffer, at: offset, salt: salt)
-      guard !isBeyondJudgement(sector) else {
+      guard !isBeyondJudgement(sector, range, buffer) else {
         if case .garbage = content { adoptedCount += 1 }
         continue
       }
@@ -26,6 +26,26 @@ extension DeviceModel {
       }
     }
     return nil
+  }
+
+  /// Whether a sector is beyond judgement.
+  ///
+  /// It was on its way home when a crash came, other sectors of its block got there, and the medium
+  /// lied: then it is taken for what was there before (ADR 0022). `range` is what was read.
+  private func isBeyondJudgement(
+    _ sector: Int, _ range: Range<Int>, _ buffer: IOBuffer
+  ) -> Bool {
+    guard let homeHasLied, tornSectors.contains(sector), homeHasLied(sector) else { return false }
+    let block = sector / 8 * 8..<sector / 8 * 8 + 8
+    // Who reads less than the block does not see the others.
+    guard block.clamped(to: range) == block else { return true }
+    return block.contains { other in
+      let offset = (other - range.lowerBound) * SectorStamp.byteCount
+      guard case .stamp(let piece, other) = SectorStamp.read(buffer, at: offset, salt: salt) else {
+        return false
+      }
+      return tornSectors.pieces.contains(piece)
+    }
   }
 
   private func judge(

@@ -35,7 +35,7 @@ package final class DeviceModel: @unchecked Sendable {
   private var excused: Set<Int> = []
   private var durablyExcused: Set<Int> = []
   /// Sectors of long requests that a crash cut off, not overwritten since.
-  private var tornSectors = TornSectors()
+  private(set) var tornSectors = TornSectors()
   /// Garbage that was read and excused.
   var adoptedCount = 0
   /// Whether the medium of a sector's home was made to lie; nil where no such lie is excused.
@@ -236,10 +236,12 @@ package final class DeviceModel: @unchecked Sendable {
     openRequestCount = 0
     lastCrash = kind
     if kind == .powerLoss { excused = durablyExcused }
-    for piece in pieces where piece.isDirect && piece.life == life {
+    for (number, piece) in pieces.enumerated() where piece.isDirect && piece.life == life {
       let isTorn = isTorn(piece, by: kind)
       // Beyond redundancy what is finished cannot be told from that until a checkpoint has passed it.
-      if isTorn || promises.toleratesLoss { tornSectors.add(piece.sectors) }
+      if isTorn || promises.toleratesLoss {
+        tornSectors.add(piece.sectors, piece: number)
+      }
       if isTorn, promises.excusesTornWrites {
         excused.formUnion(Self.blocks(of: piece.sectors))
       }
@@ -262,15 +264,6 @@ package final class DeviceModel: @unchecked Sendable {
   /// leave its own blocks unreadable; nothing else may.
   private func isTorn(_ piece: Piece, by kind: CrashKind) -> Bool {
     piece.outcome == .open || (kind == .powerLoss && !piece.isDurable)
-  }
-
-  /// Whether a sector is beyond judgement.
-  ///
-  /// It was on its way home when a crash came, and the medium lied there. Where the crash tore its
-  /// block, that is taken for what was there before (ADR 0022).
-  func isBeyondJudgement(_ sector: Int) -> Bool {
-    guard let homeHasLied, tornSectors.contains(sector) else { return false }
-    return homeHasLied(sector)
   }
 
   private static func blocks(of sectors: Range<Int>) -> ClosedRange<Int> {

@@ -52,7 +52,7 @@ struct DirectRoundTests {
         await stage.wait(milliseconds: 50) {
           lab.newestEventCount() > 1
             && lab.superblocks(ofMember: (failing + 1) % 4).contains {
-              $0.memberStates[failing] == .out
+              $0.memberStates[failing] == .failed
             }
         })
       #expect(lab.media[slow].live.bytes(home.range) == lab.block(1, 0))
