@@ -171,7 +171,7 @@ package struct DirectedPlan {
       switch scenario {
       case .largeTrim: 2048
       case .fullLog, .reusedLog, .tornPages, .writesBehindReplacement: 64
-      case .tornDirect: 32
+      case .tornDirect: 56
       case .rottenDirect, .earlyDirectTable, .failedDirect, .supersededDirect: 24
       default: 8
       }
