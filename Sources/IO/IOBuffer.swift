@@ -113,14 +113,33 @@ package final class AlignedMemory: @unchecked Sendable {
   /// Pages cost memory only when they are touched. Fails when the address space or the commit
   /// limit is exhausted.
   ///
-  /// - Parameter byteCount: rounded up to whole pages.
-  package init?(byteCount: Int) {
-    let rounded = (max(byteCount, 1) + 4095) & ~4095
+  /// - Parameters:
+  ///   - byteCount: rounded up to whole pages.
+  ///   - prefersHugePages: for what is used throughout and handed to disks by the megabyte: the
+  ///     kernel then walks far fewer pages. Rounded up to 2 MiB where it is longer than that.
+  package init?(byteCount: Int, prefersHugePages: Bool = false) {
+    let hugeBytes = 2 << 20
+    let isHuge = prefersHugePages && byteCount >= hugeBytes
+    let unit = isHuge ? hugeBytes : 4096
+    let rounded = (max(byteCount, 1) + unit - 1) & ~(unit - 1)
     // Safe: a fresh private mapping; checked against MAP_FAILED before use.
     let address = unsafe mmap(
-      nil, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+      nil, isHuge ? rounded + hugeBytes : rounded, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let address = unsafe address, unsafe address != MAP_FAILED else { return nil }
-    self.buffer = unsafe IOBuffer(address, byteCount: rounded)
+    guard isHuge else {
+      self.buffer = unsafe IOBuffer(address, byteCount: rounded)
+      return
+    }
+    // Only whole aligned ones can be huge: what is mapped beside them goes back.
+    let before = -Int(bitPattern: address) & (hugeBytes - 1)
+    let start = unsafe address + before
+    // Safe: both pieces are whole pages of the mapping that was just made, and nobody has seen them.
+    if before > 0 { unsafe _ = munmap(address, before) }
+    unsafe _ = munmap(start + rounded, hugeBytes - before)
+    // Safe: our own mapping. It is a wish, and a kernel without it says so; nothing depends on it.
+    unsafe _ = madvise(start, rounded, MADV_HUGEPAGE)
+    self.buffer = unsafe IOBuffer(start, byteCount: rounded)
   }
 
   deinit {

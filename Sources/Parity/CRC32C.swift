@@ -60,6 +60,23 @@ package struct CRC32C: Equatable, Sendable {
 
 extension CRC32C {
   private static let sectorBytes = 512
+
+  /// Appends the checksum of each sector of 512 bytes.
+  ///
+  /// - Precondition: there are whole sectors.
+  package static func appendSectors(of bytes: RawSpan, to checksums: inout [UInt32]) {
+    precondition(bytes.byteCount % sectorBytes == 0)
+    // Safe: reads sectors of a live span. The parameter is not const in C, yet only read.
+    unsafe bytes.withUnsafeBytes { raw in
+      guard let base = raw.baseAddress else { return }
+      for offset in stride(from: 0, to: raw.count, by: sectorBytes) {
+        let address = unsafe UnsafeMutablePointer(
+          mutating: (base + offset).assumingMemoryBound(to: UInt8.self))
+        checksums.append(unsafe ~crc32_iscsi(address, Int32(sectorBytes), .max))
+      }
+    }
+  }
+
   /// What a sector of zeros makes of a checksum, by the checksum's bytes: 4 tables of 256.
   private static let sectorTables: [UInt32] = makeSectorTables()
 

@@ -122,80 +122,12 @@ extension ArrayEngine {
     try await parts.flushDirect()
   }
 
-  // MARK: Write directly
-
-  /// What of a long request goes home directly.
-  private func directRun(inside range: ByteRange) -> BlockRun? {
-    keeper.directBlockCountMax > 0 ? geometry.wholeRows(inside: range) : nil
-  }
-
-  /// A long request with whole rows in its middle: those go home, the rest takes the log meanwhile.
-  private func writeDirectly(
-    _ range: ByteRange, from buffer: IOBuffer, _ run: BlockRun
-  ) async throws(ArrayError) {
-    guard let blocks = range.alignedOutside(4096) else { return }
-    // One hold for all of it: who held a part and waited for another could wait for ever. Nobody logs
-    // anything of these blocks meanwhile: what the log has of them is from before.
-    let hold = await reservations.reserve(blocks, isExclusive: true)
-    defer { reservations.release(hold) }
-    func part(_ part: ByteRange) -> IOBuffer {
-      buffer.slice(Int(part.offsetBytes - range.offsetBytes), Int(part.byteCount))
-    }
-    let middle = ByteRange(from: run.firstBlock * 4096, to: run.endBlock * 4096)
-    // A member may have gone while it waited.
-    let blockCountMax = keeper.directBlockCountMax
-    guard blockCountMax > 0 else {
-      return try await writeInPieces(range, from: buffer, isHeld: true)
-    }
-    let requests = directRequests(run, UInt64(blockCountMax)) { part($0) }
-    for request in requests { keeper.requestDirectWrite(request) }
-    var failure: ArrayError?
-    do throws(ArrayError) {
-      for rest in [
-        ByteRange(from: range.offsetBytes, to: middle.offsetBytes),
-        ByteRange(from: middle.endBytes, to: range.endBytes),
-      ] where !rest.isEmpty {
-        try await writeInPieces(rest, from: part(rest), isHeld: true)
-      }
-    } catch {
-      failure = error
-    }
-    // The payload is in use until each has ended, whatever became of the rest.
-    for request in requests where await request.wait() == .refused && failure == nil {
-      let refused = ByteRange(
-        from: request.run.firstBlock * 4096, to: request.run.endBlock * 4096)
-      do throws(ArrayError) {
-        try await writeInPieces(refused, from: part(refused), isHeld: true)
-      } catch {
-        failure = error
-      }
-    }
-    if let failure { throw failure }
-  }
-
-  /// Requests of so many blocks as one round takes.
-  private func directRequests(
-    _ run: BlockRun, _ most: UInt64, _ content: (ByteRange) -> IOBuffer
-  ) -> [DirectRequest] {
-    var requests: [DirectRequest] = []
-    var first = run.firstBlock
-    while first < run.endBlock {
-      let end = min(run.endBlock, first + most)
-      requests.append(
-        DirectRequest(
-          BlockRun(firstBlock: first, blockCount: end - first),
-          payload: content(ByteRange(from: first * 4096, to: end * 4096))))
-      first = end
-    }
-    return requests
-  }
-
   // MARK: Write to the log
 
   /// A long request: cut at multiples of 64 KiB, each piece atomic, as many at once as may be.
   ///
   /// `isHeld` says that the caller has reserved the range.
-  private func writeInPieces(
+  func writeInPieces(
     _ range: ByteRange, from buffer: IOBuffer, isHeld: Bool = false
   ) async throws(ArrayError) {
     // A last piece that ends inside a block is one record as well, so it goes by itself.

@@ -162,32 +162,48 @@ final class DestageRound<M: Machine, D: Disk> {
     parts.readableSlots.contains(geometry.place(ofRow: row, position: position).slot)
   }
 
-  /// The positions that a method has to read.
-  private func positionsRead(_ work: RoundRow, _ method: RoundRow.Method) -> [Int] {
+  /// Calls `body` with the positions that a method has to read.
+  private func forEachPositionRead(
+    _ work: RoundRow, _ method: RoundRow.Method, _ body: (Int) -> Void
+  ) {
     switch method {
-    case .noParity: []
+    case .noParity: break
     case .reconstructWrite:
-      (0..<geometry.dataCount).filter {
-        work.change(at: $0) == nil && work.entries[$0].state == .written
+      for position in 0..<geometry.dataCount
+      where work.entries[position].state == .written && work.change(at: position) == nil {
+        body(position)
       }
     case .readModifyWrite:
-      work.changes.map(\.position).filter { work.entries[$0].state == .written }
-        + (geometry.dataCount..<geometry.width).filter { work.entries[$0].state == .written }
+      for change in work.changes where work.entries[change.position].state == .written {
+        body(change.position)
+      }
+      for position in geometry.dataCount..<geometry.width
+      where work.entries[position].state == .written {
+        body(position)
+      }
     }
   }
 
   private func chooseMethod(_ index: Int) {
     let work = rows[index]
     if work.becomesUnwritten(geometry) { return }
-    let reconstruct = positionsRead(work, .reconstructWrite)
-    let modify = positionsRead(work, .readModifyWrite)
-    let canReconstruct = reconstruct.allSatisfy { isReadable(work.row, $0) }
-    let canModify =
-      modify.allSatisfy { isReadable(work.row, $0) } && isParityValid(work.entries)
+    let readable = parts.readableSlots
+    func cost(_ method: RoundRow.Method) -> (count: Int, isPossible: Bool) {
+      var (count, isPossible) = (0, true)
+      forEachPositionRead(work, method) { position in
+        count += 1
+        let slot = geometry.place(ofRow: work.row, position: position).slot
+        isPossible = isPossible && readable.contains(slot)
+      }
+      return (count, isPossible)
+    }
+    let (reconstructCount, canReconstruct) = cost(.reconstructWrite)
+    let (modifyCount, canReadForModify) = cost(.readModifyWrite)
+    let canModify = canReadForModify && isParityValid(work.entries)
     switch (canReconstruct, canModify) {
     case (true, true):
       rows[index].method =
-        modify.count < reconstruct.count ? .readModifyWrite : .reconstructWrite
+        modifyCount < reconstructCount ? .readModifyWrite : .reconstructWrite
     case (true, false): rows[index].method = .reconstructWrite
     case (false, true): rows[index].method = .readModifyWrite
     case (false, false):
@@ -210,7 +226,7 @@ final class DestageRound<M: Machine, D: Disk> {
   private func submitReads(_ index: Int, _ group: OperationGroup) {
     let work = rows[index]
     guard !work.needsWholeRow else { return }
-    for position in positionsRead(work, work.method) {
+    forEachPositionRead(work, work.method) { position in
       let place = geometry.place(ofRow: work.row, position: position)
       parts.members.readData(
         place, into: readTarget(work, position), keeping: memory.memory, group,
@@ -222,10 +238,10 @@ final class DestageRound<M: Machine, D: Disk> {
   private func verifyReads(_ index: Int) {
     let work = rows[index]
     if parts.options.plants(.unverifiedReadModifyWrite) { return }
-    for position in positionsRead(work, work.method) {
+    forEachPositionRead(work, work.method) { position in
       let place = geometry.place(ofRow: work.row, position: position)
       let found = CRC32C.checksum(readTarget(work, position).bytes) ^ parts.mask(place)
-      guard found != work.entries[position].checksum else { continue }
+      guard found != work.entries[position].checksum else { return }
       parts.members[place.slot].counters.checksumErrors += 1
       rows[index].needsWholeRow = true
     }

@@ -16,13 +16,78 @@ final class DirectRequest {
   /// Whole rows.
   let run: BlockRun
   /// Stays as it is until the end.
+  private let payload: IOBuffer
+  /// Of the blocks behind it, where a second client's request completes the rows.
+  private let rest: IOBuffer?
+  private var outcome: Outcome?
+  /// One for each client's request.
+  private var waiting: [WaitPoint] = []
+
+  init(_ run: BlockRun, payload: IOBuffer, rest: IOBuffer? = nil) {
+    precondition(
+      UInt64(payload.byteCount + (rest?.byteCount ?? 0))
+        == run.blockCount * StripeGeometry.blockBytes)
+    self.run = run
+    self.payload = payload
+    self.rest = rest
+  }
+
+  /// Copies a part of what is to be written, from `offset` bytes on, and fills `target` with it.
+  func copyPayload(from offset: Int, into target: IOBuffer) {
+    let count = min(target.byteCount, max(0, payload.byteCount - offset))
+    if count > 0 { target.prefix(count).copy(from: payload.slice(offset, count)) }
+    guard count < target.byteCount, let rest else { return }
+    let left = target.byteCount - count
+    target.dropFirst(count).copy(from: rest.slice(offset + count - payload.byteCount, left))
+  }
+
+  func end(_ outcome: Outcome) {
+    guard self.outcome == nil else { return }
+    self.outcome = outcome
+    let all = waiting
+    waiting = []
+    for var point in all { point.signal() }
+  }
+
+  func wait() async -> Outcome {
+    while true {
+      if let outcome { return outcome }
+      // Safe: resumed once, by `end`, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        guard outcome == nil else { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        waiting.append(point)
+      }
+    }
+  }
+}
+
+/// What a client's request has behind its last whole rows: the next request may complete them.
+///
+/// A stream of requests that are no multiples of a stripe would else have each seam in the log.
+final class DirectTail {
+  /// What came of it.
+  enum Outcome {
+    /// The next request has the rest of the rows: this one writes both.
+    case completed(DirectRequest)
+    /// Nobody came: it has to take the log.
+    case refused
+  }
+
+  /// From the first block of a unit of whole rows on.
+  let run: BlockRun
+  /// Stays as it is until the end.
   let payload: IOBuffer
+  /// It is refused when so many rounds have gone home.
+  let roundNumberMax: UInt64
   private var outcome: Outcome?
   private var rest = WaitPoint()
 
-  init(_ run: BlockRun, payload: IOBuffer) {
+  init(_ run: BlockRun, payload: IOBuffer, roundNumberMax: UInt64) {
     self.run = run
     self.payload = payload
+    self.roundNumberMax = roundNumberMax
   }
 
   func end(_ outcome: Outcome) {
@@ -45,15 +110,45 @@ final class DirectRequest {
 /// Requests that wait for the keeper of home, in order.
 struct DirectQueue {
   private var requests = LogQueue<DirectRequest>()
+  private var blockCount: UInt64 = 0
+  /// What waits for the request behind it, which then comes into the queue with it.
+  private var tails: [DirectTail] = []
 
   var isEmpty: Bool { requests.isEmpty }
+  var hasTails: Bool { !tails.isEmpty }
 
-  mutating func append(_ request: DirectRequest) { requests.append(request) }
+  mutating func append(_ request: DirectRequest) {
+    requests.append(request)
+    blockCount += request.run.blockCount
+  }
+
+  mutating func append(_ tail: DirectTail) { tails.append(tail) }
+
+  /// Takes the tail that ends where these blocks begin, if both together are `unitBlockCount` blocks.
+  mutating func takeTail(before run: BlockRun, unitBlockCount: UInt64) -> DirectTail? {
+    guard
+      let index = tails.firstIndex(where: {
+        $0.run.endBlock == run.firstBlock && $0.run.blockCount + run.blockCount == unitBlockCount
+      })
+    else { return nil }
+    return tails.remove(at: index)
+  }
+
+  /// Refuses the tails that have waited for so many rounds.
+  mutating func refuseTails(through roundNumber: UInt64) {
+    guard !tails.isEmpty else { return }
+    for tail in tails where tail.roundNumberMax <= roundNumber { tail.end(.refused) }
+    tails.removeAll { $0.roundNumberMax <= roundNumber }
+  }
 
   /// Takes the first ones, together no more than so many blocks, and none that has rows of another.
-  mutating func take(blockCountMax: Int) -> [DirectRequest] {
+  ///
+  /// `isHalf` leaves half of what waits to the next round, which is prepared while this one is
+  /// written.
+  mutating func take(blockCountMax: Int, isHalf: Bool) -> [DirectRequest] {
     var taken: [DirectRequest] = []
     var left = UInt64(blockCountMax)
+    if isHalf { left = min(left, (blockCount + 1) / 2) }
     while let first = requests.first {
       let run = first.run
       guard run.blockCount <= left || taken.isEmpty else { break }
@@ -64,6 +159,7 @@ struct DirectQueue {
       left -= min(left, run.blockCount)
       taken.append(first)
       requests.removeFirst()
+      blockCount -= run.blockCount
     }
     return taken
   }
@@ -72,6 +168,8 @@ struct DirectQueue {
   mutating func refuseAll() {
     for index in 0..<requests.count { requests[index].end(.refused) }
     requests.removeAll()
+    blockCount = 0
+    refuseTails(through: .max)
   }
 }
 

@@ -17,6 +17,8 @@ final class DirectRound<M: Machine, D: Disk> {
     /// Runs on one member.
     var lanes: [Lane] = []
     var intent: DirectIntent
+    /// Of each block of parity, row by row.
+    var parityChecksums: [UInt32] = []
   }
 
   /// Blocks of one member that lie one behind the other, there and in the memory.
@@ -47,7 +49,8 @@ final class DirectRound<M: Machine, D: Disk> {
     let geometry = parts.geometry
     let width = geometry.parityCount > 0 ? geometry.width : 1
     guard blockCount > 0,
-      let memory = OwnedBuffer(byteCount: blockCount / geometry.dataCount * width * 4096)
+      let memory = OwnedBuffer(
+        byteCount: blockCount / geometry.dataCount * width * 4096, prefersHugePages: true)
     else { return nil }
     self.parts = parts
     self.memory = memory
@@ -57,7 +60,8 @@ final class DirectRound<M: Machine, D: Disk> {
   /// Whether an operation that was given up still holds the memory: then make another round.
   var isSpent: Bool { !memory.isIdle }
 
-  var rows: [UInt64] { work.flatMap { Array($0.rows) } }
+  /// Its rows, in runs that have none in common.
+  var rows: [Range<UInt64>] { work.map(\.rows) }
 
   // MARK: Preparing
 
@@ -70,8 +74,7 @@ final class DirectRound<M: Machine, D: Disk> {
   }
 
   private func pinPages(_ rows: Range<UInt64>) async throws(ArrayError) {
-    let first = parts.placement.page(ofRow: rows.lowerBound)
-    for page in first...parts.placement.page(ofRow: rows.upperBound - 1) {
+    for page in parts.pages(ofRows: rows) {
       try await parts.preparePage(page)
       parts.table.pin(page)
       pinnedPages.append(page)
@@ -86,19 +89,18 @@ final class DirectRound<M: Machine, D: Disk> {
     let blockCount = Int(request.run.blockCount)
     part.intent.old.reserveCapacity(blockCount)
     part.intent.sectorChecksums.reserveCapacity(blockCount * 8)
-    for (run, memoryBlock) in part.chunks {
-      let offset = Int(run.firstBlock - request.run.firstBlock) * 4096
+    part.parityChecksums.reserveCapacity(part.rows.count * geometry.parityCount)
+    for index in part.chunks.indices {
+      let (run, memoryBlock) = part.chunks[index]
       let content = blocks(memoryBlock, Int(run.blockCount))
-      content.copy(from: request.payload.slice(offset, content.byteCount))
-      for index in 0..<Int(run.blockCount) {
-        part.intent.old.append(old(run.firstBlock + UInt64(index)))
-        for sector in 0..<8 {
-          part.intent.sectorChecksums.append(
-            CRC32C.checksum(content.slice(index * 4096 + sector * 512, 512).bytes))
-        }
+      request.copyPayload(from: Int(run.firstBlock - request.run.firstBlock) * 4096, into: content)
+      for block in run.firstBlock..<run.endBlock { part.intent.old.append(old(block)) }
+      CRC32C.appendSectors(of: content.bytes, to: &part.intent.sectorChecksums)
+      // While its data is in the processor's cache.
+      if geometry.parityCount > 0, (index + 1) % geometry.dataCount == 0 {
+        computeParity(&part, stripe: index / geometry.dataCount)
       }
     }
-    if geometry.parityCount > 0 { computeParity(part) }
     work.append(part)
   }
 
@@ -169,21 +171,25 @@ final class DirectRound<M: Machine, D: Disk> {
   }
 
   /// The parity of a stripe of chunks is one computation on long buffers.
-  private func computeParity(_ part: Part) {
+  private func computeParity(_ part: inout Part, stripe: Int) {
     let count = Int(geometry.chunkBlockCount)
-    for stripe in 0..<part.rows.count / count {
-      vectors.removeAll()
-      for position in 0..<geometry.dataCount {
-        let chunk = part.chunks[stripe * geometry.dataCount + position]
-        vectors.append(blocks(chunk.memoryBlock, count).parity)
-      }
-      let row = part.rows.lowerBound + UInt64(stripe * count)
-      let p = blocks(memoryBlock(part, row, geometry.dataCount), count).parity
-      if geometry.parityCount == 2 {
-        let q = blocks(memoryBlock(part, row, geometry.dataCount + 1), count).parity
-        vectors.generatePQ(p: p, q: q)
-      } else {
-        vectors.generateP(into: p)
+    vectors.removeAll()
+    for position in 0..<geometry.dataCount {
+      let chunk = part.chunks[stripe * geometry.dataCount + position]
+      vectors.append(blocks(chunk.memoryBlock, count).parity)
+    }
+    let row = part.rows.lowerBound + UInt64(stripe * count)
+    let parities = (geometry.dataCount..<geometry.width).map {
+      blocks(memoryBlock(part, row, $0), count)
+    }
+    if parities.count == 2 {
+      vectors.generatePQ(p: parities[0].parity, q: parities[1].parity)
+    } else {
+      vectors.generateP(into: parities[0].parity)
+    }
+    for index in 0..<count {
+      for parity in parities {
+        part.parityChecksums.append(CRC32C.checksum(parity.slice(index * 4096, 4096).bytes))
       }
     }
   }
@@ -210,10 +216,10 @@ final class DirectRound<M: Machine, D: Disk> {
 
   // MARK: Writing
 
-  /// Writes data and parity home, each member's blocks of a request at once.
+  /// Begins to write data and parity home, each member's blocks of a request at once.
   ///
-  /// - Returns: the operations, which have ended, and the members that were written to.
-  func write() async -> (group: OperationGroup, slots: SlotSet) {
+  /// - Returns: the operations, and the members that are written to.
+  func write() -> (group: OperationGroup, slots: SlotSet) {
     let group = parts.members.makeGroup()
     let writable = parts.members.writableSlots
     var slots = SlotSet()
@@ -229,7 +235,6 @@ final class DirectRound<M: Machine, D: Disk> {
         }
       }
     }
-    await group.wait()
     return (group, slots)
   }
 
@@ -238,38 +243,37 @@ final class DirectRound<M: Machine, D: Disk> {
   /// Brings the table up to date in memory; nothing can come between.
   func finish() {
     for part in work {
-      for block in part.request.run.firstBlock..<part.request.run.endBlock {
-        setEntries(part, block)
+      let run = part.request.run
+      if !parts.lostBlocks.isEmpty {
+        parts.lostBlocks.remove(run.firstBlock..<run.endBlock)
       }
-      guard geometry.parityCount > 0 else { continue }
-      for row in part.rows {
-        for position in geometry.dataCount..<geometry.width {
-          let place = geometry.place(ofRow: row, position: position)
-          let content = blocks(memoryBlock(part, row, position), 1)
-          parts.table.setEntry(
-            .written(CRC32C.checksum(content.bytes) ^ parts.mask(place)), row: row,
-            position: position)
-        }
+      parts.table.setEntries(ofRows: part.rows, positions: 0..<geometry.width) { row, position in
+        let place = geometry.place(ofRow: row, position: position)
+        return .written(checksum(part, row, position) ^ parts.mask(place))
       }
     }
   }
 
-  private func setEntries(_ part: Part, _ block: UInt64) {
-    let at = geometry.rowPosition(ofBlock: block)
-    let index = Int(block - part.request.run.firstBlock)
-    let checksum = CRC32C.ofSectors(part.intent.sectorChecksums[index * 8..<index * 8 + 8])
-    parts.lostBlocks.remove(block)
-    let copies = geometry.isMirrored ? 0..<geometry.width : at.position..<at.position + 1
-    for position in copies {
-      let place = geometry.place(ofRow: at.row, position: position)
-      parts.table.setEntry(
-        .written(checksum ^ parts.mask(place)), row: at.row, position: position)
+  /// The checksum of a block of the round's, without a mask.
+  private func checksum(_ part: Part, _ row: UInt64, _ position: Int) -> UInt32 {
+    if geometry.parityCount > 0, position >= geometry.dataCount {
+      let index = Int(row - part.rows.lowerBound) * geometry.parityCount
+      return part.parityChecksums[index + position - geometry.dataCount]
     }
+    // Each copy of a mirror has the same.
+    let block = geometry.block(ofRow: row, position: geometry.isMirrored ? 0 : position)
+    let index = Int(block - part.request.run.firstBlock)
+    return CRC32C.ofSectors(part.intent.sectorChecksums[index * 8..<index * 8 + 8])
   }
 
   /// Tells those that went on that they are home.
   func acknowledge() {
     for part in work { part.request.end(.done) }
+  }
+
+  /// Tells those that have not been told anything that they have to take the log.
+  func refuse() {
+    for part in work { part.request.end(.refused) }
   }
 
   /// Forgets everything, for the next round.
@@ -284,7 +288,11 @@ final class DirectRound<M: Machine, D: Disk> {
 extension ArrayParts {
   /// The pages of these rows are about to be written.
   func touch(pagesOf rows: Range<UInt64>) {
-    let last = placement.page(ofRow: rows.upperBound - 1)
-    for page in placement.page(ofRow: rows.lowerBound)...last { touch(page) }
+    for page in pages(ofRows: rows) { touch(page) }
+  }
+
+  /// The pages with the entries of these rows, of which there are some.
+  func pages(ofRows rows: Range<UInt64>) -> ClosedRange<UInt64> {
+    placement.page(ofRow: rows.lowerBound)...placement.page(ofRow: rows.upperBound - 1)
   }
 }

@@ -16,23 +16,30 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// Writes superblocks with a new checkpoint; the engine's.
   private let writeSuperblocks: (UInt64) async throws(ArrayError) -> Void
   private var round: DestageRound<M, D>?
-  var directRound: DirectRound<M, D>?
   var directQueue = DirectQueue()
+  /// The round whose blocks are on their way home.
+  var directLanding: DirectLanding<M, D>?
+  /// Rounds that lie idle, with their memory.
+  var directRounds: [DirectRound<M, D>] = []
+  /// Direct requests are being taken home.
+  var isWritingDirectly = false
+  /// How many rounds of direct requests have gone home.
+  var directRoundNumber: UInt64 = 0
 
   // What was done and is not yet durable in the table.
   var settlingPins: [UInt64] = []
-  var settlingRows: Set<UInt64> = []
+  var settlingRows = RowSet()
   private(set) var trimmedPages: [UInt64] = []
   /// Pages that are durably gone, whose space has not been given back.
   private var punchQueue: [UInt64] = []
 
   private var rest = WaitPoint()
   private var isWoken = false
-  private var isStopping = false
+  private(set) var isStopping = false
   private(set) var hasStopped = false
   private var drainWaiters: [WaitPoint] = []
   private var roundWaiters: [WaitPoint] = []
-  var busyRows: Set<UInt64> = []
+  var busyRows = RowSet()
   var pendingSinceNanoseconds: UInt64 = 0
   /// Makes a member current by a new configuration; the engine's.
   var becomeCurrent: (Int) async throws(ArrayError) -> Void = { (_) async throws(ArrayError) in }
@@ -129,7 +136,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   /// Nothing is being written home.
   func endBusy() {
-    busyRows = []
+    busyRows = RowSet()
     signalAll(\.roundWaiters)
   }
 
@@ -156,7 +163,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
       parts.log.fail(error)
     }
     hasStopped = true
-    busyRows = []
+    busyRows = RowSet()
     directQueue.refuseAll()
     signalAll(\.drainWaiters)
     signalAll(\.roundWaiters)
@@ -235,7 +242,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
 
   // MARK: Destage
 
-  private var isPressed: Bool {
+  var isPressed: Bool {
     isDraining || parts.payloads.hasWaiters || parts.payloads.fillFraction > 0.5
       || parts.log.needsSpace || parts.log.fillFraction > 0.5
   }
@@ -259,9 +266,9 @@ final class HomeKeeper<M: Machine, D: Disk> {
     rows.sort()
     if rows.count < round.rowCountMax { pendingSinceNanoseconds = parts.machine.nowNanoseconds }
     markTouched(rows)
-    busyRows = Set(rows)
+    busyRows = RowSet(rows)
     let outcome = try await round.run(rows)
-    busyRows = []
+    busyRows = RowSet()
     signalAll(\.roundWaiters)
     settlingPins += outcome.pins
     settlingRows.formUnion(outcome.rows)
@@ -313,7 +320,7 @@ final class HomeKeeper<M: Machine, D: Disk> {
   /// Something was done that the table does not have durably.
   private var hasUnsettled: Bool { !settlingPins.isEmpty || !settlingRows.isEmpty }
 
-  private var wantsCheckpoint: Bool {
+  var wantsCheckpoint: Bool {
     guard
       hasUnsettled || parts.log.checkpointCandidate > parts.log.checkpointSequence
     else { return parts.table.wantsWriting }
@@ -439,13 +446,13 @@ final class HomeKeeper<M: Machine, D: Disk> {
     // One that awaits its table page is not touched before (rule D1).
     if settlingRows.contains(row) { try await checkpoint() }
     parts.touch(parts.placement.page(ofRow: row))
-    busyRows = [row]
+    busyRows = RowSet([row])
   }
 
   /// Gives the held row back; with `isSettling` it awaits its table page now.
   func letGo(isSettling: Bool = false) {
     if isSettling { settlingRows.formUnion(busyRows) }
-    busyRows = []
+    busyRows = RowSet()
     signalAll(\.roundWaiters)
   }
 

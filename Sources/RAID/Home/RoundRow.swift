@@ -68,7 +68,9 @@ final class RoundMemory {
   private let width: Int
 
   init?(width: Int, rowCountMax: Int) {
-    guard let memory = OwnedBuffer(byteCount: 2 * width * rowCountMax * 4096) else { return nil }
+    guard
+      let memory = OwnedBuffer(byteCount: 2 * width * rowCountMax * 4096, prefersHugePages: true)
+    else { return nil }
     self.memory = memory
     self.width = width
     self.rowCountMax = rowCountMax

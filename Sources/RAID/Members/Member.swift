@@ -36,6 +36,10 @@ final class MemberCommons<M: Machine> {
   var mirrorFailed: (Int, MemberOperationKind, MemberError) -> Void = { _, _, _ in }
   var lanesAreEnding = false
   var tickerIsEnding = false
+  /// Another value whenever a member has come, gone, or changed what it counts as.
+  private(set) var changeCount: UInt64 = 1
+
+  func memberChanged() { changeCount += 1 }
 
   init(_ machine: M, _ options: ArrayOptions, laneCountMax: Int) {
     self.machine = machine
@@ -56,15 +60,15 @@ package final class Member<M: Machine, D: Disk> {
   /// Which of all that were ever in the set it is: for its lanes.
   let number: Int
   /// In a seat: the slot whose member it is being made a copy of.
-  package internal(set) var targetSlot: Int?
+  package internal(set) var targetSlot: Int? { didSet { commons.memberChanged() } }
   package private(set) var memberID = Identifier.none
   /// For people: the path or URI of the member; where it was last, when it is missing.
   package private(set) var name = ""
   /// Why it was not in sync when it was identified: a sentence; empty when it was.
   private var absence = ""
   /// Nil while nothing is known to be in the slot.
-  package private(set) var state: MemberState?
-  package private(set) var disk: D?
+  package private(set) var state: MemberState? { didSet { commons.memberChanged() } }
+  package private(set) var disk: D? { didSet { commons.memberChanged() } }
   /// Why it is out, where this process put it out.
   package private(set) var outReason: ExpulsionReason?
   package var counters = MemberCounters()
@@ -72,7 +76,7 @@ package final class Member<M: Machine, D: Disk> {
   package private(set) var latencyNanoseconds: UInt64 = 0
   private var passedOverCount = 0
   /// An operation outlasted its deadline: everything fails until the member is attached anew.
-  package private(set) var isStalled = false
+  package private(set) var isStalled = false { didSet { commons.memberChanged() } }
 
   /// Counts writes that have completed.
   ///

@@ -14,7 +14,7 @@ package final class MemberSet<M: Machine, D: Disk> {
   package let layout: MemberLayout
   package let options: ArrayOptions
   /// By slot, then by seat.
-  private var members: [Member<M, D>]
+  private var members: [Member<M, D>] { didSet { commons.memberChanged() } }
   /// Members that have left, whose lanes have not.
   private var retired: [Member<M, D>] = []
   private var memberNumber = 0
@@ -73,9 +73,9 @@ package final class MemberSet<M: Machine, D: Disk> {
   }
 
   /// Members that have a say and may be read.
-  package var currentSlots: SlotSet { slots { $0.state == .current && $0.isUsable } }
+  package var currentSlots: SlotSet { known.current }
   /// Members that are written: current ones, and those being brought up to date.
-  package var writableSlots: SlotSet { slots { $0.isUsable } }
+  package var writableSlots: SlotSet { known.writable }
   /// Members with writes that no fdatasync has covered.
   package var unsyncedSlots: SlotSet { slots { $0.isUsable && $0.hasUnsynced } }
 
@@ -85,8 +85,29 @@ package final class MemberSet<M: Machine, D: Disk> {
   }
 
   /// Members that get nothing of what is written: they hang, or are out.
-  package var unusableSlots: SlotSet { slots(\.isUnusable) }
+  package var unusableSlots: SlotSet { known.unusable }
 
+  /// What every request asks, as of a count of changes.
+  private struct KnownSlots {
+    var changeCount: UInt64 = 0
+    var current = SlotSet()
+    var writable = SlotSet()
+    var unusable = SlotSet()
+    var hasReplacements = false
+  }
+
+  private var knownSlots = KnownSlots()
+
+  private var known: KnownSlots {
+    if knownSlots.changeCount != commons.changeCount {
+      knownSlots = KnownSlots(
+        changeCount: commons.changeCount,
+        current: slots { $0.state == .current && $0.isUsable }, writable: slots { $0.isUsable },
+        unusable: slots(\.isUnusable),
+        hasReplacements: seats.contains { members[$0].targetSlot != nil })
+    }
+    return knownSlots
+  }
   /// Whether that is so now: while one of them was put out, another may have been replaced.
   package func isUnusable(_ slot: Int) -> Bool { members[slot].isUnusable }
 
@@ -99,7 +120,7 @@ package final class MemberSet<M: Machine, D: Disk> {
   // MARK: Reserves
 
   /// Whether some seat has a replacement, there or not.
-  package var hasReplacements: Bool { seats.contains { members[$0].targetSlot != nil } }
+  package var hasReplacements: Bool { known.hasReplacements }
 
   /// Who is being brought up to date and is there: members in slots that are syncing, and
   /// replacements of members that serve.
@@ -344,7 +365,14 @@ package final class MemberSet<M: Machine, D: Disk> {
 
   /// The first deadline of an operation under way.
   package var nextDeadlineNanoseconds: UInt64? {
-    (members + retired).lazy.compactMap(\.deadlineNanoseconds).min()
+    var first: UInt64?
+    for member in members {
+      if let deadline = member.deadlineNanoseconds { first = min(first ?? .max, deadline) }
+    }
+    for member in retired {
+      if let deadline = member.deadlineNanoseconds { first = min(first ?? .max, deadline) }
+    }
+    return first
   }
 
   /// Gives up everything on members whose oldest operation is overdue.
@@ -369,9 +397,9 @@ package final class MemberSet<M: Machine, D: Disk> {
       let now = commons.machine.nowNanoseconds
       commons.timers.expire(now)
       checkDeadlines(now)
-      let first = [nextDeadlineNanoseconds, commons.timers.firstNanoseconds].compactMap(\.self)
-        .min()
-      guard let first else {
+      let first = min(
+        nextDeadlineNanoseconds ?? .max, commons.timers.firstNanoseconds ?? .max)
+      guard first < .max else {
         await restTicker()
         continue
       }

@@ -47,6 +47,15 @@ package final class OperationGroup {
     while pendingCount > 0 { await rest(until: submittedCount, deadlineNanoseconds: .max) }
   }
 
+  /// Waits until every operation has completed, or until `interrupt`.
+  package func waitUnlessInterrupted() async {
+    guard pendingCount > 0 else { return }
+    await rest(until: submittedCount, deadlineNanoseconds: .max)
+  }
+
+  /// Ends the wait of `waitUnlessInterrupted`; the others go on waiting.
+  package func interrupt() { rest.signal() }
+
   /// Waits for one more operation than had completed at `count`, or for all.
   package func wait(forMoreThan count: Int) async {
     while completedCount <= count, pendingCount > 0 {

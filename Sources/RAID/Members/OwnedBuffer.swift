@@ -17,8 +17,10 @@ package final class OwnedBuffer {
   /// Maps fresh zeroed pages.
   ///
   /// Nil when the machine is out of memory.
-  package convenience init?(byteCount: Int) {
-    guard let memory = AlignedMemory(byteCount: byteCount) else { return nil }
+  package convenience init?(byteCount: Int, prefersHugePages: Bool = false) {
+    guard
+      let memory = AlignedMemory(byteCount: byteCount, prefersHugePages: prefersHugePages)
+    else { return nil }
     self.init(memory)
   }
 

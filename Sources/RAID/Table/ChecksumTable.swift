@@ -144,6 +144,33 @@ package final class ChecksumTable<M: Machine, D: Disk> {
     markDirty(page)
   }
 
+  /// Sets entries of rows that lie together; each page is looked for once.
+  ///
+  /// - Precondition: the pages are present and in memory.
+  package func setEntries(
+    ofRows rows: Range<UInt64>, positions: Range<Int>, _ entry: (UInt64, Int) -> BlockEntry
+  ) {
+    var first = rows.lowerBound
+    while first < rows.upperBound {
+      let number = placement.page(ofRow: first)
+      let end = min(rows.upperBound, placement.rows(ofPage: number).upperBound)
+      precondition(isPresent(number), "entries are set in page \(number), which is absent")
+      guard let page = cache.find(number) else {
+        preconditionFailure("entries are set in page \(number), which is not in memory")
+      }
+      for row in first..<end {
+        for position in positions {
+          TablePage.setEntry(
+            entry(row, position), in: page.buffer,
+            at: placement.entryIndex(row: row, position: position))
+        }
+      }
+      noteChange(page)
+      markDirty(page)
+      first = end
+    }
+  }
+
   /// Makes an absent page, all of whose blocks are never-written.
   ///
   /// - Precondition: it is absent.

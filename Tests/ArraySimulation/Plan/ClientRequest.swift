@@ -35,6 +35,8 @@ package struct RequestSource: Sendable {
 
   private static let blockSectors = 8
   private static let longSectorCount = 320
+  /// No multiple of a stripe: each seam lies inside one.
+  private static let streamSectorCount = 136
   private let sectorCount: Int
   private let chunkSectors: Int
   private let stripeSectors: Int
@@ -98,6 +100,10 @@ package struct RequestSource: Sendable {
       // Longer than what is atomic, with whole rows in the middle, near the hot block or anywhere.
       let near = max(0, hotBlock - random.index(below: 24)) * block
       let start = random.coin() ? near : random.index(below: sectorCount)
+      // Now and then one of a stream: another client may write the one before or behind meanwhile.
+      guard random.index(below: 3) > 0 else {
+        return clamped(start / Self.streamSectorCount * Self.streamSectorCount, Self.streamSectorCount)
+      }
       return clamped(start, 129 + random.index(below: Self.longSectorCount))
     default:
       // Now and then longer than what is atomic.

@@ -11,7 +11,12 @@ extension DirectedPlan {
   func tornDirect(_ plan: inout HistoryPlan, _ variation: Int) {
     let memberCount = plan.shape.memberCount
     var life = LifePlan()
-    life.workload = .script([long, .flush])
+    // Or three at once, of which the second ends where the third begins, inside a stripe.
+    life.workload =
+      variation % 3 == 1
+      ? .scripts(
+        [288..<448, 0..<136, 136..<280].map { [.write($0, durably: false), .flush] })
+      : .script([long, .flush])
     life.idleNanoseconds = 5_000_000
     life.ending = .crash(
       variation / 4 % 4 == 0 ? .kill : .powerLoss, .operation(24 + variation / 16 % 48))

@@ -171,7 +171,8 @@ package struct DirectedPlan {
       switch scenario {
       case .largeTrim: 2048
       case .fullLog, .reusedLog, .tornPages, .writesBehindReplacement: 64
-      case .tornDirect, .rottenDirect, .earlyDirectTable, .failedDirect, .supersededDirect: 24
+      case .tornDirect: 56
+      case .rottenDirect, .earlyDirectTable, .failedDirect, .supersededDirect: 24
       default: 8
       }
     do throws(GeometryError) {

@@ -66,7 +66,7 @@ struct DirectHistoryTests {
   ///
   /// What was flushed is there with any member lost.
   private func firstWrong(
-    _ base: ArrayLab, _ kind: CrashKind, _ fates: [UnflushedFate]
+    _ base: ArrayLab, _ kind: CrashKind, _ fates: [UnflushedFate], hasSeam: Bool = false
   ) throws -> String? {
     var number = 1
     while true {
@@ -79,7 +79,11 @@ struct DirectHistoryTests {
         stage.setLatency(microseconds: 50)
         let plan = stage.machine.faultPlan
         plan.fail(operation: plan.operationCount + count, with: .crash(kind))
-        try await stage.client.write(0, self.content(lab, 2))
+        if hasSeam {
+          await self.writeSeam(stage, 2)
+        } else {
+          try await stage.client.write(0, self.content(lab, 2))
+        }
         try await stage.client.flush()
         isFlushed.value = true
         // Until the table has it, and beyond.
@@ -100,6 +104,19 @@ struct DirectHistoryTests {
       }
       number += 1
     }
+  }
+
+  /// Three long writes at once, of which the second ends where the third begins, inside a stripe.
+  private func writeSeam(_ stage: ArrayStage, _ version: UInt8) async {
+    let endedCount = Box(0)
+    for blocks in [48..<72, 0..<20, 20..<44] as [Range<UInt64>] {
+      stage.machine.start {
+        try? await stage.client.write(
+          blocks.lowerBound * 4096, blocks.flatMap { stage.lab.block(version, $0) })
+        endedCount.value += 1
+      }
+    }
+    #expect(await stage.wait(milliseconds: 20_000) { endedCount.value == 3 })
   }
 
   private func eager(_ lab: ArrayLab) -> ArrayLab {
@@ -258,6 +275,92 @@ struct DirectHistoryTests {
     }
     #expect(
       try lab.found([6, 7, 8, 9]) == [.version(2), .version(2), .version(3), .zeros])
+  }
+
+  // MARK: Seams
+
+  @Test(
+    "D1, D2: a crash at any operation of direct writes with a seam leaves each sector old or new",
+    arguments: [(RAIDLevel.raid5, 4), (.raid6, 5)])
+  func seamCrash(level: RAIDLevel, memberCount: Int) throws {
+    let base = eager(try filled(level, memberCount: memberCount))
+    #expect(try firstWrong(base, .kill, [.keepAll], hasSeam: true) == nil)
+    #expect(try firstWrong(base, .powerLoss, [.loseAll], hasSeam: true) == nil)
+    #expect(try firstWrong(base, .powerLoss, [.torn, .loseAll, .keepAll], hasSeam: true) == nil)
+    let broken = eager(try filled(level, memberCount: memberCount, .directHomeBeforeIntent))
+    #expect(try firstWrong(broken, .powerLoss, [.torn, .loseAll, .keepAll], hasSeam: true) != nil)
+  }
+
+  @Test("the rows of a seam between two long writes that are under way go home directly")
+  func seam() throws {
+    let lab = try filled(.raid5, memberCount: 4)
+    // The second block of the seam's first chunk, and one behind the last seam, for which nobody came.
+    let homes = try [19, 20, 43].map { (block: UInt64) in
+      let at = try lab.geometry().rowPosition(ofBlock: block)
+      return try lab.home(row: at.row, position: at.position)
+    }
+    try lab.play(seed: 3) { stage in
+      stage.setLatency(microseconds: 50)
+      await self.writeSeam(stage, 2)
+      let areHome = zip(homes, [19, 20, 43] as [UInt64]).map { home, block in
+        lab.media[home.slot].live.bytes(home.range) == lab.block(2, block)
+      }
+      #expect(areHome == [true, true, false])
+      for block in 0..<72 as Range<UInt64> where !(44..<48).contains(block) {
+        #expect(await stage.find(block) == .version(2))
+      }
+      try await stage.client.close()
+    }
+    #expect(try lab.found([0, 18, 19, 20, 43, 71]) == .init(repeating: .version(2), count: 6))
+  }
+
+  @Test("D3: a member fails amid direct writes with a seam, and then the power goes")
+  func seamWithoutMember() throws {
+    for number in 1...24 {
+      let lab = try filled(.raid5, memberCount: 4)
+      lab.options.resyncsAutomatically = false
+      try lab.play(seed: 3) { stage in
+        stage.setLatency(microseconds: 50)
+        let plan = stage.machine.faultPlan
+        plan.fail(
+          operation: plan.count(of: .write) + number, of: .write, with: .failure(5))
+        await self.writeSeam(stage, 2)
+        for block in Self.blocks {
+          #expect(await stage.find(block) == .version(2), "write \(number)")
+        }
+        await stage.losePower([0: .torn, 1: .keepAll, 2: .torn])
+      }
+      for (block, versions) in try sectors(lab).enumerated() {
+        let isRight = versions?.allSatisfy { $0 == 1 || $0 == 2 } ?? false
+        #expect(isRight, "write \(number), block \(block): \(String(describing: versions))")
+      }
+    }
+  }
+
+  @Test("direct writes of many clients, one behind the other, all come home and are answered")
+  func stream() throws {
+    let lab = try filled(.raid5, memberCount: 4)
+    lab.options.destageDelayNanoseconds = 5_000_000
+    try lab.play(seed: 3) { stage in
+      stage.setLatency(microseconds: 100)
+      let next = Box(UInt64(0))
+      let endedCount = Box(0)
+      for _ in 0..<4 {
+        stage.machine.start {
+          while next.value < 400 {
+            let first = next.value
+            next.value += 20
+            try? await stage.client.write(
+              first * 4096, (first..<first + 20).flatMap { lab.block(2, $0) })
+          }
+          endedCount.value += 1
+        }
+      }
+      #expect(await stage.wait(milliseconds: 20_000) { endedCount.value == 4 })
+      for block in 0..<400 as Range<UInt64> { #expect(await stage.find(block) == .version(2)) }
+      try await stage.client.close()
+    }
+    #expect(try lab.found([0, 19, 20, 399]) == .init(repeating: .version(2), count: 4))
   }
 
   // MARK: Which go home directly
