@@ -25,7 +25,8 @@ enum StopCommand {
 
   @Sendable private static func run(_ options: ParsedOptions) throws(UsageError) -> Int32 {
     let name = try Conversion<String>.deviceName.convert(options.operand(0) ?? "", for: "NAME")
-    let timeout = try options.required("timeout", as: .duration(in: 1_000_000...604_800_000_000_000))
+    let timeout = try options.required(
+      "timeout", as: .duration(in: 1_000_000...604_800_000_000_000))
     let isForced = options.flag("force")
     let path: String
     do throws(RuntimeDirectoryError) {

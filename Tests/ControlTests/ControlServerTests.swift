@@ -95,7 +95,9 @@ struct ControlServerTests {
     #expect(await stage.settle { stage.hasReturned && stream.isClosed })
   }
 
-  @Test("who asked for the stop is told what came of it, also when it was slow to take the first answer")
+  @Test(
+    "who asked for the stop is told what came of it, also when it was slow to take the first answer"
+  )
   func tellsTheSlow() async throws {
     let stage = Stage()
     let stream = stage.listener.connect()

@@ -22,6 +22,7 @@ package struct RebuildPauseFile: Equatable, Sendable {
   /// Reads whether they were paused.
   ///
   /// - Parameter complain: told why, where there is something that is of no use.
+  /// - Returns: whether they were, as far as can be read.
   package func load(complain: (String) -> Void) -> Bool {
     let bytes: [UInt8]
     do throws(SystemError) {

@@ -18,9 +18,14 @@ package struct ArrayOptions: Sendable {
   /// Where members are or were last, and why they are not there if that is known, by identity: for
   /// status and refusals.
   package var absences: [String: MemberAbsence] = [:]
-  /// Members that come back are brought up to date, and spares take slots, by themselves; else an
-  /// operator has to say so. What commands begin goes on in any case.
+  /// Members that come back are brought up to date, and spares take slots, by themselves.
+  ///
+  /// Else an operator has to say so. What commands begin goes on in any case.
   package var resyncsAutomatically = true
+  /// Buffers of megabytes lie in huge pages, which the kernel hands to disks faster.
+  ///
+  /// Touching a byte of one costs 2 MiB: not for who makes many engines.
+  package var usesHugePages = false
   /// Another host may reach the members: look whether somebody serves them, and say that we do.
   package var watchesOwners = false
   /// How long a member that hung or was disconnected is left alone before it is tried again.

@@ -137,8 +137,8 @@ extension ArrayEngine {
     guard hasLost || syncing.count < out.count else {
       guard !keeper.resync.isPaused else {
         return .impaired(
-          cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") not up "
-            + "to date, and rebuilds are paused",
+          cause: "member\(out.count == 1 ? "" : "s") \(names) "
+            + "\(out.count == 1 ? "is" : "are") not up to date, and rebuilds are paused",
           action: "'ashlar rebuild NAME --resume' lets them go on")
       }
       return .impaired(

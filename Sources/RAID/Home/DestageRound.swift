@@ -17,7 +17,10 @@ final class DestageRound<M: Machine, D: Disk> {
     self.parts = parts
     let width = parts.geometry.width
     let rowCountMax = max(1, min(parts.options.destageRowCountMax, 2048 / width))
-    guard let memory = RoundMemory(width: width, rowCountMax: rowCountMax) else { return nil }
+    guard
+      let memory = RoundMemory(
+        width: width, rowCountMax: rowCountMax, usesHugePages: parts.options.usesHugePages)
+    else { return nil }
     self.memory = memory
   }
 

@@ -67,9 +67,9 @@ final class RoundMemory {
   let rowCountMax: Int
   private let width: Int
 
-  init?(width: Int, rowCountMax: Int) {
+  init?(width: Int, rowCountMax: Int, usesHugePages: Bool) {
     guard
-      let memory = OwnedBuffer(byteCount: 2 * width * rowCountMax * 4096, prefersHugePages: true)
+      let memory = OwnedBuffer(byteCount: 2 * width * rowCountMax * 4096, prefersHugePages: usesHugePages)
     else { return nil }
     self.memory = memory
     self.width = width

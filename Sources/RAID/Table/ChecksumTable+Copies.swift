@@ -14,6 +14,7 @@ extension ChecksumTable {
   ///   - number: the page, in memory.
   ///   - slot: whose copy it is.
   ///   - seat: where it was written: the slot itself, or the seat of who replaces it.
+  /// - Returns: whether it holds what the table holds.
   func isCopy(_ buffer: IOBuffer, ofPage number: UInt64, ofSlot slot: Int, on seat: Int) -> Bool {
     // One that was made meanwhile is nowhere yet.
     guard isPresent(number), !flags[number].contains(.unwritten), let page = cache.find(number),

@@ -21,7 +21,8 @@ actor ArrayDesk {
 
   init(
     _ engine: ArrayEngine<RingMachine, MemberDisk>, watch: MemberWatch, recorder: ArrayRecorder?,
-    pauses: RebuildPauseKeeper?, neededByteCount: UInt64, machine: RingMachine, log: @escaping @Sendable (String) -> Void
+    pauses: RebuildPauseKeeper?, neededByteCount: UInt64, machine: RingMachine,
+    log: @escaping @Sendable (String) -> Void
   ) {
     self.engine = engine
     self.watch = watch

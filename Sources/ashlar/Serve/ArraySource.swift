@@ -30,6 +30,7 @@ struct ArraySource: Sendable {
     var array = ArrayOptions()
     array.isForced = options.flag("force")
     array.resyncsAutomatically = !options.flag("no-resync")
+    array.usesHugePages = true
     array.logPolicy = try options.value("log-policy", as: .logPolicy)
     array.memberDeadlineNanoseconds = try options.required(
       "member-timeout", as: .duration(in: 100_000_000...600_000_000_000))

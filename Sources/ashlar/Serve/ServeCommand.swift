@@ -38,7 +38,8 @@ let serveCommand = Command(
         + "then is not in the array, and they cannot come back as they are"),
     .flag(
       "no-resync",
-      help: "do not bring members up to date that come back, and leave spares where they are, until "
+      help:
+        "do not bring members up to date that come back, and leave spares where they are, until "
         + "'rebuild --resume'; what 'member add' and 'member replace' begin goes on"),
     Option(
       "log-policy", "POLICY",

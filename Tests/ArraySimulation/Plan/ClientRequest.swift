@@ -102,7 +102,8 @@ package struct RequestSource: Sendable {
       let start = random.coin() ? near : random.index(below: sectorCount)
       // Now and then one of a stream: another client may write the one before or behind meanwhile.
       guard random.index(below: 3) > 0 else {
-        return clamped(start / Self.streamSectorCount * Self.streamSectorCount, Self.streamSectorCount)
+        return clamped(
+          start / Self.streamSectorCount * Self.streamSectorCount, Self.streamSectorCount)
       }
       return clamped(start, 129 + random.index(below: Self.longSectorCount))
     default:
