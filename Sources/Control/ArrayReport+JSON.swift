@@ -106,7 +106,7 @@ extension ArrayMemberReport {
       "id": .string(memberID),
       "place": .string(place),
       "state": .string(state.rawValue),
-      "failed": .bool(isFailed),
+      "failed_by_operator": .bool(isFailed),
       "cause": .string(cause),
       "read": ["count": .count(readCount), "byte_count": .count(readBytes)],
       "write": ["count": .count(writeCount), "byte_count": .count(writeBytes)],
@@ -124,7 +124,7 @@ extension ArrayMemberReport {
     memberID = try reader.string("id")
     place = try reader.string("place")
     state = try reader.word("state")
-    isFailed = try reader.laterBool("failed")
+    isFailed = try reader.laterBool("failed_by_operator")
     cause = try reader.string("cause")
     let reads = try reader.object("read")
     readCount = try reads.count("count")

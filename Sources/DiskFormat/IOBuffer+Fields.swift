@@ -63,6 +63,4 @@ extension IOBuffer {
     storeUInt64(identifier.high.byteSwapped, at: offset)
     storeUInt64(identifier.low.byteSwapped, at: offset + 8)
   }
-
-  func slice(_ range: Range<Int>) -> IOBuffer { slice(range.lowerBound, range.count) }
 }

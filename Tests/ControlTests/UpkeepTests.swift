@@ -266,14 +266,18 @@ struct UpkeepStandingTests {
     now = array([.current, .out])
     #expect(
       UpkeepStanding.rebuild(now)
-        == .found("nothing is being rebuilt, and slot 1 (out) is not up to date"))
+        == .found(
+          "nothing is being rebuilt, and slot 1 (out) is not up to date: 'ashlar status' tells why, 'ashlar member add' or 'replace' fills a slot"
+        ))
     now.upkeep.isResyncHeld = true
     #expect(UpkeepStanding.rebuild(now).name == "paused")
     #expect(UpkeepStanding.rebuild(now).words.contains("--resume brings up to date"))
     now.members[1].isFailed = true
     #expect(
       UpkeepStanding.rebuild(now)
-        == .found("nothing is being rebuilt, and slot 1 (failed) is not up to date"))
+        == .found(
+          "nothing is being rebuilt, and slot 1 (failed by an operator) is not up to date: 'ashlar status' tells why, 'ashlar member add' or 'replace' fills a slot"
+        ))
     // A replacement that has not been begun with, and one that cannot be used.
     now = array()
     now.upkeep.reserves = [sampleUpkeep.reserves[1]]

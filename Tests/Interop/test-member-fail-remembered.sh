@@ -14,7 +14,7 @@ qemu-io -f raw -c 'write -q -P 0x5a 0 8M' -c 'flush' "$URI" >/dev/null || fail "
 
 is_failed() { # is_failed WHAT
   [[ $(array_fact a '.members[1] | "\(.state) \(.failed)"') == "out true" ]] || { "$ASHLAR" status a; fail "$1: member 1 is not failed"; }
-  expect_cause a 1 "failed by an operator: 'ashlar member add' takes it again"
+  expect_cause a 1 "failed by an operator: 'ashlar member add NAME PLACE' takes it again"
   expect_array a 5 degraded
 }
 timeout 20 "$ASHLAR" member fail a 1 >"$WORK/out" || fail "member fail"

@@ -26,15 +26,18 @@ struct DirectRowTests {
     let geometry: StripeGeometry
     /// nil stands for content, whose checksum follows from it.
     let old: [DirectOldBlock?]
+    let keepsFirst: Bool
     let before: RowImage
     let after: RowImage
     /// By position, 8 each.
     var oldSectors: [UInt32] = []
     var newSectors: [UInt32] = []
 
-    init(_ geometry: StripeGeometry, old: [DirectOldBlock?]) throws {
+    /// `keepsFirst`: the first sector of each block is the same before and after.
+    init(_ geometry: StripeGeometry, old: [DirectOldBlock?], keepsFirst: Bool = false) throws {
       self.geometry = geometry
       self.old = old
+      self.keepsFirst = keepsFirst
       before = try #require(RowImage(width: geometry.width))
       after = try #require(RowImage(width: geometry.width))
       let copies = geometry.isMirrored ? geometry.width : geometry.dataCount
@@ -43,6 +46,9 @@ struct DirectRowTests {
         let hasContent = old[data] == nil
         put(before, position) { hasContent ? $0 &* 7 &+ data &* 13 &+ 1 : 0 }
         put(after, position) { $0 &* 11 &+ $0 / 512 &+ data &* 29 &+ 100 }
+        if keepsFirst {
+          after.buffer(position).slice(0..<512).copy(from: before.buffer(position).slice(0..<512))
+        }
       }
       for image in [before, after] where geometry.parityCount > 0 {
         for data in 0..<geometry.dataCount { image.parts[data] = .good }
@@ -166,7 +172,8 @@ struct DirectRowTests {
   /// back: more sectors of that column are not known to be new than there is new parity.
   private func canBeTorn(_ item: Case, _ data: Int) -> Bool {
     let geometry = item.geometry
-    guard geometry.parityCount > 0, item.faults[data] == .rotten, item.reached[data] & 0x7f != 0
+    guard geometry.parityCount > 0, item.faults[data] == .rotten,
+      item.reached[data] & 0x7f != 0 || item.scene.keepsFirst, !isOldProvable(item)
     else { return false }
     func isNew(_ position: Int) -> Bool {
       item.faults[position] == .none && item.reached[position] & 0x80 != 0
@@ -174,6 +181,17 @@ struct DirectRowTests {
     let unknownCount = (0..<geometry.dataCount).filter { !isNew($0) }.count
     let parityCount = (geometry.dataCount..<geometry.width).filter { isNew($0) }.count
     return unknownCount > parityCount
+  }
+
+  /// Whether old parity gives everything back that is not old.
+  private func isOldProvable(_ item: Case) -> Bool {
+    func isOld(_ position: Int) -> Bool {
+      item.faults[position] == .none && item.reached[position] == 0
+    }
+    let geometry = item.geometry
+    let oldParityCount = (geometry.dataCount..<geometry.width).filter { isOld($0) }.count
+    return item.scene.old.allSatisfy { $0 == nil }
+      && (0..<geometry.dataCount).filter { !isOld($0) }.count <= oldParityCount
   }
 
   /// Whether a block may be lost.
@@ -247,13 +265,13 @@ struct DirectRowTests {
 
   private func check(
     _ level: RAIDLevel, _ memberCount: Int, old: [DirectOldBlock?], data: [UInt8],
-    parity: [UInt8]
+    parity: [UInt8], keepsFirst: Bool = false
   ) throws -> Int {
     let geometry = try StripeGeometry(
       level: level, memberCount: memberCount, chunkBytes: 4096, memberBlockCount: 8)
     let dataLike = geometry.parityCount > 0 ? geometry.dataCount : geometry.width
     let choices = (0..<geometry.width).map { $0 < dataLike ? data : parity }
-    let scene = try Scene(geometry, old: old)
+    let scene = try Scene(geometry, old: old, keepsFirst: keepsFirst)
     let image = try #require(RowImage(width: geometry.width))
     let other = try #require(RowImage(width: geometry.width))
     var count = 0
@@ -277,6 +295,16 @@ struct DirectRowTests {
     let count = try check(
       .raid5, 3, old: old, data: [0, 0xff, 0x0f, 0x81], parity: [0, 0xff, 0x3c])
     #expect(count == 7 * 48)
+  }
+
+  @Test(
+    "the same where old and new content have a sector in common, which looks new before anything came",
+    arguments: [(RAIDLevel.raid5, 3), (.raid5, 4), (.raid6, 4), (.raid1, 2)])
+  func sectorInCommon(level: RAIDLevel, memberCount: Int) throws {
+    let dataCount = level == .raid1 ? 1 : memberCount - (level == .raid6 ? 2 : 1)
+    _ = try check(
+      level, memberCount, old: [DirectOldBlock?](repeating: nil, count: dataCount),
+      data: [0, 0xff, 0x0f], parity: level == .raid1 ? [] : [0, 0xff, 0x0f], keepsFirst: true)
   }
 
   @Test("RAID-5 of four data blocks: none, half and all of each, with any one missing or rotten")

@@ -36,9 +36,10 @@ struct FailedMemberTests {
     await stage.pass(milliseconds: longMilliseconds)
     let status = await stage.client.status()
     #expect(status.members[1].isFailed && status.members[1].state == state)
-    #expect(status.members[1].cause.contains("was failed by an operator: 'ashlar member add'"))
+    #expect(
+      status.members[1].cause.contains("was failed by an operator: 'ashlar member add NAME PLACE'"))
     #expect(status.state == .degraded && status.rebuild == nil)
-    #expect(status.action.contains("'ashlar member add'"))
+    #expect(status.action.contains("'ashlar member add NAME PLACE'"))
   }
 
   @Test("it stays out over restarts; taken again, all of it is written anew", arguments: shapes)

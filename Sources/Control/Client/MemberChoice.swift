@@ -34,7 +34,7 @@ package struct MemberChoice: Equatable, Sendable {
     guard found.memberID.contains(where: { $0 != "0" && $0 != "-" }) else {
       throw ControlRefusal(
         code: "not_a_member", message: "slot \(found.number) is empty",
-        action: "'ashlar member add' fills it")
+        action: "'ashlar member add NAME PLACE' fills it")
     }
     return found
   }

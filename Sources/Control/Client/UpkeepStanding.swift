@@ -74,10 +74,13 @@ package enum UpkeepStanding: Equatable, Sendable {
           + "can be")
     }
     guard absent.isEmpty else {
-      let slots = absent.map { "slot \($0.slot) (\($0.isFailed ? "failed" : $0.state.rawValue))" }
+      let slots = absent.map {
+        "slot \($0.slot) (\($0.isFailed ? "failed by an operator" : $0.state.rawValue))"
+      }
       return .found(
         "nothing is being rebuilt, and \(slots.joined(separator: ", ")) "
-          + "\(absent.count == 1 ? "is" : "are") not up to date")
+          + "\(absent.count == 1 ? "is" : "are") not up to date: 'ashlar status' tells why, 'ashlar "
+          + "member add' or 'replace' fills a slot")
     }
     guard array.lostBlockCount == 0, !array.hasMoreLost else {
       return .found("all members are up to date, but blocks are lost: see 'ashlar status'")

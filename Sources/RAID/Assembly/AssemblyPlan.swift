@@ -118,10 +118,6 @@ package struct AssemblyPlan: Equatable, Sendable {
   package var currentSlots: SlotSet { slotsWhere { if case .current = $0 { true } else { false } } }
   package var staleSlots: SlotSet { slotsWhere { if case .stale = $0 { true } else { false } } }
   package var missingSlots: SlotSet { slotsWhere { if case .missing = $0 { true } else { false } } }
-  /// Members that an operator put out, there or not.
-  package var failedSlots: SlotSet {
-    SlotSet(memberStates.indices.filter { memberStates[$0] == .failed })
-  }
   /// Everything that cannot be read: missing and stale.
   package var lostSlots: SlotSet { geometry.allSlots.subtracting(currentSlots) }
 

@@ -35,17 +35,17 @@ extension ArrayEngine {
     let behind = ByteRange(from: middle.endBytes, to: range.endBytes)
     // In the order of the blocks. The tail is offered only to those who come after this one.
     let mayOfferTail = keeper.hasDirectWork
-    let seam = wholeBlocks(before).flatMap {
-      keeper.requestDirectSeam($0, payload: part(before))
+    let boundary = wholeBlocks(before).flatMap {
+      keeper.requestBoundaryStripe($0, payload: part(before))
     }
     var requests = directRequests(run, UInt64(blockCountMax)) { part($0) }
     for request in requests { keeper.requestDirectWrite(request) }
     let tail = wholeBlocks(behind).flatMap {
       mayOfferTail ? keeper.offerDirectTail($0, payload: part(behind)) : nil
     }
-    if let seam { requests.append(seam) }
+    if let boundary { requests.append(boundary) }
     var failure: ArrayError?
-    if seam == nil { failure = await logHeld(before, part(before), after: failure) }
+    if boundary == nil { failure = await logHeld(before, part(before), after: failure) }
     // The payload is in use until each has ended, whatever became of the rest.
     if let tail, case .completed(let request) = await tail.wait() {
       requests.append(request)
@@ -53,7 +53,7 @@ extension ArrayEngine {
       failure = await logHeld(behind, part(behind), after: failure)
     }
     for request in requests where await request.wait() == .refused {
-      // Of a seam the other has its own part.
+      // Of a boundary stripe the other has its own part.
       let own = ByteRange(
         from: max(request.run.firstBlock * 4096, range.offsetBytes),
         to: min(request.run.endBlock * 4096, range.endBytes))

@@ -38,7 +38,7 @@ extension ArrayEngine {
       parts.members[slot].state == .out, readmissionNanoseconds[slot] == nil
     else { return }
     // What was cut off is gone, also where nothing was written meanwhile.
-    if case .cutShort = loss { parts.markAllChanged() }
+    if case .cutShort = loss { lackingSlots.insert(slot) }
     guard resyncsAutomatically else { return }
     readmissionNanoseconds[slot] = 0
     wakeJanitor()
@@ -100,7 +100,7 @@ extension ArrayEngine {
       member.pendingCount == 0, !probedSlots.contains(slot), let old = member.detach()
     else { return false }
     // Another file: a copy of some time before, for all that is known.
-    parts.markAllChanged()
+    lackingSlots.insert(slot)
     let machine = machine
     Task(executorPreference: machine) { await old.close() }
     return true

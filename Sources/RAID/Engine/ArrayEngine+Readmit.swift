@@ -158,6 +158,12 @@ extension ArrayEngine {
 
   /// Makes a member that is out `syncing`, if it is there and is who it should be.
   private func readmit(_ slot: Int, _ report: MemberReport) async -> Bool {
+    if lackingSlots.contains(slot) {
+      // Durably, before the list lets it back: a crash must not forget what it lacks (T3, T4). The
+      // marks stay while it is out.
+      do throws(ArrayError) { try await parts.markAllChangedDurably() } catch { return false }
+      lackingSlots.remove(slot)
+    }
     let member = parts.members[slot]
     guard member.state != .current, member.state != .syncing,
       let disk = member.disk ?? lateDisks[slot]

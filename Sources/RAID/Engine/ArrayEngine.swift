@@ -40,6 +40,9 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var failuresToTell: [MemberAttachment: ExpulsionReason] = [:]
   /// Disks of members that answered only after the start.
   var lateDisks: [Int: D] = [:]
+  /// Members that are out and lack more than what was written since: another file, or one that was
+  /// cut short.
+  var lackingSlots: Set<Int> = []
   /// Members that are being asked whether they are back; one that hangs stays here.
   var probedSlots = SlotSet()
   /// Members that have what the array does not have: they are left alone.

@@ -144,7 +144,7 @@ extension ArrayEngine {
       return .impaired(
         cause: "member\(out.count == 1 ? "" : "s") \(names) \(out.count == 1 ? "is" : "are") being "
           + "brought up to date",
-        action: "wait: 'ashlar rebuild --wait' tells when it is done")
+        action: "wait: 'ashlar rebuild NAME --wait' tells when it is done")
     }
     let without = "without \(out.count == 1 ? "member" : "members") \(names)"
     let bringBack = actionToBringBack(out)
@@ -161,8 +161,8 @@ extension ArrayEngine {
   }
 
   private func actionToBringBack(_ out: SlotSet) -> String {
-    let failed = "one that an operator failed is taken again by 'ashlar member add'"
-    let lost = "one that is lost for good is replaced by 'ashlar member replace'"
+    let failed = "one that an operator failed is taken again by 'ashlar member add NAME PLACE'"
+    let lost = "one that is lost for good is replaced by 'ashlar member replace NAME SLOT WITH'"
     guard out.contains(where: { !parts.members[$0].isFailed }) else { return "\(failed); \(lost)" }
     let isBack =
       resyncsAutomatically

@@ -292,7 +292,7 @@ extension ExpulsionReason {
     case .lost(.removed): "is no longer at its place: it was removed or renamed"
     case .lost(.replaced): "is no longer at its place: something else is there"
     case .lost(.cutShort(let end)): "was cut short: it ends at byte \(end)"
-    case .commanded: "was failed by an operator: 'ashlar member add' takes it again"
+    case .commanded: "was failed by an operator: 'ashlar member add NAME PLACE' takes it again"
     }
   }
 }

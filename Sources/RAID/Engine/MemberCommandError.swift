@@ -28,10 +28,10 @@ package enum MemberCommandError: Error, Equatable, Sendable {
     switch self {
     case .notAMember(let memberID): "member \(memberID) is not on the array's list"
     case .isServing(let slot):
-      "the member in slot \(slot) serves: take it out ('ashlar member fail') or replace it "
-        + "('ashlar member replace') first"
+      "the member in slot \(slot) serves: take it out ('ashlar member fail NAME MEMBER') or replace it "
+        + "('ashlar member replace NAME MEMBER WITH') first"
     case .isReserve(let seat):
-      "the member in seat \(seat) is a reserve: it can be removed ('ashlar member remove')"
+      "the member in seat \(seat) is a reserve: it can be removed ('ashlar member remove NAME MEMBER')"
     case .wouldStop(let slot, let words): "without the member in slot \(slot) \(words)"
     case .tooSmall(let needed, let have):
       "it has \(ByteSize.formatExactly(have)), and a member of this array needs "

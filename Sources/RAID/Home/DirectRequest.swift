@@ -65,7 +65,7 @@ final class DirectRequest {
 
 /// What a client's request has behind its last whole rows: the next request may complete them.
 ///
-/// A stream of requests that are no multiples of a stripe would else have each seam in the log.
+/// A stream of requests that are no multiples of a stripe would else have each boundary in the log.
 final class DirectTail {
   /// What came of it.
   enum Outcome {
@@ -115,7 +115,6 @@ struct DirectQueue {
   private var tails: [DirectTail] = []
 
   var isEmpty: Bool { requests.isEmpty }
-  var hasTails: Bool { !tails.isEmpty }
 
   mutating func append(_ request: DirectRequest) {
     requests.append(request)

@@ -50,7 +50,8 @@ final class DirectRound<M: Machine, D: Disk> {
     let width = geometry.parityCount > 0 ? geometry.width : 1
     guard blockCount > 0,
       let memory = OwnedBuffer(
-        byteCount: blockCount / geometry.dataCount * width * 4096, prefersHugePages: parts.options.usesHugePages)
+        byteCount: blockCount / geometry.dataCount * width * 4096,
+        prefersHugePages: parts.options.usesHugePages)
     else { return nil }
     self.parts = parts
     self.memory = memory

@@ -162,7 +162,9 @@ struct DirectRow {
     if found.contains(where: { $0 != .new }) {
       let solved = solveNewSectors()
       if !takeAllNew(solved) {
-        solveOld()
+        // Torn blocks as well, if that can be; else only those that would be lost.
+        solveOld { $0 != .old }
+        solveOld { $0 == .missing || $0 == .damaged }
         takeBlankOld()
         takeNew(solved)
       }
@@ -259,10 +261,13 @@ struct DirectRow {
     if isNew(data, image.buffer(data)) { found[data] = .new }
   }
 
-  /// Finds the old content of blocks that are not there, if parity is still old.
-  private mutating func solveOld() {
-    let needed = found.indices.filter { found[$0] == .missing || found[$0] == .damaged }
-    guard !needed.isEmpty else { return }
+  /// Finds the old content of blocks, if parity is still old: their old checksum shows it.
+  ///
+  /// Of a torn block the sectors that are not new may be rotten, and where old and new content have
+  /// a sector in common, it looks torn although nothing has reached it.
+  private mutating func solveOld(_ isNeeded: (Found) -> Bool) {
+    let needed = found.indices.filter { found[$0] != .new && isNeeded(found[$0]) }
+    guard !needed.isEmpty, !plantsRotAdopted else { return }
     let unknown = found.indices.filter { found[$0] != .old }
     let usable = (0..<geometry.parityCount).filter { isOldParity($0) }
     let solved = solved(unknown, usable, 0..<4096) { data, content in

@@ -35,7 +35,7 @@ extension HomeKeeper {
 
   // MARK: Seams
 
-  /// A seam waits for the next request at most for so many rounds.
+  /// A boundary stripe waits for the next request at most for so many rounds.
   private static var tailRoundCountMax: UInt64 { 3 }
 
   /// Whether other direct writes are under way: then the next request may be, too.
@@ -52,11 +52,11 @@ extension HomeKeeper {
     return tail
   }
 
-  /// Asks for the rows of a seam to be written home, of which the request before has the first
+  /// Asks for the rows of a boundary stripe to be written home, of which the request before has the first
   /// blocks and is waiting for the others.
   ///
   /// - Returns: nil when there is no such request.
-  func requestDirectSeam(_ run: BlockRun, payload: IOBuffer) -> DirectRequest? {
+  func requestBoundaryStripe(_ run: BlockRun, payload: IOBuffer) -> DirectRequest? {
     guard !hasStopped,
       let tail = directQueue.takeTail(
         before: run, unitBlockCount: parts.geometry.directUnitBlockCount)
@@ -87,7 +87,13 @@ extension HomeKeeper {
       repeat {
         roundsLeft -= 1
         let next = try await prepareDirect()
-        try await landDirect()
+        do throws(ArrayError) {
+          try await landDirect()
+        } catch {
+          // Nobody else knows of it, and its clients wait.
+          if let next { abandon(next) }
+          throw error
+        }
         if let next { launch(next) }
         guard let landing = directLanding, directQueue.isEmpty else { continue }
         await landing.group.waitUnlessInterrupted()
@@ -99,6 +105,12 @@ extension HomeKeeper {
     }
     // Nothing is under way that could bring the next request: they wait no longer.
     if directQueue.isEmpty { directQueue.refuseTails(through: .max) }
+  }
+
+  /// What was prepared is not written home.
+  private func abandon(_ ready: DirectReady<M, D>) {
+    ready.round.refuse()
+    giveBack(ready.round)
   }
 
   private func mayGoOnDirectly(_ roundsLeft: Int) -> Bool {

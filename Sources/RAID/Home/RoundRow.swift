@@ -69,7 +69,8 @@ final class RoundMemory {
 
   init?(width: Int, rowCountMax: Int, usesHugePages: Bool) {
     guard
-      let memory = OwnedBuffer(byteCount: 2 * width * rowCountMax * 4096, prefersHugePages: usesHugePages)
+      let memory = OwnedBuffer(
+        byteCount: 2 * width * rowCountMax * 4096, prefersHugePages: usesHugePages)
     else { return nil }
     self.memory = memory
     self.width = width

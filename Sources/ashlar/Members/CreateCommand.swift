@@ -22,8 +22,9 @@ enum CreateCommand {
       "Members that hold anything are refused, and what they hold is named: a member of another "
         + "array, a file system, a partition table, data. So are members that repeat, are too "
         + "small, or are in use. --force destroys what they hold, and says what that is.",
-      "A spare waits until a member fails, and then takes its slot. It needs what a member needs, and "
-        + "is checked like one.",
+      "A spare waits until a member fails, and then takes its slot. It needs room for what each "
+        + "member uses, is created by --size like one, and makes the array no smaller. raid0 takes "
+        + "none. 'ashlar member add' adds one later.",
       "A NAME that is known here belongs to an array whose members are elsewhere: --forget gives it "
         + "to the new one. The old array is left as it is; 'ashlar serve MEMBER...' still serves it.",
     ],
@@ -49,8 +50,10 @@ enum CreateCommand {
       Option(
         "log-policy", "POLICY", default: "auto",
         help:
-          "which writes go through the log: auto is all but the whole stripes of requests longer "
-          + "than 64k; full is all of them, which is slower and promises more (P5 in the README)"),
+          "which writes go through the log: full is all of them: large sequential ones are half as "
+          + "fast. auto is all but the whole stripes of requests longer than 64k: a crash amid one, "
+          + "with a member lost or a sector damaged at once, may leave its blocks unreadable or, "
+          + "rarely, wrong"),
       .flag("force", help: "destroy what the members hold"),
       .flag("forget", help: "forget where the members of an array of the same name are"),
       .flag("json", help: "print a JSON object"),
@@ -105,7 +108,7 @@ struct CreateRequest: Sendable {
       "spare",
       as: Conversion { text in
         do throws(UsageError) { return .success(try MemberPlace(text)) } catch {
-          return .failure(error)
+          return .failure(UsageError("is no path and no NBD URI (nbd://HOST/EXPORT)"))
         }
       })
     let allowed = level.memberCountMin...StripeGeometry.memberCountMax

@@ -111,7 +111,9 @@ struct NewMember: Sendable {
         return .failure(
           Self.refusal(
             "is_a_member", "\(place.text) is where member \(twin.number) of this array is",
-            "choose another member; one that is out comes back by itself, or is removed first"))
+            "choose another member; for a new disk under the same name 'ashlar member remove NAME "
+              + "\(twin.number)' and then 'ashlar member add NAME PLACE'; one that an operator failed "
+              + "is taken again by 'member add'"))
       }
       guard case .path(let path) = place, SmallFile.isMissing(path) else { return .success(false) }
       return Self.create(path, byteCount)
@@ -217,6 +219,6 @@ struct NewMember: Sendable {
     else { return }
     throw Self.refusal(
       "is_a_member", "\(report.name) is member \(member.number) of this array",
-      "to use it anew, take it off the list first: 'ashlar member remove'")
+      "to use it anew, take it off the list first: 'ashlar member remove NAME MEMBER'")
   }
 }

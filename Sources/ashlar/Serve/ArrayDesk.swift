@@ -52,17 +52,21 @@ actor ArrayDesk {
     case .pauseRebuild:
       await engine.pauseRebuild()
       let isKept = await pauses?.keep(isPaused: true) ?? false
-      return OrderOutcome(
-        "rebuilds are paused; what is done stays done"
-          + (isKept ? "" : ". That cannot be written down: a restart will let them go on"))
+      var outcome = OrderOutcome("rebuilds are paused; what is done stays done")
+      if !isKept {
+        outcome.notes.append("that could not be written down: a restart lets them go on")
+      }
+      return outcome
     case .resumeRebuild:
       let wasHeld = await engine.status.resyncIsHeld
       await engine.resumeRebuild()
       let isKept = await pauses?.keep(isPaused: false) ?? true
-      return OrderOutcome(
-        "rebuilds go on"
-          + (wasHeld ? ", also of members that --no-resync held back" : "")
-          + (isKept ? "" : ". That cannot be written down: a restart may find them paused"))
+      var outcome = OrderOutcome(
+        "rebuilds go on" + (wasHeld ? ", also of members that --no-resync held back" : ""))
+      if !isKept {
+        outcome.notes.append("that could not be written down: a restart may find them paused")
+      }
+      return outcome
     case .beginScrub(let repairs):
       return try await scrub(
         "a scrub has begun that \(repairs ? "repairs what it can" : "only looks"): 'ashlar status' "
@@ -222,7 +226,7 @@ actor ArrayDesk {
   private var rebuildWords: String {
     get async {
       await engine.status.rebuildIsPaused
-        ? "its rebuild waits until 'ashlar rebuild --resume', because rebuilds are paused"
+        ? "its rebuild waits until 'ashlar rebuild NAME --resume', because rebuilds are paused"
         : "its rebuild has begun"
     }
   }
@@ -316,7 +320,7 @@ extension MemberCommandError {
       case .notThere:
         (
           "not_there",
-          "put it back, or take it off the list ('ashlar member remove') and add another"
+          "put it back, or take it off the list ('ashlar member remove NAME MEMBER') and add another"
         )
       case .noRoom: ("no_room", "then add this one")
       case .busy: ("busy", "try again then")

@@ -40,7 +40,8 @@ let serveCommand = Command(
       "no-resync",
       help:
         "do not bring members up to date that come back, and leave spares where they are, until "
-        + "'rebuild --resume'; what 'member add' and 'member replace' begin goes on"),
+        + "'rebuild --resume'; what 'member add' and 'member replace' "
+        + "begin in this run goes on"),
     Option(
       "log-policy", "POLICY",
       help: "which writes go through the log this time, auto or full; default: as it was created"),

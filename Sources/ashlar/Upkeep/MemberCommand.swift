@@ -14,11 +14,13 @@ enum MemberCommand {
     discussion: [
       "add: a new member takes a slot whose member failed or was removed, and the rebuild begins at "
         + "once; when there is none it becomes a spare, which takes the slot of the next member that "
-        + "fails.",
+        + "fails. A place whose member was failed by an operator is taken again, and all of it rebuilt; "
+        + "--force means nothing there.",
       "replace: WITH takes the place of MEMBER. One that is out is rebuilt onto WITH; one that serves "
         + "goes on serving until WITH is its copy, so that the redundancy is never less.",
       "fail: puts a member out, if the array can do without it. It stays out, over restarts too, until "
-        + "add names it again, which has all of it written anew, or it is removed or replaced.",
+        + "add names it again, which has all of it written anew, or it is removed or replaced. Once a "
+        + "spare has taken its slot it is no member any more: 'add --force' makes it a spare.",
       "remove: takes a spare, a replacement under way, or a member that is out off the list; the array "
         + "does not take it back. A member that serves is failed or replaced first.",
       "An existing MEMBER is named by its slot or seat as in 'ashlar status', its path or URI, or its "
@@ -31,7 +33,8 @@ enum MemberCommand {
     operands: [
       Operand("ACTION", help: "add, remove, fail or replace"),
       Operand("NAME", help: "the array"),
-      Operand("MEMBER", help: "the member concerned; with add, the new one"),
+      Operand(
+        "MEMBER", help: "the member concerned; with add, the new one, or the place of a failed one"),
       Operand("WITH", isRequired: false, help: "with replace: the new member"),
     ],
     options: [

@@ -234,6 +234,36 @@ struct DirectHistoryTests {
     }
   }
 
+  @Test(
+    "P9: all clients are answered when the array stops amid a round, also those of the round behind it"
+  )
+  func stopsAmidRounds() throws {
+    for number in 1...12 {
+      let lab = try filled(.raid0, memberCount: 3)
+      try lab.play(seed: 3) { stage in
+        stage.setLatency(microseconds: 100)
+        let (begunCount, endedCount) = (Box(0), Box(0))
+        for client in 0..<8 as Range<UInt64> {
+          stage.machine.start {
+            for round in 0..<4 as Range<UInt64> {
+              let first = client * 96 + round * 24
+              begunCount.value += 1
+              try? await stage.client.write(
+                first * 4096, (first..<first + 24).flatMap { lab.block(2, $0) })
+              endedCount.value += 1
+            }
+          }
+        }
+        let plan = stage.machine.faultPlan
+        plan.fail(operation: plan.count(of: .write) + number * 6, of: .write, with: .failure(28))
+        #expect(
+          await stage.wait(milliseconds: 30_000) { endedCount.value == 32 },
+          "write \(number * 6): \(endedCount.value) of \(begunCount.value) requests were answered")
+        await stage.kill()
+      }
+    }
+  }
+
   // MARK: L4
 
   @Test("L4: what a direct write replaces in the log stays until that is durable")
