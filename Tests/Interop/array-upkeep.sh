@@ -213,6 +213,8 @@ killed_in_rebuild() {
   end_load_by_kill
   rm "${members[0]}"
   members[0]=$FILE
+  # nbdkit (1.32) may abort when a client of it is killed: that is not the array's doing.
+  is_running "$KIT" || { note "nbdkit has ended with its client: $(tail -n 1 "$WORK/kit.log")"; begin_kit; }
   serve_array a a --member-timeout 3s --spare-delay 4s --latency-budget 100ms
   expect_member a 0 10 syncing current
   whole "killed in a rebuild"

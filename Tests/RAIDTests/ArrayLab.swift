@@ -174,6 +174,11 @@ actor ArrayClient {
     try await volume.engine.reinstateMember(memberID)
   }
   func offer(_ handle: ArrayLab.Handle) async -> MemberOffer { await volume.engine.offer(handle) }
+  /// Its file is another one now.
+  func lose(_ memberID: Identifier) async {
+    await volume.engine.noteLoss(.replaced, of: memberID)
+  }
+  func pauseRebuild() async { await volume.engine.pauseRebuild() }
   func remove(_ memberID: Identifier) async throws {
     try await volume.engine.removeMember(memberID)
   }

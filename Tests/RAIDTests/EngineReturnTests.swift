@@ -203,6 +203,66 @@ struct EngineReturnTests {
     }
   }
 
+  @Test(
+    "an older copy that takes its place in mid-life lacks everything, also behind a crash amid that (T4)"
+  )
+  func olderCopyAmidCrash() throws {
+    let lab = ArrayLab(.raid1, memberCount: 2)
+    lab.options.isForced = true
+    try lab.create(seed: 1)
+    func serve(
+      _ seed: UInt64, _ media: [SimulatedMedium],
+      _ body: @escaping @Sendable (ArrayClient, SimulatedMachine) async throws -> Void
+    ) throws {
+      let machine = SimulatedMachine(seed: seed)
+      try machine.run {
+        let handles = media.enumerated().map {
+          ArrayLab.Handle(
+            name: "member\($0.offset)", disk: SimulatedDisk(machine, $0.element),
+            byteCount: $0.element.live.byteCount)
+        }
+        try await body(try await lab.start(machine, handles), machine)
+      }
+    }
+    @Sendable func isReached(
+      _ state: MemberStatus.State, _ client: ArrayClient, _ machine: SimulatedMachine
+    ) async -> Bool {
+      for _ in 0..<60_000 where await client.status().members[0].state != state {
+        await machine.sleep(nanoseconds: 1_000_000)
+      }
+      return await client.status().members[0].state == state
+    }
+    func write(_ seed: UInt64, _ content: [UInt8]) throws {
+      try serve(seed, lab.media) { client, machine in
+        try await client.write(0, content, durably: true)
+        await machine.sleep(nanoseconds: 20 * Self.second)
+        try await client.close()
+      }
+    }
+    try write(2, Self.bytes(1))
+    let old = SimulatedMedium(copyOf: lab.media[0].live)
+    try write(3, Self.bytes(2))
+    try serve(4, lab.media) { client, machine in
+      await client.pauseRebuild()
+      await client.lose(client.status().members[0].memberID)
+      let handle = ArrayLab.Handle(
+        name: "old", disk: SimulatedDisk(machine, old), byteCount: old.live.byteCount)
+      while await client.offer(handle) == .busy { await machine.sleep(nanoseconds: 1_000_000) }
+      #expect(await isReached(.syncing, client, machine))
+      await machine.sleep(nanoseconds: 10_000_000)
+      machine.crash(.powerLoss)
+    }
+    try serve(5, [old, lab.media[1]]) { client, machine in
+      #expect(await isReached(.current, client, machine))
+      try await client.close()
+    }
+    try serve(6, [old]) { client, _ in
+      let found = try? await client.read(ByteRange(from: 0, to: 4096))
+      #expect(found == Self.bytes(2), "a flushed write is undone")
+      try await client.close()
+    }
+  }
+
   @Test("a page that only a returning member still has, as it was before, is not believed")
   func olderPage() throws {
     let lab = ArrayLab(.raid1, memberCount: 2)
