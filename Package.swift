@@ -48,6 +48,7 @@ let package = Package(
     library("Simulator", "Units", "Parity", "IO"),
     library("Volumes", "Units", "IO"),
     library("RAID", "Units", "Parity", "Geometry", "DiskFormat", "IO", "Volumes"),
+    library("Replication", "DiskFormat"),
     library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
     library("NBDClient", "Units", "NBDWire", "IO"),
     library(
@@ -97,6 +98,7 @@ let package = Package(
     tests(
       "RAIDTests", "RAID", "DiskFormat", "Geometry", "Parity", "Volumes", "IO", "Units",
       "Simulator", "TestSupport"),
+    tests("ReplicationTests", "Replication", "DiskFormat"),
     tests(
       "SimulationTests", "ArraySimulation", "Volumes", "IO", "Units", "Geometry", "RAID",
       "Simulator"),
