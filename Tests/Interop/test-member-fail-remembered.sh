@@ -13,7 +13,7 @@ serve_array a a
 qemu-io -f raw -c 'write -q -P 0x5a 0 8M' -c 'flush' "$URI" >/dev/null || fail "a write"
 
 is_failed() { # is_failed WHAT
-  [[ $(array_fact a '.members[1] | "\(.state) \(.failed)"') == "out true" ]] || { "$ASHLAR" status a; fail "$1: member 1 is not failed"; }
+  [[ $(array_fact a '.members[1] | "\(.state) \(.failed_by_operator)"') == "out true" ]] || { "$ASHLAR" status a; fail "$1: member 1 is not failed"; }
   expect_cause a 1 "failed by an operator: 'ashlar member add NAME PLACE' takes it again"
   expect_array a 5 degraded
 }
@@ -36,14 +36,14 @@ serve_array a "${members[@]}"
 sleep 5
 is_failed "after a kill, by its members"
 timeout 30 "$ASHLAR" rebuild a --wait >"$WORK/out" && fail "rebuild --wait calls an array whole that lacks a member"
-grep -q 'slot 1 (failed)' "$WORK/out" || { cat "$WORK/out"; fail "rebuild does not say that the member was failed"; }
+grep -q 'slot 1 (failed by an operator)' "$WORK/out" || { cat "$WORK/out"; fail "rebuild does not say that the member was failed"; }
 
 note "taken again"
 timeout 20 "$ASHLAR" member add a m1 --json >"$WORK/json" || { cat "$WORK/json"; fail "member add"; }
 jq -e '.done[0].slot == 1 and .done[0].created == false and (.done[0].destroyed | length) == 0' "$WORK/json" >/dev/null ||
   { cat "$WORK/json"; fail "the JSON of member add"; }
 timeout 60 "$ASHLAR" rebuild a --wait >"$WORK/out" || { cat "$WORK/out"; "$ASHLAR" status a; fail "its rebuild"; }
-[[ $(array_fact a '.members[1] | "\(.state) \(.failed) \(.cause)"') == "current false " ]] || fail "it is not current"
+[[ $(array_fact a '.members[1] | "\(.state) \(.failed_by_operator) \(.cause)"') == "current false " ]] || fail "it is not current"
 timeout 60 "$ASHLAR" scrub a --check --wait >"$WORK/out" || { cat "$WORK/out"; fail "what was damaged is still on it"; }
 expect_refusal 'is where member 1 of this array is' "$ASHLAR" member add a m1
 stop_server
@@ -72,7 +72,7 @@ expect_member a 1 20 out
 sleep 3
 is_failed "put back"
 timeout 20 "$ASHLAR" member remove a 1 >/dev/null || fail "member remove"
-[[ $(array_fact a '.members[1].failed') == false ]] || fail "an empty slot is failed"
+[[ $(array_fact a '.members[1].failed_by_operator') == false ]] || fail "an empty slot is failed"
 timeout 20 "$ASHLAR" member add a m1 --force >/dev/null 2>&1 || fail "the same file as a new member"
 timeout 60 "$ASHLAR" rebuild a --wait >/dev/null || fail "its rebuild as a new member"
 stop_server
