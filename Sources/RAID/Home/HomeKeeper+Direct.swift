@@ -192,10 +192,7 @@ extension HomeKeeper {
   private func launch(_ ready: DirectReady<M, D>) {
     let round = ready.round
     settlingPins.append(ready.sequence)
-    guard parts.mayWriteDirectly else {
-      round.refuse()
-      return giveBack(round)
-    }
+    guard parts.mayWriteDirectly else { return abandon(ready) }
     round.begin()
     busyRows = RowSet(runs: round.rows)
     parts.directSync.beginRound()

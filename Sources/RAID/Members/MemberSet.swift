@@ -87,6 +87,9 @@ package final class MemberSet<M: Machine, D: Disk> {
   /// Members that get nothing of what is written: they hang, or are out.
   package var unusableSlots: SlotSet { known.unusable }
 
+  /// Whether that is so now: while one of them was put out, another may have been replaced.
+  package func isUnusable(_ slot: Int) -> Bool { members[slot].isUnusable }
+
   /// What every request asks, as of a count of changes.
   private struct KnownSlots {
     var changeCount: UInt64 = 0
@@ -108,8 +111,6 @@ package final class MemberSet<M: Machine, D: Disk> {
     }
     return knownSlots
   }
-  /// Whether that is so now: while one of them was put out, another may have been replaced.
-  package func isUnusable(_ slot: Int) -> Bool { members[slot].isUnusable }
 
   private func slots(_ isMeant: (Member<M, D>) -> Bool) -> SlotSet {
     var found = SlotSet()

@@ -310,7 +310,7 @@ struct DirectHistoryTests {
   // MARK: Seams
 
   @Test(
-    "D1, D2: a crash at any operation of direct writes with a seam leaves each sector old or new",
+    "D1, D2: a crash at any operation of direct writes with a boundary stripe leaves each sector old or new",
     arguments: [(RAIDLevel.raid5, 4), (.raid6, 5)])
   func seamCrash(level: RAIDLevel, memberCount: Int) throws {
     let base = eager(try filled(level, memberCount: memberCount))
@@ -321,10 +321,11 @@ struct DirectHistoryTests {
     #expect(try firstWrong(broken, .powerLoss, [.torn, .loseAll, .keepAll], hasSeam: true) != nil)
   }
 
-  @Test("the rows of a seam between two long writes that are under way go home directly")
+  @Test(
+    "the rows of the boundary stripe between two long writes that are under way go home directly")
   func seam() throws {
     let lab = try filled(.raid5, memberCount: 4)
-    // The second block of the seam's first chunk, and one behind the last seam, for which nobody came.
+    // The second block of its first chunk, and one behind the last one, for which nobody came.
     let homes = try [19, 20, 43].map { (block: UInt64) in
       let at = try lab.geometry().rowPosition(ofBlock: block)
       return try lab.home(row: at.row, position: at.position)
@@ -344,7 +345,7 @@ struct DirectHistoryTests {
     #expect(try lab.found([0, 18, 19, 20, 43, 71]) == .init(repeating: .version(2), count: 6))
   }
 
-  @Test("D3: a member fails amid direct writes with a seam, and then the power goes")
+  @Test("D3: a member fails amid direct writes with a boundary stripe, and then the power goes")
   func seamWithoutMember() throws {
     for number in 1...24 {
       let lab = try filled(.raid5, memberCount: 4)
