@@ -1,4 +1,4 @@
-internal import IO
+package import IO
 internal import Parity
 
 /// One row of a format's table in `docs/formats`: the raw value is the name used there.
@@ -15,10 +15,10 @@ extension FormatField {
 }
 
 /// What all structures begin with: magic, version, checksum, array.
-enum Preamble: String, FormatField {
+package enum Preamble: String, FormatField {
   case magic, version, checksum, arrayID
 
-  var byteRange: Range<Int> {
+  package var byteRange: Range<Int> {
     switch self {
     case .magic: 0..<8
     case .version: 8..<12
@@ -28,7 +28,7 @@ enum Preamble: String, FormatField {
   }
 
   /// Eight letters as the number that they are when loaded.
-  static func magic(_ letters: StaticString) -> UInt64 {
+  package static func magic(_ letters: StaticString) -> UInt64 {
     precondition(letters.utf8CodeUnitCount == 8)
     var magic: UInt64 = 0
     letters.withUTF8Buffer { bytes in
@@ -39,7 +39,7 @@ enum Preamble: String, FormatField {
   }
 
   /// CRC32C of all bytes, with those of the checksum as zeros.
-  static func checksum(of bytes: IOBuffer) -> UInt32 {
+  package static func checksum(of bytes: IOBuffer) -> UInt32 {
     var crc = CRC32C()
     crc.update(bytes.loadUInt64(at: 0))
     // The version, and zeros instead of the checksum behind it.
@@ -68,7 +68,7 @@ enum Preamble: String, FormatField {
   ///
   /// The version comes before the checksum, because a later one may be checked differently, and
   /// "written by a later Ashlar" says more than "damaged".
-  static func verifyKind(
+  package static func verifyKind(
     _ bytes: IOBuffer, magic: UInt64, version: UInt32
   ) throws(FormatError) {
     guard bytes.loadUInt64(at: Self.magic.offset) == magic else { throw .noMagic }

@@ -70,7 +70,7 @@ extension LogBatch {
 
 extension LogRecord {
   /// The first byte of a record.
-  enum Kind: UInt8 {
+  package enum Kind: UInt8 {
     case write = 1
     case trim = 2
     case intent = 3
@@ -159,8 +159,8 @@ extension LogRecord {
   }
 
   static let positionBytes = 16
-  static let writeFixedBytes = 24
-  static let trimBytes = 32
+  package static let writeFixedBytes = 24
+  package static let trimBytes = 32
   static let intentFixedBytes = 16
   static let directFixedBytes = 16
   static let intentDataCountMax = 32
@@ -200,11 +200,11 @@ extension DirectOldBlock {
 }
 
 /// The next multiple of 8.
-func paddedToWord(_ byteCount: Int) -> Int { (byteCount + 7) & ~7 }
+package func paddedToWord(_ byteCount: Int) -> Int { (byteCount + 7) & ~7 }
 
 extension BlockRun {
   /// Whether it has blocks, and ends before the numbers do.
-  var isPossible: Bool {
+  package var isPossible: Bool {
     blockCount > 0 && !firstBlock.addingReportingOverflow(blockCount).overflow
   }
 }
