@@ -16,7 +16,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   }
 
   let plan: AssemblyPlan
-  let options: ArrayOptions
+  package nonisolated let options: ArrayOptions
   let parts: ArrayParts<M, D>
   let membership: EngineMembership<M, D>
   let superblocks: SuperblockWriter<M, D>

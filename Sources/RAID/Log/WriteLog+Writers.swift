@@ -249,6 +249,7 @@ extension WriteLog {
     unpublishedBlockCount -= batch.unsettledBlockCount
     if !options.plants(.visibleBeforeAcknowledged) { publish(batch) }
     if batch.hasNumbered { published = batch.end }
+    publishedCount += UInt64(batch.records.count)
     batch.resumeAll(returning: true)
     recycle(batch)
   }

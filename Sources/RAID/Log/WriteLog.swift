@@ -57,6 +57,9 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var unpinnableSequence: UInt64 = 0
   /// Whoever waits for replicas is told that they are lost, without any being set aside.
   var isAbandoned = false
+  /// Records that were handed over since the start, and those of them that were published.
+  package internal(set) var enqueuedCount: UInt64 = 0
+  package internal(set) var publishedCount: UInt64 = 0
   /// Called when records were published.
   package var onPublished: () -> Void = {}
   /// Blocks of batches in flight that the publisher does not count yet.
@@ -253,6 +256,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
       record.resume(returning: false)
       return
     }
+    enqueuedCount += 1
     if waitingRecords.isEmpty, take(record) {
       wakeWriter()
     } else {

@@ -343,10 +343,17 @@ extension ArrayEngine {
 
   /// Logs records of the primary in order; returns when they have their place.
   ///
-  /// The payload stays as it is until `position` has been published.
+  /// The payload stays as it is until so many records have been published as were handed over.
+  ///
+  /// - Parameters:
+  ///   - isCopy: they are no client's and have no numbers.
+  ///   - isTail: this node is a primary that fetches what it lost in a crash.
+  ///   - endNumber: the number of the last.
   package func applyReplicated(
-    _ records: [StreamBatch.Record], payload: IOBuffer, isCopy: Bool, endNumber: UInt64
+    _ records: [StreamBatch.Record], payload: IOBuffer, isCopy: Bool, isTail: Bool = false,
+    endNumber: UInt64
   ) async throws(ArrayError) {
+    try checkFollows(isTail: isTail)
     if let next = nodes.timelinesAhead.first, next.start.number < endNumber, !isCopy {
       nodes.timelinesAhead.removeFirst()
       membership.timelines = Self.newest(membership.timelines + [next])
@@ -356,7 +363,14 @@ extension ArrayEngine {
     if blockCount > 0 {
       guard await parts.payloads.reserve(blockCount) else { throw stoppedError }
     }
-    try parts.log.checkRunning()
+    do throws(ArrayError) {
+      // It may have been promoted meanwhile.
+      try checkFollows(isTail: isTail)
+      try parts.log.checkRunning()
+    } catch {
+      parts.payloads.cancelReservation(blockCount)
+      throw error
+    }
     for record in records {
       if record.isTrim {
         parts.log.enqueueReplicated(
@@ -368,6 +382,33 @@ extension ArrayEngine {
           isCopy: isCopy)
       }
     }
+  }
+
+  private func checkFollows(isTail: Bool) throws(ArrayError) {
+    if isTail {
+      guard membership.replication.role == .primary, !nodes.isHeard else {
+        throw .refused("it serves already")
+      }
+    } else if !options.plants(.takesSuperseded) {
+      guard membership.replication.role == .replica, nodes.primaryIsConnected else {
+        throw .refused("it is no replica any more")
+      }
+    }
+  }
+
+  /// A primary that learns of a later promotion gives way, if it has nothing that is not there too.
+  ///
+  /// - Parameter position: what it said that it has; with more than that it must not give way.
+  /// - Returns: false when it has more by now.
+  package func giveWay(at position: StreamPosition, _ words: String) async -> Bool {
+    nodes.superseded = words
+    nodes.onChange()
+    parts.log.abandonAwaiting()
+    // Who is under way ends first: nobody begins any more.
+    let hold = await reservations.reserve(
+      ByteRange(from: 0, to: geometry.byteCount), isExclusive: true)
+    reservations.release(hold)
+    return parts.log.position == position
   }
 
   /// The copy is complete and durable: this node is a prefix of its primary again (rule C3).
@@ -442,6 +483,12 @@ extension ArrayEngine {
     if let doubt, !isForced, !options.plants(.promotesOutdated) { throw .needsForce(doubt) }
     // The stream ends here: whoever still sends is refused by his timeline.
     nodes.primaryIsConnected = false
+    do throws(ArrayError) {
+      // Records that were taken and not logged yet come before the fork.
+      try await parts.log.waitUntilPublished(parts.log.enqueuedCount)
+    } catch {
+      throw .array(error)
+    }
     try await beginTimeline { state in
       state.role = .primary
       state.isHandedOver = false
@@ -457,7 +504,6 @@ extension ArrayEngine {
     _ change: (inout ReplicationState) -> Void
   ) async throws(ReplicaCommandError) {
     do throws(ArrayError) {
-      // Records that were taken and not logged yet come before it.
       try await parts.log.flush()
       if !options.plants(.promotesWithoutTimeline) {
         let view = nodeView

@@ -41,8 +41,10 @@ extension ArrayEngine {
   }
 
   /// A session serves a replica that has everything up to a number durably.
-  package func connectReplica(_ replica: ReplicaProgress, at number: UInt64) {
-    parts.log.connect(replica, at: number)
+  package func connectReplica(
+    _ replica: ReplicaProgress, at number: UInt64, sentThrough sent: UInt64
+  ) {
+    parts.log.connect(replica, at: number, sentThrough: sent)
   }
 
   /// The session has ended.
@@ -66,6 +68,15 @@ extension ArrayEngine {
   /// Told whenever records were published, or the array has stopped.
   package func watchPublished(_ onPublished: @escaping @Sendable () -> Void) {
     parts.log.onPublished = onPublished
+  }
+
+  /// Records that were handed over since the start, and those of them that were published.
+  package var enqueuedRecordCount: UInt64 { parts.log.enqueuedCount }
+  package var publishedRecordCount: UInt64 { parts.log.publishedCount }
+
+  /// Returns when so many of the records that were handed over have been published.
+  package func waitUntilPublished(_ count: UInt64) async throws(ArrayError) {
+    try await parts.log.waitUntilPublished(count)
   }
 
   /// Makes everything durable that the log has.

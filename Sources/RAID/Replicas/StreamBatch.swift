@@ -11,6 +11,12 @@ package final class StreamBatch: @unchecked Sendable {
     package var isTrim: Bool
     package var run: BlockRun
     package var payloadIndex: Int
+
+    package init(isTrim: Bool, run: BlockRun, payloadIndex: Int) {
+      self.isTrim = isTrim
+      self.run = run
+      self.payloadIndex = payloadIndex
+    }
   }
 
   /// Where records end before and behind it.

@@ -47,15 +47,18 @@ extension WriteLog {
     resumeDurableWaiters()
   }
 
-  /// A session serves it from now on, beginning behind what it has durably.
+  /// A session serves it from now on, beginning behind what it has durably; or, when a copy is made,
+  /// behind where that begins.
   ///
   /// That may be less than it said before: its power may have failed.
-  package func connect(_ replica: ReplicaProgress, at number: UInt64) {
+  package func connect(
+    _ replica: ReplicaProgress, at number: UInt64, sentThrough sent: UInt64
+  ) {
     replica.isConnected = true
     replica.received = number
     replica.logged = number
     replica.durable = number
-    replica.sent = number
+    replica.sent = sent
     replica.flushWanted = 0
     isAbandoned = false
     movePin(of: replica)
@@ -365,6 +368,21 @@ extension WriteLog {
     guard let sequence else { throw stopReason ?? .stopped("the log has stopped") }
     published = position
     try await waitUntilDurable(sequence)
+  }
+
+  /// Returns when so many of the records that were handed over have been published.
+  package func waitUntilPublished(_ count: UInt64) async throws(ArrayError) {
+    while publishedCount < count {
+      try checkRunning()
+      // Safe: resumed once, when batches were written, or by `stop`, or here.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        if publishedCount >= count || stopReason != nil {
+          unsafe waiter.resume()
+        } else {
+          unsafe writtenWaiters.append(waiter)
+        }
+      }
+    }
   }
 
   /// Where client records end that are durable here.

@@ -1,0 +1,149 @@
+import DiskFormat
+import IO
+import RAID
+
+// The side of the primary: records and copies go out, acknowledgements come in.
+extension Session {
+  /// Feeds a replica to the end of the connection.
+  func feed(_ theirs: Hello) async throws(SessionEnd) {
+    guard let replica = onArray({ $0.replicaProgress(theirs.nodeID) }) else {
+      let refusal = Refusal(
+        code: .notReplica, words: "it is not on this primary's list of replicas")
+      try? await channel.send(.refusal(refusal), timelineID: timelineID)
+      throw .refused(refusal)
+    }
+    guard !replica.isConnected else {
+      let refusal = Refusal(code: .busy, words: "another connection serves it")
+      try? await channel.send(.refusal(refusal), timelineID: timelineID)
+      throw .refused(refusal)
+    }
+    self.replica = replica
+    let start = theirs.position.number
+    let mayFollow =
+      theirs.flags.contains(.isConsistent) && !theirs.flags.contains(.isEmpty)
+      && onArray { $0.reachesBack(to: start) }
+    let base = onArray { $0.streamPosition }
+    isCopying = !mayFollow
+    phase = isCopying ? .copying : .catchingUp
+    onArray {
+      $0.connectReplica(
+        replica, at: isCopying ? 0 : start, sentThrough: isCopying ? base.number : start)
+    }
+    defer { onArray { $0.disconnectReplica(replica) } }
+    // The peer has nothing that this node lacks: it may serve.
+    await engine.noteHeard()
+    if isCopying { beginCopy(base) }
+    spawn { session throws(SessionEnd) in try await session.runFeeder(replica) }
+    spawn { session throws(SessionEnd) in try await session.runFeedReader(replica) }
+    spawn { session throws(SessionEnd) in try await session.runCounter(replica) }
+    spawn { session throws(SessionEnd) in try await session.runClock() }
+    if isCopying { startCopiers() }
+    await wait { false }
+  }
+
+  // MARK: Sending
+
+  private func runFeeder(_ replica: ReplicaProgress) async throws(SessionEnd) {
+    while end == nil {
+      if try await sendOutgoing(sent: replica.sent) { continue }
+      if replica.flushWanted > flushSent, replica.sent >= replica.flushWanted {
+        flushSent = replica.flushWanted
+        try await channel.send(
+          .flushRequest(FlushRequest(number: flushSent)), timelineID: timelineID)
+        continue
+      }
+      if replica.sent < onArray({ $0.streamPosition.number }) {
+        try await sendBatch(replica)
+        continue
+      }
+      if end != nil { return }
+      await replica.waitForSignal()
+    }
+  }
+
+  private func sendBatch(_ replica: ReplicaProgress) async throws(SessionEnd) {
+    let batch: StreamBatch?
+    do throws(ArrayError) {
+      batch = try await engine.streamBatch(behind: replica.sent)
+    } catch {
+      throw .stopped(error.words)
+    }
+    guard let batch else {
+      throw .lost("it fell so far behind that the log has no longer what it lacks")
+    }
+    try await channel.send(batch, timelineID: timelineID)
+    onArray { $0.noteSent(replica, batch.end.number) }
+  }
+
+  // MARK: Receiving
+
+  private func runFeedReader(_ replica: ReplicaProgress) async throws(SessionEnd) {
+    while end == nil {
+      switch try await receiveControl() {
+      case .acknowledgement(let acknowledgement): note(acknowledgement, replica)
+      case .checksums(let checksums):
+        checksumAnswers[checksums.requestNumber] = checksums
+        signal()
+      case .standingNoted: break
+      case let other: throw .protocolError("\(other.kind) from a replica")
+      }
+    }
+  }
+
+  private func note(_ acknowledgement: Acknowledgement, _ replica: ReplicaProgress) {
+    copiedCount = acknowledgement.copied
+    if isCopying, copyNumber > 0, unitsDone == .max, copiedCount >= copyNumber {
+      isCopying = false
+      phase = .catchingUp
+    }
+    // What is amid a copy has nothing whole.
+    guard !isCopying else { return signal() }
+    onArray {
+      $0.note(
+        replica, received: acknowledgement.received, logged: acknowledgement.logged,
+        durable: acknowledgement.durable)
+    }
+    signal()
+  }
+
+  // MARK: Standing
+
+  /// Lets acknowledgements wait for the replica as soon as it has everything; ends the session when
+  /// the array has set it aside.
+  private func runCounter(_ replica: ReplicaProgress) async throws(SessionEnd) {
+    let nodeID = replica.nodeID
+    while end == nil {
+      await wait {
+        let position = onArray { $0.streamPosition.number }
+        return self.handOverPosition != nil
+          || (!self.isCopying && replica.sent == position && replica.logged >= replica.sent
+            && self.standingSent != true)
+          || (self.standingSent == true && !replica.counts)
+      }
+      guard end == nil else { return }
+      if let position = handOverPosition {
+        handOverPosition = nil
+        post(.handOver(HandOver(position: position)), afterNumber: position.number)
+        continue
+      }
+      if standingSent == true {
+        throw .lost("it was set aside, because it did not answer in time")
+      }
+      do throws(ArrayError) {
+        try await engine.beginCounting(nodeID)
+      } catch {
+        throw .stopped(error.words)
+      }
+      standingSent = true
+      phase = .inStep
+      let state = view.replication
+      guard let peer = state.peers.first(where: { $0.nodeID == nodeID }) else {
+        throw .lost("it was removed from the list of replicas")
+      }
+      post(
+        .standing(
+          Standing(
+            number: replica.sent, counts: true, lossPolicy: state.lossPolicy, mode: peer.mode)))
+    }
+  }
+}

@@ -1,0 +1,198 @@
+import DiskFormat
+import IO
+import RAID
+
+extension Session {
+  /// Serves the connection to its end.
+  func run(isExpected: (Hello) -> Refusal?) async -> SessionEnd {
+    spawn { session throws(SessionEnd) in try await session.runHandshakeClock() }
+    do throws(SessionEnd) {
+      let plan = try await shakeHands(isExpected)
+      try await carryOut(plan)
+    } catch {
+      finish(error)
+    }
+    finish(.lost("it has ended"))
+    await waitForTasks()
+    await channel.stream.close()
+    return end ?? .lost("it has ended")
+  }
+
+  /// Nobody takes for ever to say who he is.
+  private func runHandshakeClock() async throws(SessionEnd) {
+    for _ in 0..<8 where end == nil && phase == .connecting {
+      await machine.sleep(nanoseconds: options.silenceNanoseconds / 4)
+    }
+    if end == nil, phase == .connecting { throw .lost("it did not say who it is in time") }
+    await wait { false }
+  }
+
+  private func noSlot(_ byteCount: Int) async -> PayloadSlot? { PayloadSlot(byteCount: byteCount) }
+
+  func receiveControl() async throws(SessionEnd) -> StreamMessage {
+    while true {
+      let frame = try await channel.receive(noSlot)
+      if case .refusal(let refusal) = frame.message { throw .refused(refusal) }
+      if case .keepAlive = frame.message { continue }
+      return frame.message
+    }
+  }
+
+  private func shakeHands(
+    _ isExpected: (Hello) -> Refusal?
+  ) async throws(SessionEnd) -> SessionPlan {
+    try await channel.send(.hello(mine), timelineID: timelineID)
+    guard case .hello(let theirs) = try await receiveControl() else {
+      throw .protocolError("it did not begin with a hello")
+    }
+    self.theirs = theirs
+    if let refusal = isExpected(theirs) { return .refuse(refusal) }
+    return SessionPlan.decide(
+      mine: mine, theirs: theirs, verdict: try await compare(with: theirs))
+  }
+
+  /// What the two histories are to each other; each side tells the chain at the number that both have.
+  private func compare(with theirs: Hello) async throws(SessionEnd) -> TimelineVerdict {
+    guard
+      let myHistory = TimelineHistory(timelines: mine.timelines, position: mine.position),
+      let theirHistory = TimelineHistory(timelines: theirs.timelines, position: theirs.position)
+    else { throw .protocolError("its timelines are no history") }
+    let comparison = TimelineComparison(mine: myHistory, theirs: theirHistory)
+    let number = comparison.commonNumber ?? 0
+    let myChain = try await myChain(at: number)
+    try await channel.send(
+      .chainAnswer(ChainAnswer(number: number, chain: myChain)), timelineID: timelineID)
+    guard case .chainAnswer(let answer) = try await receiveControl() else {
+      throw .protocolError("it did not tell its chain")
+    }
+    guard answer.number == number else {
+      throw .protocolError("it tells its chain at \(answer.number) instead of \(number)")
+    }
+    if engine.options.plants(.comparesNumbersOnly) {
+      return comparison.verdict(myChain: 0, theirChain: 0)
+    }
+    return comparison.verdict(myChain: myChain, theirChain: answer.chain)
+  }
+
+  private func myChain(at number: UInt64) async throws(SessionEnd) -> UInt32? {
+    // What was said in the hello is what is compared: records may have followed.
+    if number == mine.position.number { return mine.position.chain }
+    do throws(ArrayError) {
+      return try await engine.recordChain(at: number)
+    } catch {
+      throw .stopped(error.words)
+    }
+  }
+
+  // MARK: The plan
+
+  private func carryOut(_ plan: SessionPlan) async throws(SessionEnd) {
+    guard let theirs else { return }
+    switch plan {
+    case .refuse(let refusal):
+      try? await channel.send(.refusal(refusal), timelineID: timelineID)
+      throw .refused(refusal)
+    case .feed: try await feed(theirs)
+    case .follow: try await follow(theirs)
+    case .giveTail:
+      try await giveTail(theirs)
+      try await follow(theirs)
+    case .fetchTail:
+      try await fetchTail(theirs)
+      mine.position = theirs.position
+      try await feed(theirs)
+    }
+  }
+
+  /// Sends the primary what it lost.
+  private func giveTail(_ theirs: Hello) async throws(SessionEnd) {
+    var number = theirs.position.number
+    while number < mine.position.number {
+      let batch: StreamBatch?
+      do throws(ArrayError) {
+        batch = try await engine.streamBatch(behind: number)
+      } catch {
+        throw .stopped(error.words)
+      }
+      guard let batch else {
+        let refusal = Refusal(
+          code: .diverged, firstNumber: theirs.position.number,
+          secondNumber: mine.position.number,
+          words: "the replica has what the primary lost, but no longer in its log")
+        try? await channel.send(.refusal(refusal), timelineID: timelineID)
+        throw .refused(refusal)
+      }
+      try await channel.send(batch, timelineID: timelineID)
+      number = batch.end.number
+    }
+  }
+
+  /// Takes from the replica what this primary lost, and makes it durable.
+  private func fetchTail(_ theirs: Hello) async throws(SessionEnd) {
+    received = mine.position
+    while received.number < theirs.position.number {
+      let frame = try await channel.receive { _ in
+        await self.takeSlot(StreamFrameHead.payloadBlocksMax * 4096)
+      }
+      switch frame.message {
+      case .refusal(let refusal): throw .refused(refusal)
+      case .keepAlive: continue
+      case .records(let records): try await take(records, frame.payload, isTail: true)
+      default: throw .protocolError("\(frame.message.kind) instead of records")
+      }
+    }
+    do throws(ArrayError) {
+      let count = onArray { $0.enqueuedRecordCount }
+      try await engine.waitUntilPublished(count)
+      try await engine.flushLog()
+    } catch {
+      throw .stopped(error.words)
+    }
+  }
+
+  /// Hands records to the array, which follow what came before.
+  func take(
+    _ records: StreamRecords, _ slot: PayloadSlot?, isTail: Bool
+  ) async throws(SessionEnd) {
+    guard records.start == received else {
+      giveBack(slot)
+      throw .protocolError(
+        "records behind \(records.previousNumber), and \(received.number) is what came before, or "
+          + "their chains differ")
+    }
+    var chain = records.previousChain
+    var list: [StreamBatch.Record] = []
+    list.reserveCapacity(records.records.count)
+    for (index, record) in records.records.enumerated() {
+      let number = records.previousNumber + 1 + UInt64(index)
+      guard record.run.blockCount <= mine.blockCount,
+        record.run.firstBlock <= mine.blockCount - record.run.blockCount
+      else { throw .protocolError("record \(number) lies outside the device") }
+      switch record {
+      case .write(let run, let blocks):
+        chain = RecordChain.after(chain, write: run, number: number) {
+          records.checksums[blocks.lowerBound + $0]
+        }
+        list.append(
+          StreamBatch.Record(isTrim: false, run: run, payloadIndex: blocks.lowerBound))
+      case .trim(let run):
+        chain = RecordChain.after(chain, trim: run, number: number)
+        list.append(StreamBatch.Record(isTrim: true, run: run, payloadIndex: 0))
+      }
+    }
+    guard chain == records.endChain else {
+      throw .protocolError("the chain at \(records.end.number) is not what the records give")
+    }
+    received = records.end
+    signal()
+    do throws(ArrayError) {
+      // Without payload there is nothing that a slice could reach.
+      try await engine.applyReplicated(
+        list, payload: slot?.buffer ?? channel.noPayload, isCopy: false, isTail: isTail,
+        endNumber: records.end.number)
+    } catch {
+      throw .stopped(error.words)
+    }
+    keep(slot, through: onArray { $0.enqueuedRecordCount })
+  }
+}

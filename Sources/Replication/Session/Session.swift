@@ -1,0 +1,254 @@
+import DiskFormat
+import IO
+import RAID
+
+/// One connection with another node, from the first byte to the last.
+///
+/// A handful of tasks serve it: one sends, one receives, others wait for the array. What they share is
+/// here; nothing is locked, for all of them run on the array's executor.
+// Safe: everything that has one runs on that executor.
+final class Session<M: Machine, D: Disk>: @unchecked Sendable {
+  let engine: ArrayEngine<M, D>
+  let machine: M
+  let options: SessionOptions
+  let channel: FrameChannel<M.MachineStream>
+
+  /// Why it is over; the first reason counts.
+  private(set) var end: SessionEnd?
+  var mine: Hello
+  var theirs: Hello?
+  /// For status.
+  var phase = SessionPhase.connecting
+
+  // What is to be sent.
+  private var outbox: [Outgoing] = []
+  /// Copy frames that are not sent yet: they are sent in order.
+  private var waitingCopyCount = 0
+  private var rests: [WaitPoint] = []
+  /// Counts signals, so that none is missed.
+  private var signalCount: UInt64 = 0
+  private var runningTaskCount = 0
+
+  // A primary's side.
+  var replica: ReplicaProgress?
+  var flushSent: UInt64 = 0
+  var isCopying = false
+  var copiedCount: UInt64 = 0
+  var copyNumber: UInt64 = 0
+  var nextUnit: UInt64 = 0
+  var unitsDone: UInt64 = 0
+  var checksumAnswers: [UInt64: Checksums] = [:]
+  var requestCount: UInt64 = 0
+  var standingSent: Bool?
+  var wantsToCount = false
+  var handOverPosition: StreamPosition?
+
+  // A replica's side.
+  var received = StreamPosition(number: 0, chain: 0)
+  var flushWanted: UInt64 = 0
+  var acknowledged = Acknowledgement(received: 0, logged: 0, durable: 0, copied: 0)
+  var durable: UInt64 = 0
+  var copied: UInt64 = 0
+  var copyEnd: CopyEnd?
+  var standing: Standing?
+  var slots: [PayloadSlot] = []
+  var slotsInUse: [PayloadSlot] = []
+  var checksumsWanted: [(wanted: ChecksumsWanted, records: UInt64)] = []
+
+  struct Outgoing {
+    var message: StreamMessage
+    var payload: PayloadSlot?
+    var payloadByteCount = 0
+    /// Records up to here are sent before it.
+    var afterNumber: UInt64 = 0
+  }
+
+  init?(
+    _ engine: ArrayEngine<M, D>, _ machine: M, _ stream: M.MachineStream,
+    options: SessionOptions, hello: Hello
+  ) {
+    guard let channel = FrameChannel(stream, clock: { machine.nowNanoseconds }) else {
+      return nil
+    }
+    self.engine = engine
+    self.machine = machine
+    self.options = options
+    self.channel = channel
+    mine = hello
+  }
+
+  /// Asks the array something that it answers at once.
+  func onArray<Answer: Sendable>(
+    _ body: (isolated ArrayEngine<M, D>) -> Answer
+  ) -> Answer { engine.assumeIsolated(body) }
+
+  var view: NodeView { onArray { $0.nodeView } }
+  /// What frames carry: the newest timeline that this node is in.
+  var timelineID: Identifier { view.timelines.last?.timelineID ?? .none }
+
+  // MARK: Waiting
+
+  /// Something has changed: all who wait look again.
+  func signal() {
+    signalCount += 1
+    let waiting = rests
+    rests.removeAll(keepingCapacity: true)
+    for var point in waiting { point.signal() }
+    replica?.signal()
+  }
+
+  /// Waits until `isDone`, which is asked after every signal; or until the end.
+  func wait(until isDone: () -> Bool) async {
+    while end == nil, !isDone() {
+      let seen = signalCount
+      // Safe: resumed once, by `signal`, or here: others may have run meanwhile.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        guard signalCount == seen else { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        rests.append(point)
+      }
+    }
+  }
+
+  /// Ends it: whoever sends, receives or waits returns.
+  func finish(_ reason: SessionEnd) {
+    if end == nil { end = reason }
+    channel.stream.shutdown()
+    signal()
+  }
+
+  // MARK: Tasks
+
+  /// Runs a part of it beside the others; when one ends, all do.
+  func spawn(_ body: @escaping @Sendable (Session) async throws(SessionEnd) -> Void) {
+    runningTaskCount += 1
+    let machine = machine
+    Task(executorPreference: machine) {
+      do throws(SessionEnd) {
+        try await body(self)
+      } catch {
+        self.finish(error)
+      }
+      self.runningTaskCount -= 1
+      self.signal()
+    }
+  }
+
+  /// Returns when it is over and all of its tasks have ended.
+  func waitForTasks() async {
+    await wait { false }
+    while runningTaskCount > 0 {
+      let seen = signalCount
+      // Safe: resumed once, by `signal`, or here.
+      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
+        guard signalCount == seen else { return unsafe waiter.resume() }
+        var point = WaitPoint()
+        unsafe point.put(waiter)
+        rests.append(point)
+      }
+    }
+  }
+
+  // MARK: Sending
+
+  /// Hands over a frame to be sent.
+  func post(
+    _ message: StreamMessage, payload: PayloadSlot? = nil, payloadByteCount: Int = 0,
+    afterNumber: UInt64 = 0
+  ) {
+    if message.kind == .copyBlocks || message.kind == .copyEnd { waitingCopyCount += 1 }
+    outbox.append(
+      Outgoing(
+        message: message, payload: payload, payloadByteCount: payloadByteCount,
+        afterNumber: afterNumber))
+    signal()
+  }
+
+  var hasOutgoing: Bool { !outbox.isEmpty }
+  /// The copy frames that are with the stream, by their number.
+  var copyFramesSent: UInt64 { copyNumber - UInt64(waitingCopyCount) }
+
+  /// Sends the first frame of the outbox whose time has come.
+  ///
+  /// - Returns: false when there is none.
+  func sendOutgoing(sent: UInt64) async throws(SessionEnd) -> Bool {
+    guard let index = outbox.firstIndex(where: { $0.afterNumber <= sent }) else { return false }
+    let next = outbox.remove(at: index)
+    let payload = next.payload.map { $0.buffer.prefix(next.payloadByteCount) }
+    try await channel.send(next.message, payload: payload, timelineID: timelineID)
+    withExtendedLifetime(next.payload) {}
+    if next.message.kind == .copyBlocks || next.message.kind == .copyEnd { waitingCopyCount -= 1 }
+    signal()
+    return true
+  }
+
+  /// Says something from time to time, and ends it when the other says nothing.
+  func runClock() async throws(SessionEnd) {
+    let step = max(1_000_000, options.silenceNanoseconds / 4)
+    while end == nil {
+      await machine.sleep(nanoseconds: step)
+      let now = machine.nowNanoseconds
+      if now > channel.receivedNanoseconds,
+        now - channel.receivedNanoseconds > options.silenceNanoseconds
+      {
+        throw .lost("it has been silent for \(options.silenceNanoseconds / 1_000_000) ms")
+      }
+      guard onArray({ $0.isServing }) else { throw .stopped("the array has stopped") }
+      if !hasOutgoing {
+        let durable = onArray { $0.durablePosition.number }
+        post(.keepAlive(KeepAlive(number: replica?.sent ?? 0, durable: durable)))
+      }
+    }
+  }
+
+  // MARK: Payload
+
+  /// Memory for a payload; waits when too much is on its way.
+  func takeSlot(_ byteCount: Int) async -> PayloadSlot? {
+    let countMax = max(2, options.receiveBytesMax >> 20)
+    while end == nil {
+      reclaimSlots()
+      if slotsInUse.count < countMax { break }
+      await wait {
+        let published = onArray { $0.publishedRecordCount }
+        return self.slotsInUse.contains { $0.neededThrough <= published }
+      }
+    }
+    guard end == nil else { return nil }
+    if let index = slots.lastIndex(where: { $0.buffer.byteCount >= byteCount }) {
+      return slots.remove(at: index)
+    }
+    return PayloadSlot(byteCount: max(byteCount, 1 << 20))
+  }
+
+  private func reclaimSlots() {
+    let published = onArray { $0.publishedRecordCount }
+    var kept: [PayloadSlot] = []
+    for slot in slotsInUse {
+      if slot.neededThrough > published { kept.append(slot) } else { slots.append(slot) }
+    }
+    slotsInUse = kept
+  }
+
+  /// A payload is in use until so many records have been published.
+  func keep(_ slot: PayloadSlot?, through count: UInt64) {
+    guard let slot else { return }
+    slot.neededThrough = count
+    slotsInUse.append(slot)
+  }
+
+  func giveBack(_ slot: PayloadSlot?) {
+    if let slot { slots.append(slot) }
+  }
+}
+
+/// What a session is doing.
+package enum SessionPhase: String, Sendable {
+  case connecting = "connecting"
+  case catchingUp = "catching up"
+  case copying = "copying"
+  case inStep = "in step"
+  case following = "following"
+  case receivingCopy = "receiving a copy"
+}
