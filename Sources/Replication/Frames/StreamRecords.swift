@@ -21,8 +21,7 @@ package enum StreamRecord: Equatable, Sendable {
 ///
 /// `StreamRecordsEncoder` writes the same bytes record by record.
 package struct StreamRecords: Equatable, Sendable {
-  /// A record writes no more than this: what is atomic (promise P6) is 64 KiB, and a piece that
-  /// is not aligned to that touches no more than twice as much.
+  /// A record writes no more blocks than this: as many as the log takes in one.
   package static let writeBlocksMax = 32
 
   /// The number before that of the first record.
