@@ -75,6 +75,7 @@ extension LogRecord {
     case trim = 2
     case intent = 3
     case direct = 4
+    case position = 5
   }
 
   /// The parts of a write's record; a CRC32C for each block follows, then zeros up to 8 bytes.
@@ -143,6 +144,21 @@ extension LogRecord {
     }
   }
 
+  /// The parts of a position's record.
+  package enum PositionField: String, FormatField {
+    case kind, reserved, chain, number
+
+    package var byteRange: Range<Int> {
+      switch self {
+      case .kind: 0..<1
+      case .reserved: 1..<4
+      case .chain: 4..<8
+      case .number: 8..<16
+      }
+    }
+  }
+
+  static let positionBytes = 16
   package static let writeFixedBytes = 24
   package static let trimBytes = 32
   static let intentFixedBytes = 16

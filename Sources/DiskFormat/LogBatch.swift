@@ -121,12 +121,15 @@ package struct DirectIntent: Equatable, Sendable {
 /// A record as a reader finds it.
 package enum LogRecord: Equatable, Sendable {
   /// Blocks that a client wrote: whole or not at all (promise P6). `payloadIndex` is its first
-  /// payload block in the batch; `checksums` are CRC32C of each block (no mask).
+  /// payload block in the batch; `checksums` are CRC32C of each block (no mask). A client sequence
+  /// number of 0: a copy from a primary, which is no client's (docs/replication.md, section 4).
   case write(run: BlockRun, clientSequence: UInt64, payloadIndex: Int, checksums: [UInt32])
   /// Blocks that become never-written.
   case trim(run: BlockRun, clientSequence: UInt64)
   case intent(RowIntent)
   case direct(DirectIntent)
+  /// From here on client records count from another number: a replica begins with a copy.
+  case position(StreamPosition)
 }
 
 /// A batch as a reader finds it, without its payload.

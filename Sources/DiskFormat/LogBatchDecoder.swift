@@ -181,6 +181,7 @@ private struct LogBatchReader {
     case .trim: return try trim()
     case .intent: return try intent()
     case .direct: return try direct()
+    case .position: return try position()
     case nil: throw .field(name: "kind", value: UInt64(kind))
     }
   }
@@ -214,6 +215,16 @@ private struct LogBatchReader {
       blockCount: record.loadUInt64(at: Field.blockCount.offset))
     guard run.isPossible else { throw .field(name: "blockCount", value: run.blockCount) }
     return .trim(run: run, clientSequence: record.loadUInt64(at: Field.clientSequence.offset))
+  }
+
+  private mutating func position() throws(FormatError) -> LogRecord {
+    typealias Field = LogRecord.PositionField
+    let record = try take(LogRecord.positionBytes, "recordCount")
+    try expectZeros(record.slice(Field.reserved.byteRange))
+    return .position(
+      StreamPosition(
+        number: record.loadUInt64(at: Field.number.offset),
+        chain: record.loadUInt32(at: Field.chain.offset)))
   }
 
   private mutating func intent() throws(FormatError) -> LogRecord {

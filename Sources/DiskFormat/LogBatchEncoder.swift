@@ -17,6 +17,7 @@ package struct LogBatchEncoder {
   }
 
   package static var trimRecordBytes: Int { LogRecord.trimBytes }
+  package static var positionRecordBytes: Int { LogRecord.positionBytes }
 
   /// The most bytes of descriptor that an intent takes: those of one that writes every block.
   package static func intentRecordBytes(dataCount: Int, parityCount: Int) -> Int {
@@ -102,6 +103,18 @@ package struct LogBatchEncoder {
     record.storeUInt64(run.firstBlock, at: LogRecord.TrimField.firstBlock.offset)
     record.storeUInt64(run.blockCount, at: LogRecord.TrimField.blockCount.offset)
     record.storeUInt64(clientSequence, at: LogRecord.TrimField.clientSequence.offset)
+  }
+
+  /// Adds a position.
+  ///
+  /// - Precondition: there is room for the record.
+  package mutating func appendPosition(_ position: StreamPosition) {
+    let record = room(for: LogRecord.positionBytes)
+    // Kind, three zeros and the chain in one store.
+    record.storeUInt64(
+      UInt64(position.chain) << 32 | UInt64(LogRecord.Kind.position.rawValue),
+      at: LogRecord.PositionField.kind.offset)
+    record.storeUInt64(position.number, at: LogRecord.PositionField.number.offset)
   }
 
   /// Adds an intent.

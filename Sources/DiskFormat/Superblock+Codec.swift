@@ -88,7 +88,8 @@ extension Superblock {
     for (index, timeline) in timelines.enumerated() {
       let offset = Field.timelines.offset + index * Self.timelineBytes
       bytes.storeIdentifier(timeline.timelineID, at: offset)
-      bytes.storeUInt64(timeline.forkSequence, at: offset + 16)
+      bytes.storeUInt64(timeline.start.number, at: offset + 16)
+      bytes.storeUInt32(timeline.start.chain, at: Field.timelineChains.offset + index * 4)
     }
     bytes.storeUInt8(
       UInt8(truncatingIfNeeded: configurationHistory.count),
@@ -103,6 +104,7 @@ extension Superblock {
         UInt8(truncatingIfNeeded: reserve.targetSlot.map { $0 + 1 } ?? 0),
         at: Field.reserveTargets.offset + index)
     }
+    replication.encode(into: bytes)
     bytes.store(ownerNonce, .ownerNonce)
     bytes.store(heartbeat, .heartbeat)
   }
@@ -114,6 +116,7 @@ extension Superblock {
     bytes.store(checkpointSequence, .checkpointSequence)
     bytes.storeUInt32(checkpointChain, at: Field.checkpointChain.offset)
     bytes.store(checkpointClientSequence, .checkpointClientSequence)
+    bytes.storeUInt32(checkpointClientChain, at: Field.checkpointClientChain.offset)
     bytes.store(logTailOffset, .logTailOffset)
     bytes.store(horizon, .horizon)
     bytes.store(pageSequence, .pageSequence)
@@ -150,7 +153,9 @@ private struct SuperblockReader {
       logTailOffset: word(.logTailOffset), horizon: word(.horizon),
       pageSequence: word(.pageSequence), ownerNonce: identifier(.ownerNonce),
       heartbeat: word(.heartbeat), configurationHistory: try configurationHistory(),
-      reserves: try reserves(memberCount), logPolicy: try logPolicy())
+      reserves: try reserves(memberCount), logPolicy: try logPolicy(),
+      checkpointClientChain: bytes.loadUInt32(at: Field.checkpointClientChain.offset),
+      replication: try ReplicationState.decode(bytes))
   }
 
   private func byte(_ field: Field) -> UInt8 { bytes.loadUInt8(at: field.offset) }
@@ -204,16 +209,18 @@ private struct SuperblockReader {
     return states
   }
 
-  private func timelines() throws(FormatError) -> [TimelineEntry] {
+  private func timelines() throws(FormatError) -> [Timeline] {
     let count = Int(byte(.timelineCount))
     guard count <= Superblock.timelineCountMax else {
       throw .field(name: "timelineCount", value: UInt64(count))
     }
     return (0..<count).map {
       let offset = Field.timelines.offset + $0 * Superblock.timelineBytes
-      return TimelineEntry(
+      return Timeline(
         timelineID: bytes.loadIdentifier(at: offset),
-        forkSequence: bytes.loadUInt64(at: offset + 16))
+        start: StreamPosition(
+          number: bytes.loadUInt64(at: offset + 16),
+          chain: bytes.loadUInt32(at: Field.timelineChains.offset + $0 * 4)))
     }
   }
 
@@ -265,12 +272,12 @@ private struct SuperblockReader {
         guard found == 0 else { throw .field(name: field.rawValue, value: UInt64(found)) }
       }
     }
-    try expect(.reserved2)
     try expect(.reserved3)
     try expect(.name, from: Int(byte(.nameByteCount)))
     try expect(.memberStates, from: memberCount)
     try expect(.memberIDs, from: memberCount * 16)
     try expect(.timelines, from: Int(byte(.timelineCount)) * Superblock.timelineBytes)
+    try expect(.timelineChains, from: Int(byte(.timelineCount)) * 4)
     try expect(.configurationHistory, from: Int(byte(.configurationHistoryCount)) * 16)
   }
 }

@@ -8,10 +8,13 @@ extension Superblock {
     case logOffset, logByteCount, tableOffset, tableByteCount, mapOffset, mapByteCount, dataOffset
     case eventCount, configurationID
     case superblockSequence, logEpoch, epochFirstSequence, checkpointSequence, checkpointChain
-    case reserved2, checkpointClientSequence, logTailOffset, horizon, pageSequence
+    case checkpointClientChain, checkpointClientSequence, logTailOffset, horizon, pageSequence
     case ownerNonce, heartbeat
     case name, memberStates, memberIDs, timelines, configurationHistory
-    case reserveIDs, reserveTargets, reserved3
+    case reserveIDs, reserveTargets
+    case timelineChains, role, lossPolicy, replicationFlags, peerCount, peerTimeoutMilliseconds,
+      peers
+    case reserved3
 
     package var byteRange: Range<Int> {
       switch self {
@@ -45,7 +48,7 @@ extension Superblock {
       case .epochFirstSequence: 176..<184
       case .checkpointSequence: 184..<192
       case .checkpointChain: 192..<196
-      case .reserved2: 196..<200
+      case .checkpointClientChain: 196..<200
       case .checkpointClientSequence: 200..<208
       case .logTailOffset: 208..<216
       case .horizon: 216..<224
@@ -59,7 +62,14 @@ extension Superblock {
       case .configurationHistory: 1248..<1760
       case .reserveIDs: 1760..<1888
       case .reserveTargets: 1888..<1896
-      case .reserved3: 1896..<4096
+      case .timelineChains: 1896..<1960
+      case .role: 1960..<1961
+      case .lossPolicy: 1961..<1962
+      case .replicationFlags: 1962..<1963
+      case .peerCount: 1963..<1964
+      case .peerTimeoutMilliseconds: 1964..<1968
+      case .peers: 1968..<2736
+      case .reserved3: 2736..<4096
       }
     }
   }

@@ -32,6 +32,7 @@ extension Superblock {
     for (index, timeline) in timelines.enumerated() where timeline.timelineID == .none {
       throw .field(name: "timelines", value: UInt64(index))
     }
+    try replication.validate()
   }
 
   private func validateHistory() throws(FormatError) {

@@ -33,18 +33,6 @@ package enum LogPolicy: UInt8, CaseIterable, Equatable, Sendable {
   }
 }
 
-/// One fork of history; for replication.
-package struct TimelineEntry: Equatable, Sendable {
-  package var timelineID: Identifier
-  /// The client sequence number at which it began.
-  package var forkSequence: UInt64
-
-  package init(timelineID: Identifier, forkSequence: UInt64) {
-    self.timelineID = timelineID
-    self.forkSequence = forkSequence
-  }
-}
-
 /// A member in a seat behind the slots: it waits, or is being made a copy of another.
 package struct Reserve: Equatable, Sendable {
   /// `memberCount` of the array, and up.
@@ -92,7 +80,7 @@ package struct Superblock: Equatable, Sendable {
   /// The member in each slot, and what it counts as; `memberCount` of both.
   package var memberIDs: [Identifier]
   package var memberStates: [MemberState]
-  package var timelines: [TimelineEntry]
+  package var timelines: [Timeline]
 
   // The state of the log.
   /// Rises with each superblock written to this member; the even ones go to A.
@@ -108,6 +96,8 @@ package struct Superblock: Equatable, Sendable {
   package var checkpointChain: UInt32
   /// Client records up to this number came before the end of that batch (rule L8).
   package var checkpointClientSequence: UInt64
+  /// The chain of client records there (rule C1).
+  package var checkpointClientChain: UInt32
   /// Where this member's first batch behind the checkpoint begins, or will; from the start of its
   /// log region.
   package var logTailOffset: UInt64
@@ -131,6 +121,9 @@ package struct Superblock: Equatable, Sendable {
   /// Members beside the slots, in the order of their seats; part of the configuration.
   package var reserves: [Reserve]
 
+  /// Who else has the device; part of the configuration.
+  package var replication: ReplicationState
+
   package init(
     arrayID: Identifier,
     memberID: Identifier,
@@ -146,7 +139,7 @@ package struct Superblock: Equatable, Sendable {
     configurationID: Identifier,
     memberIDs: [Identifier],
     memberStates: [MemberState],
-    timelines: [TimelineEntry],
+    timelines: [Timeline],
     superblockSequence: UInt64,
     isClean: Bool,
     logEpoch: UInt64,
@@ -161,7 +154,9 @@ package struct Superblock: Equatable, Sendable {
     heartbeat: UInt64,
     configurationHistory: [Identifier] = [],
     reserves: [Reserve] = [],
-    logPolicy: LogPolicy = .full
+    logPolicy: LogPolicy = .full,
+    checkpointClientChain: UInt32 = 0,
+    replication: ReplicationState = .alone
   ) {
     self.arrayID = arrayID
     self.memberID = memberID
@@ -193,6 +188,8 @@ package struct Superblock: Equatable, Sendable {
     self.configurationHistory = configurationHistory
     self.reserves = reserves
     self.logPolicy = logPolicy
+    self.checkpointClientChain = checkpointClientChain
+    self.replication = replication
   }
 }
 

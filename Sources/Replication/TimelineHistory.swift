@@ -1,32 +1,5 @@
 package import DiskFormat
 
-/// Where a node is in the order of client records: everything up to this number, and nothing else.
-///
-/// `chain` covers all records up to there, so that two nodes that agree on both agree on all of it
-/// (rule C1: the number alone would not tell).
-package struct StreamPosition: Equatable, Sendable {
-  /// The client sequence number of the last record; 0 before the first.
-  package var number: UInt64
-  package var chain: UInt32
-
-  package init(number: UInt64, chain: UInt32) {
-    self.number = number
-    self.chain = chain
-  }
-}
-
-/// One stretch of history: it begins behind a position, with a promotion or an unclean recovery.
-package struct Timeline: Equatable, Sendable {
-  package var timelineID: Identifier
-  /// The last record before it.
-  package var start: StreamPosition
-
-  package init(timelineID: Identifier, start: StreamPosition) {
-    self.timelineID = timelineID
-    self.start = start
-  }
-}
-
 /// All that a node knows of where its data comes from.
 package struct TimelineHistory: Equatable, Sendable {
   /// The oldest first, and no more than a superblock holds: the oldest may have been forgotten.

@@ -27,9 +27,9 @@ enum Golden {
       configurationID: Identifier(high: 0xc0ff_ee00_c0ff_ee11, low: 0xc0ff_ee22_c0ff_ee33),
       memberIDs: members, memberStates: [.current, .out, .current, .current],
       timelines: [
-        TimelineEntry(
+        Timeline(
           timelineID: Identifier(high: 0xd1d2_d3d4_d5d6_d7d8, low: 0xd9da_dbdc_ddde_dfd0),
-          forkSequence: 0)
+          start: StreamPosition(number: 0, chain: 0))
       ],
       superblockSequence: 41, isClean: false, logEpoch: 7, epochFirstSequence: 1200,
       checkpointSequence: 1234, checkpointChain: 0x89ab_cdef, checkpointClientSequence: 5678,
@@ -194,6 +194,7 @@ struct PagesTests {
   @Test("the fields of a superblock tile its 4096 bytes, and the page has each in its place")
   func superblock() throws {
     try check("superblock.md", "## Fields", Superblock.Field.self, byteCount: 4096)
+    try check("superblock.md", "### Peer", Peer.Field.self, byteCount: 192)
   }
 
   @Test("the fields of a table page tile its 4096 bytes, and those of an entry its 8")
@@ -217,6 +218,7 @@ struct PagesTests {
     try check("log.md", "### Trim", LogRecord.TrimField.self, byteCount: 32)
     try check("log.md", "### Intent", LogRecord.IntentField.self, byteCount: 16)
     try check("log.md", "### Direct intent", LogRecord.DirectField.self, byteCount: 16)
+    try check("log.md", "### Position", LogRecord.PositionField.self, byteCount: 16)
   }
 
   @Test(

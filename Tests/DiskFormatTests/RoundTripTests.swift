@@ -122,6 +122,7 @@ struct RoundTripTests {
         case .direct(let intent):
           #expect(
             taken == LogBatchEncoder.directRecordBytes(blockCount: Int(intent.run.blockCount)))
+        case .position: #expect(taken == LogBatchEncoder.positionRecordBytes)
         }
       }
     }

@@ -52,7 +52,8 @@ struct Samples {
       memberIDs: memberIDs,
       memberStates: memberIDs.map { _ in states[below(4)] },
       timelines: (0..<below(17)).map { _ in
-        TimelineEntry(timelineID: identifier(), forkSequence: number())
+        Timeline(
+          timelineID: identifier(), start: StreamPosition(number: number(), chain: checksum()))
       },
       superblockSequence: number(), isClean: below(2) == 0, logEpoch: number(),
       epochFirstSequence: number(), checkpointSequence: number(), checkpointChain: checksum(),
@@ -62,7 +63,27 @@ struct Samples {
       heartbeat: number(),
       configurationHistory: (0..<below(Int(min(eventCount, 32)) + 1)).map { _ in identifier() },
       reserves: reserves(memberCount: geometry.memberCount),
-      logPolicy: LogPolicy.allCases[below(LogPolicy.allCases.count)])
+      logPolicy: LogPolicy.allCases[below(LogPolicy.allCases.count)],
+      checkpointClientChain: checksum(), replication: replication())
+  }
+
+  /// Any role, with any peers.
+  private mutating func replication() -> ReplicationState {
+    var state = ReplicationState()
+    guard below(3) > 0 else { return state }
+    state.role = below(2) == 0 ? .primary : .replica
+    state.lossPolicy = LossPolicy.allCases[below(2)]
+    state.isConsistent = below(2) == 0
+    state.isHandedOver = below(2) == 0
+    state.peerTimeoutMilliseconds = 1 + checksum() >> 1
+    for _ in 0..<below(ReplicationState.peerCountMax + 1) {
+      state.peers.append(
+        Peer(
+          nodeID: identifier(), mode: ReplicaMode.allCases[below(3)], counts: below(2) == 0,
+          position: StreamPosition(number: number(), chain: checksum()),
+          sinceSeconds: number(), address: name()))
+    }
+    return state
   }
 
   /// In any seats, with targets of their own or none.
@@ -139,7 +160,7 @@ struct Samples {
   mutating func records(_ count: Int) -> [LogRecord] {
     var payloadIndex = 0
     return (0..<count).map { _ in
-      switch below(4) {
+      switch below(5) {
       case 0:
         let run = run(below(4) == 0 ? 16 : 1)
         defer { payloadIndex += Int(run.blockCount) }
@@ -147,7 +168,8 @@ struct Samples {
           run: run, clientSequence: number(), payloadIndex: payloadIndex,
           checksums: (0..<run.blockCount).map { _ in checksum() })
       case 1: return .trim(run: run(1 << 40), clientSequence: number())
-      case 2: return .direct(direct())
+      case 2: return .position(StreamPosition(number: number(), chain: checksum()))
+      case 3: return .direct(direct())
       default: return .intent(intent())
       }
     }
@@ -190,6 +212,7 @@ extension LogBatchEncoder {
     case .trim(let run, let clientSequence): appendTrim(run, clientSequence: clientSequence)
     case .intent(let intent): appendIntent(intent)
     case .direct(let intent): appendDirect(intent)
+    case .position(let position): appendPosition(position)
     }
   }
 }

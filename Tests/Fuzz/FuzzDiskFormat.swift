@@ -115,6 +115,7 @@ private func batch(_ bytes: IOBuffer, _ arrayID: Identifier) throws(FormatError)
       encoder.appendTrim(run, clientSequence: clientSequence)
     case .intent(let intent): encoder.appendIntent(intent)
     case .direct(let intent): encoder.appendDirect(intent)
+    case .position(let position): encoder.appendPosition(position)
     }
   }
   precondition(encoder.payloadBlockCount == batch.payloadBlockCount)

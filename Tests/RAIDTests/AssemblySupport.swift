@@ -28,7 +28,10 @@ struct SampleArray {
         memberBlockCount: 16, layout: layout, createdSeconds: 1_700_000_000, eventCount: 1,
         configurationID: Self.configurationID(array * 1000), memberIDs: memberIDs,
         memberStates: memberIDs.map { _ in .current },
-        timelines: [TimelineEntry(timelineID: Self.identifier(0x71, 1), forkSequence: 0)],
+        timelines: [
+          Timeline(
+            timelineID: Self.identifier(0x71, 1), start: StreamPosition(number: 0, chain: 0))
+        ],
         superblockSequence: 10, isClean: true, logEpoch: 1, epochFirstSequence: 1,
         checkpointSequence: 5, checkpointChain: 0, checkpointClientSequence: 0,
         logTailOffset: 0, horizon: 5, pageSequence: 1, ownerNonce: .none, heartbeat: 0,

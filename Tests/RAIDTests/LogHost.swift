@@ -150,7 +150,7 @@ actor LogHost {
     }
     if rewrites { try await recovered.rewrite() }
     found.endSequence = recovered.endSequence
-    found.clientSequence = recovered.clientSequence
+    found.clientSequence = recovered.position.number
     found.horizon = recovered.horizon
     for index in 0..<recovered.batchCount {
       found.badCopyCount += recovered.batch(at: index).badSlots.count
@@ -191,7 +191,7 @@ actor LogHost {
   ) async throws {
     for record in batch.batch.records {
       switch record {
-      case .intent, .direct: found.intentCount += 1
+      case .intent, .direct, .position: found.intentCount += 1
       case .trim(let run, _):
         found.records.append(
           FoundLog.Record(
@@ -302,7 +302,7 @@ actor LogHost {
     }
     world.start.checkpointSequence = fields.sequence
     world.start.checkpointChain = fields.chain
-    world.start.checkpointClientSequence = fields.clientSequence
+    world.start.checkpointPosition = fields.position
     world.start.horizon = fields.horizon
     world.start.members = tails.filter { !world.out.contains($0.slot) }
     log.checkpointWritten(candidate)
@@ -342,6 +342,6 @@ actor LogHost {
   var isStopped: Bool { log.stopReason != nil }
   var expelledSlots: [Int] { keeper.expelled.map(\.slot) }
   func clientSequence(at sequence: UInt64) -> UInt64 {
-    log.checkpointFields(at: sequence).clientSequence
+    log.checkpointFields(at: sequence).position.number
   }
 }

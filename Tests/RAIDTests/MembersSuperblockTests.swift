@@ -51,7 +51,9 @@ struct MembersSuperblockTests {
           superblock.heartbeat = heartbeat
           // So that what changes does not lie in one sector.
           superblock.timelines = (0..<16).map {
-            TimelineEntry(timelineID: Identifier(high: 3, low: $0), forkSequence: heartbeat)
+            Timeline(
+              timelineID: Identifier(high: 3, low: $0),
+              start: StreamPosition(number: heartbeat, chain: 0))
           }
         }
         #expect(failures.isEmpty)

@@ -76,10 +76,14 @@ struct FrameFieldTests {
     for count: UInt8 in [0, 17, 255] { try expect(.hello, byte: count, at: 60, "timelineCount") }
     // More than there are; fewer leave bytes over, which are no address.
     try expect(.hello, byte: 5, at: 60, "timelineCount")
-    for count: UInt8 in [153, 255] { try expect(.hello, byte: count, at: 61, "addressByteCount") }
+    for count: UInt8 in [149, 255] { try expect(.hello, byte: count, at: 61, "addressByteCount") }
     try expect(.hello, byte: 33, at: 61, "addressByteCount")
     try expect(.hello, byte: 24, at: 61, "bodyByteCount", 160)
     try expect(.hello, byte: 0xff, at: 128, "address")
+    for control: UInt8 in [0, 9, 10, 27, 127] {
+      try expect(.hello, byte: control, at: 130, "address")
+    }
+    try expect(.hello, half: 0, at: 52, "peerTimeoutMilliseconds")
     // A letter that is cut by the end of the address.
     #expect(try refusal(.hello) { $0.storeUInt8(0xc3, at: 154) }?.fieldName == "address")
   }
@@ -121,6 +125,7 @@ struct FrameFieldTests {
     try expect(.refusal, byte: 17, at: 18, "wordsByteCount")
     try expect(.refusal, byte: 8, at: 18, "bodyByteCount", 40)
     try expect(.refusal, byte: 0x80, at: 24, "words")
+    try expect(.refusal, byte: 10, at: 24, "words")
     for byte: UInt8 in [2, 255] { try expect(.standing, byte: byte, at: 8, "counts") }
     for byte: UInt8 in [2, 255] { try expect(.standing, byte: byte, at: 9, "lossPolicy") }
     for byte: UInt8 in [3, 255] { try expect(.standing, byte: byte, at: 10, "mode") }
@@ -153,14 +158,15 @@ extension FrameFieldTests {
     for count: UInt32 in [0, 4, .max] { try expect(.records, half: count, at: 16, "recordCount") }
     try expect(.records, half: 2, at: 16, "bodyByteCount", 120)
     try expect(.records, word: .max - 2, at: 0, "previousNumber")
-    for kind: UInt8 in [0, 3, 4, 5, 255] { try expect(.records, byte: kind, at: first, "kind") }
+    for kind: UInt8 in [0, 3, 4, 5, 6, 255] { try expect(.records, byte: kind, at: first, "kind") }
     for count: UInt32 in [0, 33, 4096, .max] {
       try expect(.records, half: count, at: first + 4, "blockCount")
     }
     // More than the payload has.
     try expect(.records, half: 4, at: first + 4, "blockCount")
     try expect(.records, word: .max - 1, at: first + 8, "firstBlock")
-    #expect(try refusal(.records) { $0.storeUInt64(.max - 2, at: first + 8) } == nil)
+    // The last run that there can be is read; but the chain is another then.
+    try expect(.records, word: .max - 2, at: first + 8, "endChain", 0xf504_5b2d)
     for number: UInt64 in [0, 5700, 5702, .max] {
       try expect(.records, word: number, at: first + 16, "clientSequence")
     }
@@ -168,9 +174,18 @@ extension FrameFieldTests {
     try expect(.records, word: 5702, at: trim + 24, "clientSequence")
     try expect(.records, word: 0, at: trim + 16, "blockCount")
     try expect(.records, word: .max - (1 << 20) + 1, at: trim + 16, "blockCount")
-    #expect(try refusal(.records) { $0.storeUInt64(.max - (1 << 20), at: trim + 16) } == nil)
+    try expect(.records, word: .max - (1 << 20), at: trim + 16, "endChain", 0xf504_5b2d)
     // The numbers go on from what the head says.
     try expect(.records, word: 5701, at: 0, "clientSequence", 5701)
+  }
+
+  @Test("whatever of records is changed, the chain no longer follows, even where all else is right")
+  func chain() throws {
+    // The chains themselves; first blocks, a checksum of each write, the trim's count.
+    for offset in [8, 12] + [32, 48, 52, 64, 80, 96, 104] {
+      let refusal = try refusal(.records) { $0.storeUInt8($0[offset] ^ 1, at: offset) }
+      #expect(refusal?.fieldName == "endChain", "\(offset)")
+    }
   }
 
   @Test("payload that is not what records and copies name is refused")
@@ -196,12 +211,12 @@ extension FrameFieldTests {
 
   @Test("a write of 33 blocks is refused, however much payload there is")
   func longWrite() {
-    var frame = TestFrame(
-      .records(
-        StreamRecords(
-          previousNumber: 0, previousChain: 0, endChain: 0,
-          records: [.write(run: BlockRun(firstBlock: 0, blockCount: 32), blocks: 0..<32)],
-          checksums: Array(repeating: 5, count: 32))))
+    var records = StreamRecords(
+      previousNumber: 0, previousChain: 0, endChain: 0,
+      records: [.write(run: BlockRun(firstBlock: 0, blockCount: 32), blocks: 0..<32)],
+      checksums: Array(repeating: 5, count: 32))
+    records.endChain = records.computedEndChain
+    var frame = TestFrame(.records(records))
     #expect(frame.refusal() == nil)
     frame.resize(bodyByteCount: 24 + LogBatchEncoder.writeRecordBytes(blockCount: 33))
     frame.body.storeUInt32(33, at: 28)

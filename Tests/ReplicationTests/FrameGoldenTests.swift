@@ -30,7 +30,7 @@ enum GoldenFrames {
           nodeID: Identifier(high: 0xa54f_1c0e_7d3b_4e6f, low: 0x9081_a2b3_c4d5_e6f7),
           peerID: Identifier(high: 0x0123_abcd_4567_89ab, low: 0xcdef_0123_4567_89ab),
           blockCount: 262_144, role: .primary, flags: [.isConsistent, .isOpen],
-          lossPolicy: .continue, mode: .logged, peerTimeoutMilliseconds: 2000, position: position,
+          lossPolicy: .goOn, mode: .c, peerTimeoutMilliseconds: 2000, position: position,
           timelines: timelines, address: "nbd+ashlar://10.0.0.2:10810"))
     ),
     ("frame-chain-answer-v1.hex", .chainAnswer(ChainAnswer(number: 5000, chain: 0x0bad_cafe))),
@@ -38,7 +38,7 @@ enum GoldenFrames {
       "frame-records-v1.hex",
       .records(
         StreamRecords(
-          previousNumber: 5700, previousChain: 0x89ab_cdef, endChain: 0x7654_3210,
+          previousNumber: 5700, previousChain: 0x89ab_cdef, endChain: 0xf504_5b2d,
           records: [
             .write(run: BlockRun(firstBlock: 100, blockCount: 2), blocks: 0..<2),
             .write(run: BlockRun(firstBlock: 7777, blockCount: 1), blocks: 2..<3),
@@ -58,7 +58,7 @@ enum GoldenFrames {
     ),
     (
       "frame-standing-v1.hex",
-      .standing(Standing(number: 5703, counts: true, lossPolicy: .stop, mode: .received))
+      .standing(Standing(number: 5703, counts: true, lossPolicy: .stop, mode: .b))
     ),
     ("frame-standing-noted-v1.hex", .standingNoted(StandingNoted(number: 5703))),
     (

@@ -42,7 +42,7 @@ struct FrameRoundTripTests {
     hello.timelines = (0..<16).map { _ in
       Timeline(timelineID: samples.identifier(), start: hello.position)
     }
-    hello.address = String(repeating: "a", count: 152)
+    hello.address = String(repeating: "a", count: 148)
     try expectWhole(.hello(hello), bodyByteCount: 64 + 16 * 32 + 152)
     try expectWhole(
       .refusal(Refusal(code: .other, words: String(repeating: "\u{e9}", count: 256))),
@@ -58,19 +58,21 @@ struct FrameRoundTripTests {
       .checksums(
         Checksums(requestNumber: .max, firstBlock: .max - 16384, number: .max, blocks: blocks)),
       bodyByteCount: 32 + 16384 * 5)
-    let trims = StreamRecords(
+    var trims = StreamRecords(
       previousNumber: .max - 8191, previousChain: 1, endChain: 2,
       records: Array(
         repeating: .trim(run: BlockRun(firstBlock: 0, blockCount: .max)), count: 8191),
       checksums: [])
+    trims.endChain = trims.computedEndChain
     try expectWhole(.records(trims), bodyByteCount: 24 + 8191 * 32)
-    #expect(trims.end == StreamPosition(number: .max, chain: 2))
-    let writes = StreamRecords(
+    #expect(trims.end.number == .max)
+    var writes = StreamRecords(
       previousNumber: 0, previousChain: 1, endChain: 2,
       records: (0..<32).map {
         .write(
           run: BlockRun(firstBlock: .max - 32, blockCount: 32), blocks: $0 * 32..<($0 + 1) * 32)
       }, checksums: (0..<1024).map { $0 })
+    writes.endChain = writes.computedEndChain
     try expectWhole(.records(writes), bodyByteCount: 24 + 32 * (24 + 128))
   }
 
@@ -80,7 +82,7 @@ struct FrameRoundTripTests {
     let timelines = [Timeline(timelineID: .none, start: zero)]
     let hello = Hello(
       nodeID: Identifier(high: 0, low: 1), peerID: .none, blockCount: 1, role: .alone, flags: [],
-      lossPolicy: .continue, mode: .asynchronous, peerTimeoutMilliseconds: 0, position: zero,
+      lossPolicy: .goOn, mode: .a, peerTimeoutMilliseconds: 1, position: zero,
       timelines: timelines, address: "")
     try expectWhole(.hello(hello), bodyByteCount: 96)
     try expectWhole(.refusal(Refusal(code: .busy)), bodyByteCount: 24)
@@ -99,14 +101,15 @@ struct FrameRoundTripTests {
   @Test("the encoder says when one more record does not fit: by body, and by payload")
   func room() throws {
     let memory = AlignedMemory.ofTest(StreamFrameHead.bodyBytesMax + 4096)
-    var trims = StreamRecordsEncoder(memory.buffer, previousNumber: 5, previousChain: 6)
-    #expect(trims.isEmpty && trims.lastNumber == 5)
+    let start = StreamPosition(number: 5, chain: 6)
+    var trims = StreamRecordsEncoder(memory.buffer, behind: start)
+    #expect(trims.isEmpty && trims.position == start)
     while trims.hasRoomForTrim { trims.appendTrim(BlockRun(firstBlock: 1, blockCount: 2)) }
-    #expect(trims.lastNumber == 5 + 8191)
+    #expect(trims.position.number == 5 + 8191)
     #expect(!trims.hasRoom(forWriteOf: 1))
-    #expect(trims.finish(endChain: 7) <= StreamFrameHead.bodyBytesMax)
+    #expect(trims.finish() <= StreamFrameHead.bodyBytesMax)
 
-    var writes = StreamRecordsEncoder(memory.buffer, previousNumber: 5, previousChain: 6)
+    var writes = StreamRecordsEncoder(memory.buffer, behind: start)
     while writes.hasRoom(forWriteOf: 31) {
       writes.appendWrite(BlockRun(firstBlock: 9, blockCount: 31)) { UInt32($0) }
     }
@@ -118,11 +121,21 @@ struct FrameRoundTripTests {
 
     // A buffer that is smaller than a frame may be.
     var small = StreamRecordsEncoder(
-      memory.buffer.prefix(24 + 32), previousNumber: 0, previousChain: 0)
+      memory.buffer.prefix(24 + 32), behind: start)
     #expect(small.hasRoomForTrim && small.hasRoom(forWriteOf: 2) && !small.hasRoom(forWriteOf: 3))
     small.appendTrim(BlockRun(firstBlock: 1, blockCount: 2))
     #expect(!small.hasRoomForTrim && !small.hasRoom(forWriteOf: 1))
-    #expect(small.finish(endChain: 0) == 56)
+    #expect(small.finish() == 56)
+  }
+
+  @Test("a refusal is said whatever its words are: they are cut between letters, without controls")
+  func longWords() throws {
+    let long = Refusal(code: .other, words: "a" + String(repeating: "\u{e9}", count: 300))
+    #expect(long.words == "a" + String(repeating: "\u{e9}", count: 255))
+    try expectWhole(.refusal(long), bodyByteCount: 24 + 512)
+    let controls = Refusal(code: .other, words: "a\u{1b}[1m\n\u{9b}\u{7f}b")
+    #expect(controls.words == "a?[1m???b")
+    try expectWhole(.refusal(controls), bodyByteCount: 24 + 16)
   }
 
   // MARK: Payload

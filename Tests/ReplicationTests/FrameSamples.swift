@@ -71,6 +71,25 @@ extension FormatError {
   }
 }
 
+extension StreamRecords {
+  /// The chain behind the last record.
+  var computedEndChain: UInt32 {
+    var position = start
+    for record in records {
+      position.number += 1
+      switch record {
+      case .write(let run, let blocks):
+        position.chain = RecordChain.after(position.chain, write: run, number: position.number) {
+          checksums[blocks.lowerBound + $0]
+        }
+      case .trim(let run):
+        position.chain = RecordChain.after(position.chain, trim: run, number: position.number)
+      }
+    }
+    return position.chain
+  }
+}
+
 /// Messages drawn from a seed: every field takes what it may.
 struct FrameSamples {
   private var source: RandomSource
@@ -133,7 +152,7 @@ struct FrameSamples {
   mutating func records(_ count: Int) -> StreamRecords {
     var records = StreamRecords(
       previousNumber: min(number(), .max - UInt64(count)), previousChain: checksum(),
-      endChain: checksum(), records: [], checksums: [])
+      endChain: 0, records: [], checksums: [])
     for _ in 0..<count {
       if below(3) == 0 {
         records.records.append(.trim(run: run(max(1, number()))))
@@ -145,6 +164,7 @@ struct FrameSamples {
       records.records.append(
         .write(run: run(UInt64(blockCount)), blocks: first..<first + blockCount))
     }
+    records.endChain = records.computedEndChain
     return records
   }
 
@@ -152,9 +172,9 @@ struct FrameSamples {
     let history = history()
     return Hello(
       nodeID: identifier(), peerID: below(2) == 0 ? .none : identifier(),
-      blockCount: 1 + number() % Hello.blockCountMax, role: one(of: ReplicationRole.allCases),
-      flags: Hello.Flags(rawValue: UInt8(below(16))), lossPolicy: one(of: PeerLossPolicy.allCases),
-      mode: one(of: ReplicationMode.allCases), peerTimeoutMilliseconds: checksum(),
+      blockCount: 1 + number() % Hello.blockCountMax, role: one(of: NodeRole.allCases),
+      flags: Hello.Flags(rawValue: UInt8(below(16))), lossPolicy: one(of: LossPolicy.allCases),
+      mode: one(of: ReplicaMode.allCases), peerTimeoutMilliseconds: max(1, checksum()),
       position: history.position, timelines: history.timelines,
       address: text(Hello.addressBytesMax))
   }
@@ -181,8 +201,8 @@ struct FrameSamples {
     case .standing:
       return .standing(
         Standing(
-          number: number(), counts: below(2) == 0, lossPolicy: one(of: PeerLossPolicy.allCases),
-          mode: one(of: ReplicationMode.allCases)))
+          number: number(), counts: below(2) == 0, lossPolicy: one(of: LossPolicy.allCases),
+          mode: one(of: ReplicaMode.allCases)))
     case .standingNoted: return .standingNoted(StandingNoted(number: number()))
     case .copyBegin, .copyBlocks, .copyEnd: return copyMessage(kind)
     case .checksumsWanted:

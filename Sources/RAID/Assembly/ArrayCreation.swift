@@ -106,7 +106,8 @@ package struct ArrayCreation: Equatable, Sendable {
     }
     let arrayID = identifier()
     let configurationID = identifier()
-    let timeline = TimelineEntry(timelineID: identifier(), forkSequence: 0)
+    let timeline = Timeline(
+      timelineID: identifier(), start: StreamPosition(number: 0, chain: 0))
     let memberIDs = candidates.map { _ in identifier() }
     let reserves = spares.indices.map {
       Reserve(seat: candidates.count + $0, memberID: identifier())

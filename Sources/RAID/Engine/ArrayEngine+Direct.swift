@@ -8,7 +8,9 @@ import Volumes
 extension ArrayEngine {
   /// What of a long request goes home directly.
   func directRun(inside range: ByteRange) -> BlockRun? {
-    keeper.directBlockCountMax > 0 ? geometry.wholeRows(inside: range) : nil
+    // What replicas have to be sent takes the log.
+    guard membership.replication.role == .alone, keeper.directBlockCountMax > 0 else { return nil }
+    return geometry.wholeRows(inside: range)
   }
 
   /// Takes the whole rows home, and the rest to the log meanwhile.

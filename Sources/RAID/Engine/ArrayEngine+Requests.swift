@@ -12,7 +12,7 @@ extension ArrayEngine {
   // MARK: Read
 
   func read(_ range: ByteRange, into buffer: IOBuffer) async throws(ArrayError) {
-    try checkOpen()
+    try checkReadable()
     let began = requestBegins()
     defer { requestEnds(began) }
     var start = range.offsetBytes
@@ -38,7 +38,7 @@ extension ArrayEngine {
   ///
   /// - Returns: nil when there is none to be had now.
   func readLent(_ range: ByteRange) async throws(ArrayError) -> (any LentMemory)? {
-    try checkOpen()
+    try checkReadable()
     guard range.limited(toBlocks: BlockReader<M, D>.blockCountMax) == range,
       let long = longReads.take()
     else { return nil }
@@ -82,7 +82,7 @@ extension ArrayEngine {
   // MARK: Write
 
   func write(_ range: ByteRange, from buffer: IOBuffer, durably: Bool) async throws(ArrayError) {
-    try checkOpen()
+    try checkWritable()
     let began = requestBegins()
     defer { requestEnds(began) }
     if range.byteCount <= Self.atomicBytes {
@@ -109,8 +109,10 @@ extension ArrayEngine {
 
   /// Makes durable what the log has, and what went home without it.
   func flushAll() async throws(ArrayError) {
+    let replicated = parts.log.requestReplicaFlush()
     try await parts.log.flush()
     try await flushDirect()
+    try await parts.log.waitForReplicas(durable: replicated)
   }
 
   /// Makes durable what went home without the log; without a member also what is going there just
@@ -188,7 +190,8 @@ extension ArrayEngine {
         try await writeMerged(range, from: buffer, run)
       }
     } catch {
-      parts.payloads.cancelReservation(Int(run.blockCount))
+      // One that waits for its replica is in the log, and will be shown.
+      if error != .replicaLost { parts.payloads.cancelReservation(Int(run.blockCount)) }
       throw error
     }
   }
@@ -225,7 +228,7 @@ extension ArrayEngine {
   }
 
   func flush() async throws(ArrayError) {
-    try checkOpen()
+    try checkReadable()
     let began = requestBegins()
     defer { requestEnds(began) }
     try await flushAll()
@@ -235,7 +238,7 @@ extension ArrayEngine {
 
   /// Makes the whole blocks of a range never-written; the rest of it stays.
   func trim(_ range: ByteRange, durably: Bool) async throws(ArrayError) {
-    try checkOpen()
+    try checkWritable()
     let began = requestBegins()
     defer { requestEnds(began) }
     let inside = range.alignedInside(4096)
@@ -284,7 +287,7 @@ extension ArrayEngine {
   }
 
   /// How many blocks of a trim lie in pages that it does not cover, and may need intents.
-  private func partialBlockCount(_ run: BlockRun) -> Int {
+  func partialBlockCount(_ run: BlockRun) -> Int {
     let perPage = UInt64(TablePlacement.entriesPerPage)
     let edges = 2 * (perPage + geometry.chunkBlockCount * UInt64(geometry.dataCount))
     return Int(min(run.blockCount, edges))
@@ -296,7 +299,7 @@ extension ArrayEngine {
   func writeZeroes(
     _ range: ByteRange, keepAllocated: Bool, onlyIfFast: Bool, durably: Bool
   ) async throws(ArrayError) -> Bool {
-    try checkOpen()
+    try checkWritable()
     let began = requestBegins()
     defer { requestEnds(began) }
     if keepAllocated {
@@ -350,7 +353,7 @@ extension ArrayEngine {
 
   /// Tells written blocks from those that were never written, from the start of the range on.
   func extents(of range: ByteRange, into extents: ExtentList) async throws(ArrayError) {
-    try checkOpen()
+    try checkReadable()
     var start = range.offsetBytes
     // A range of a large device is answered in part rather than late.
     var blocksLeft = 1 << 16
@@ -380,8 +383,17 @@ extension ArrayEngine {
 
   var stoppedError: ArrayError { .stopped(membership.stopReason ?? "the array is closed") }
 
-  private func checkOpen() throws(ArrayError) {
+  private func checkReadable() throws(ArrayError) {
     guard isOpen else { throw stoppedError }
+    if case .none(let reason) = clientAccess { throw .refused(reason) }
+  }
+
+  private func checkWritable() throws(ArrayError) {
+    guard isOpen else { throw stoppedError }
+    switch clientAccess {
+    case .readWrite: break
+    case .readOnly(let reason), .none(let reason): throw .refused(reason)
+    }
   }
 
   // MARK: Time

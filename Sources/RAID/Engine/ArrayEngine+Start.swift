@@ -248,6 +248,7 @@ extension ArrayEngine {
     log.publisher = publisher
     log.onSpaceWanted = { keeper.wake() }
     parts.open(log)
+    restoreReplicas()
   }
 
   /// Notes durably that a member lacks more than what changes from now on, before the list says that
@@ -328,7 +329,7 @@ extension ArrayEngine {
           intents[intent.row] = OpenIntent(intent: intent, batchSequence: entry.sequence)
         case .direct(let intent):
           for row in geometry.rows(of: intent.run) { intents[row] = nil }
-        case .write, .trim: continue
+        case .write, .trim, .position: continue
         }
       }
     }
@@ -350,6 +351,7 @@ extension ArrayEngine {
       case .direct(let intent):
         directs.append(
           OpenDirect(intent: intent, batchSequence: entry.sequence), geometry.rows(of: intent.run))
+      case .position: break
       }
     }
   }

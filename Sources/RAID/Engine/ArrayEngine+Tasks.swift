@@ -48,7 +48,7 @@ extension ArrayEngine {
     if options.watchesOwners { spawn { await $0.runHeartbeat() } }
   }
 
-  private func spawn(_ body: @escaping @Sendable (isolated ArrayEngine) async -> Void) {
+  func spawn(_ body: @escaping @Sendable (isolated ArrayEngine) async -> Void) {
     runningTaskCount += 1
     let machine = machine
     Task(executorPreference: machine) { await self.runTask(body) }

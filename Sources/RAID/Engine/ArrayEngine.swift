@@ -52,6 +52,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   var readmissionNanoseconds: [Int: UInt64] = [:]
   /// Commands about members, and what is done with reserves, one at a time.
   let commandTurn = TurnLock()
+  /// What this node knows of the others, beyond what its configuration says.
+  var nodes = NodeKnowledge()
   /// Since when members have been out.
   var outSince: [Int: UInt64] = [:]
   /// Members that have left, whose disks are to be closed.

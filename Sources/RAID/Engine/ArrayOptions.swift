@@ -55,6 +55,7 @@ package struct ArrayOptions: Sendable {
   package var unixSeconds: @Sendable () -> UInt64 = { 0 }
   /// For tests.
   package var plantedBug: PlantedBug?
+  package var replicationBug: ReplicationBug?
 
   package init() {}
 
@@ -68,4 +69,7 @@ package struct ArrayOptions: Sendable {
   /// Whether a test planted this bug.
   @inlinable
   package func plants(_ bug: PlantedBug) -> Bool { plantedBug == bug }
+
+  /// The same for mistakes of replication.
+  package func plants(_ bug: ReplicationBug) -> Bool { replicationBug == bug }
 }

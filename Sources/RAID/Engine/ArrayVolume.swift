@@ -115,6 +115,7 @@ extension VolumeError {
       case .unreadable(let block):
         .inputOutput(reason: "block \(block) is beyond redundancy")
       case .stopped: .stopped
+      case .refused, .replicaLost: .inputOutput(reason: error.words)
       case .outOfMemory: .inputOutput(reason: "out of memory")
       }
   }

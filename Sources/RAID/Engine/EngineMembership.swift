@@ -16,6 +16,9 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
   private(set) var configuration: Superblock
   /// The reserves that the next configuration lists, in the order of their seats.
   var reserves: [Reserve]
+  /// What the next configuration says of other nodes, and where the data comes from.
+  var replication: ReplicationState
+  var timelines: [Timeline]
   /// A replacement that is changing places with its target: the next configuration has it so.
   var exchange: Exchange?
   /// The epoch that begins, or has begun, with this start.
@@ -59,6 +62,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     self.events = events
     configuration = plan.newest
     reserves = plan.newest.reserves
+    replication = plan.newest.replication
+    timelines = plan.newest.timelines
     checkpointSequence = plan.checkpoint.checkpointSequence
   }
 
@@ -149,9 +154,12 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
       memberIDs.append(members[place].memberID)
       states.append(isLeaving ? .current : listedState(slot))
     }
-    return configuration.reconfigured(
+    var next = configuration.reconfigured(
       memberIDs: memberIDs, memberStates: states,
       reserves: reserves.filter { $0.seat != exchange?.seat }, configurationID: drawIdentifier())
+    next.replication = replication
+    next.timelines = timelines
+    return next
   }
 
   /// What the list says of the member in a slot as things are now.
@@ -250,6 +258,7 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     superblock.memberIDs = configuration.memberIDs
     superblock.memberStates = configuration.memberStates
     superblock.timelines = configuration.timelines
+    superblock.replication = configuration.replication
     superblock.isClean = isClean
     superblock.ownerNonce = ownerNonce
     superblock.heartbeat = heartbeat
@@ -260,7 +269,8 @@ final class EngineMembership<M: Machine, D: Disk>: MembershipKeeper {
     let fields = log.checkpointFields(at: checkpointSequence)
     superblock.checkpointSequence = fields.sequence
     superblock.checkpointChain = fields.chain
-    superblock.checkpointClientSequence = fields.clientSequence
+    superblock.checkpointClientSequence = fields.position.number
+    superblock.checkpointClientChain = fields.position.chain
     superblock.horizon = max(superblock.horizon, fields.horizon)
     // A replacement has the log of its target when the checkpoint has passed everything.
     let home = slot < members.count ? slot : members.homeSlot(of: place)

@@ -1,9 +1,11 @@
+import DiskFormat
+
 /// The batches behind the checkpoint, and what holds the checkpoint back.
 struct LogLedger {
   struct Entry {
     var chain: UInt32
-    /// The client sequence number after its records.
-    var clientSequence: UInt64
+    /// Where its records end among those of clients.
+    var position: StreamPosition
     var pinCount: Int
   }
 
@@ -25,6 +27,20 @@ struct LogLedger {
       sequence > checkpoint.sequence && sequence <= lastSequence,
       "a batch that is not behind the checkpoint")
     return Int(sequence - checkpoint.sequence - 1)
+  }
+
+  /// The first batch that ends behind a client record; nil when none does.
+  ///
+  /// What is up to the checkpoint is not known.
+  func firstSequence(behind number: UInt64) -> UInt64? {
+    let index = entries.firstIndex { $0.position.number <= number }
+    return index < entries.count ? checkpoint.sequence + UInt64(index) + 1 : nil
+  }
+
+  /// Where the records of a batch end; of the checkpoint, too.
+  func position(at sequence: UInt64) -> StreamPosition {
+    sequence <= checkpoint.sequence
+      ? checkpoint.position : entries[index(of: sequence)].position
   }
 
   mutating func append(_ entry: Entry) { entries.append(entry) }
@@ -52,12 +68,12 @@ struct LogLedger {
   func fields(at sequence: UInt64, horizon: UInt64) -> CheckpointFields {
     guard sequence != checkpoint.sequence else {
       return CheckpointFields(
-        sequence: sequence, chain: checkpoint.chain, clientSequence: checkpoint.clientSequence,
+        sequence: sequence, chain: checkpoint.chain, position: checkpoint.position,
         horizon: horizon)
     }
     let entry = entries[index(of: sequence)]
     return CheckpointFields(
-      sequence: sequence, chain: entry.chain, clientSequence: entry.clientSequence,
+      sequence: sequence, chain: entry.chain, position: entry.position,
       horizon: horizon)
   }
 

@@ -53,7 +53,7 @@ extension LogReader {
       switch record {
       case .write(let run, _, _, _), .trim(let run, _): run
       case .direct(let intent): intent.run
-      case .intent: nil
+      case .intent, .position: nil
       }
     }
   }

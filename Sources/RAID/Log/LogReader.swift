@@ -224,6 +224,7 @@ package final class LogReader<M: Machine, D: Disk> {
         intent.run.blockCount <= geometry.blockCount
           && intent.run.firstBlock <= geometry.blockCount - intent.run.blockCount
           && geometry.isWholeRows(intent.run)
+      case .position(let position): position.number < 1 << 63
       }
     }
   }

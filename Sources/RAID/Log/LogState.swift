@@ -24,7 +24,7 @@ package struct LogStart: Equatable, Sendable {
   /// The highest checkpoint of the current members.
   package var checkpointSequence: UInt64
   package var checkpointChain: UInt32
-  package var checkpointClientSequence: UInt64
+  package var checkpointPosition: StreamPosition
   /// The highest horizon of the current members.
   package var horizon: UInt64
   /// The current members; nobody else's log is read.
@@ -32,14 +32,14 @@ package struct LogStart: Equatable, Sendable {
 
   package init(
     epoch: UInt64, epochFirstSequence: UInt64, checkpointSequence: UInt64,
-    checkpointChain: UInt32, checkpointClientSequence: UInt64, horizon: UInt64,
+    checkpointChain: UInt32, checkpointPosition: StreamPosition, horizon: UInt64,
     members: [Member]
   ) {
     self.epoch = epoch
     self.epochFirstSequence = epochFirstSequence
     self.checkpointSequence = checkpointSequence
     self.checkpointChain = checkpointChain
-    self.checkpointClientSequence = checkpointClientSequence
+    self.checkpointPosition = checkpointPosition
     self.horizon = horizon
     self.members = members
   }
@@ -48,7 +48,7 @@ package struct LogStart: Equatable, Sendable {
   package static func empty(slots: SlotSet) -> LogStart {
     LogStart(
       epoch: 1, epochFirstSequence: 1, checkpointSequence: 0, checkpointChain: 0,
-      checkpointClientSequence: 0, horizon: 0,
+      checkpointPosition: StreamPosition(number: 0, chain: 0), horizon: 0,
       members: slots.map { Member(slot: $0, checkpointSequence: 0, tailOffset: 0) })
   }
 
@@ -63,7 +63,8 @@ package struct LogStart: Equatable, Sendable {
       epoch: newest.logEpoch, epochFirstSequence: newest.epochFirstSequence,
       checkpointSequence: checkpoint.checkpointSequence,
       checkpointChain: checkpoint.checkpointChain,
-      checkpointClientSequence: checkpoint.checkpointClientSequence,
+      checkpointPosition: StreamPosition(
+        number: checkpoint.checkpointClientSequence, chain: checkpoint.checkpointClientChain),
       horizon: superblocks.reduce(0) { max($0, $1.horizon) },
       members: superblocks.map {
         Member(
@@ -76,7 +77,7 @@ package struct LogStart: Equatable, Sendable {
 package struct CheckpointFields: Equatable, Sendable {
   package var sequence: UInt64
   package var chain: UInt32
-  package var clientSequence: UInt64
+  package var position: StreamPosition
   package var horizon: UInt64
 }
 

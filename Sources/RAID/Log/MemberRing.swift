@@ -58,6 +58,13 @@ struct MemberRing {
     head = end < byteCount ? end : 0
   }
 
+  /// Where a batch lies; nil when this member has no copy of it.
+  func segment(_ sequence: UInt64) -> Segment? {
+    let index = segments.firstIndex { $0.sequence < sequence }
+    guard index < segments.count, segments[index].sequence == sequence else { return nil }
+    return segments[index]
+  }
+
   /// Gives back the room of every batch up to this one.
   mutating func release(through sequence: UInt64) {
     while let first = segments.first, first.sequence <= sequence { segments.removeFirst() }

@@ -19,6 +19,8 @@ final class PendingBatch {
     /// How many of its blocks may need intents.
     var unsettledBlockCount: Int
     var token: UInt64
+    /// It came from a primary, between the records of clients, and has no number.
+    var isCopy = false
     // Safe: resumed once: with true when it is acknowledged, with false when the log has stopped.
     private var waiter: UnsafeContinuation<Bool, Never>?
 
@@ -48,6 +50,7 @@ final class PendingBatch {
   }
 
   private(set) var memory: OwnedBuffer
+  private let memories: OwnedBufferPool
   private let headerBytesMax: Int
   private(set) var records: [Record] = []
   private(set) var checksums: [UInt32] = []
@@ -62,11 +65,17 @@ final class PendingBatch {
   private(set) var bytes: IOBuffer
   var isSeal = false
   var isWritten = false
+  /// Where client records end before and behind it.
+  private(set) var start = StreamPosition(number: 0, chain: 0)
+  private(set) var end = StreamPosition(number: 0, chain: 0)
+  /// When it was handed over to be written.
+  var preparedNanoseconds: UInt64 = 0
   var intents: IntentRequest?
 
-  init?(limits: LogLimits) {
-    guard let memory = OwnedBuffer(byteCount: limits.batchBytesMax) else { return nil }
+  init?(limits: LogLimits, memories: OwnedBufferPool) {
+    guard let memory = memories.take() else { return nil }
     self.memory = memory
+    self.memories = memories
     headerBytesMax = limits.headerBytesMax
     bytes = memory.buffer
     records.reserveCapacity(limits.payloadBlockCountMax)
@@ -74,6 +83,8 @@ final class PendingBatch {
   }
 
   var isEmpty: Bool { records.isEmpty }
+  /// Whether it has records that are numbered.
+  var hasNumbered: Bool { end.number > start.number }
   var copySlots: SlotSet { SlotSet(copies.lazy.map(\.slot)) }
   /// Its payload as one piece.
   var payload: IOBuffer {
@@ -94,11 +105,11 @@ final class PendingBatch {
     intents = nil
   }
 
-  /// Leaves its memory to an operation that may still use it.
+  /// Leaves its memory to whoever may still use it.
   ///
   /// - Returns: false when there is no other.
-  func replaceMemory(_ limits: LogLimits) -> Bool {
-    guard let memory = OwnedBuffer(byteCount: limits.batchBytesMax) else { return false }
+  func replaceMemory() -> Bool {
+    guard let memory = memories.take() else { return false }
     self.memory = memory
     bytes = memory.buffer
     return true
@@ -147,12 +158,13 @@ final class PendingBatch {
   /// Writes the header area, before the payload.
   ///
   /// - Parameters:
-  ///   - header: all of it; `clientSequence` is that before this batch.
+  ///   - header: all of it but `clientSequence`.
+  ///   - position: where client records ended before this batch.
   ///   - countsEveryBatch: the planted bug of rule L8.
-  /// - Returns: the chain checksum, and the client sequence number after the batch.
+  /// - Returns: the chain checksum of the batch; where client records end behind it is `end`.
   func encode(
-    _ header: LogBatchHeader, countsEveryBatch: Bool
-  ) -> (chain: UInt32, clientSequence: UInt64) {
+    _ header: LogBatchHeader, behind position: StreamPosition, countsEveryBatch: Bool
+  ) -> UInt32 {
     let size = headerByteCount(
       copyCount: header.copies.count, previousRunCount: header.previousRuns.count)
     precondition(size <= headerBytesMax, "a batch whose header is too large")
@@ -160,28 +172,48 @@ final class PendingBatch {
     let area = buffer.slice(headerBytesMax - size, size)
     area.fill(with: 0)
     var header = header
+    start = position
+    end = position
     var encoder = LogBatchEncoder(
       area, copyCount: header.copies.count, previousRunCount: header.previousRuns.count)
     for record in records {
-      header.clientSequence += 1
+      let number = record.isCopy ? 0 : end.number + 1
       switch record.kind {
       case .write:
-        encoder.appendWrite(record.run, clientSequence: header.clientSequence) {
+        encoder.appendWrite(record.run, clientSequence: number) {
           checksums[record.payloadIndex + $0]
         }
       case .trim:
-        encoder.appendTrim(record.run, clientSequence: header.clientSequence)
+        encoder.appendTrim(record.run, clientSequence: number)
       }
+      if !record.isCopy { advanceEnd(over: record, number) }
     }
     if let intents {
       for intent in intents.intents { encoder.appendIntent(intent) }
       for intent in intents.direct { encoder.appendDirect(intent) }
+      if let position = intents.position {
+        encoder.appendPosition(position)
+        (start, end) = (position, position)
+      }
     }
-    if countsEveryBatch && records.isEmpty { header.clientSequence += 1 }
+    if countsEveryBatch && records.isEmpty { end.number += 1 }
+    header.clientSequence = end.number
     let (headerByteCount, chain) = encoder.finish(header)
     precondition(headerByteCount == size, "a header of another size than was planned")
     bytes = buffer.slice(headerBytesMax - size, size + payloadBlockCount * 4096)
-    return (chain, header.clientSequence)
+    return chain
+  }
+
+  private func advanceEnd(over record: Record, _ number: UInt64) {
+    switch record.kind {
+    case .write:
+      end.chain = RecordChain.after(end.chain, write: record.run, number: number) {
+        checksums[record.payloadIndex + $0]
+      }
+    case .trim:
+      end.chain = RecordChain.after(end.chain, trim: record.run, number: number)
+    }
+    end.number = number
   }
 
   /// The blocks that its records name, coarsened.
@@ -206,16 +238,19 @@ final class IntentRequest {
   /// Of direct writes: they wait for nothing, and get nothing where log space is short (rule L5).
   let direct: [DirectIntent]
   let isPinned: Bool
+  /// Where client records count from, from now on.
+  let position: StreamPosition?
   // Safe: resumed once, and cleared at the same time.
   private var waiter: UnsafeContinuation<UInt64?, Never>?
 
   init(
     _ intents: ArraySlice<RowIntent>, direct: [DirectIntent] = [], isPinned: Bool,
-    waiter: UnsafeContinuation<UInt64?, Never>
+    position: StreamPosition? = nil, waiter: UnsafeContinuation<UInt64?, Never>
   ) {
     self.intents = intents
     self.direct = direct
     self.isPinned = isPinned
+    self.position = position
     unsafe self.waiter = unsafe waiter
   }
 

@@ -29,7 +29,10 @@ package final class RecoveredLog<M: Machine, D: Disk> {
   /// The last batch, and what it left: also when it has been forgotten.
   package private(set) var endSequence: UInt64
   package private(set) var endChain: UInt32
-  package private(set) var clientSequence: UInt64
+  /// Where client records end.
+  package private(set) var position: StreamPosition
+  /// The same behind each batch of the list.
+  private var positions = LogQueue<StreamPosition>()
   /// The highest horizon that a batch told.
   private(set) var toldHorizon: UInt64
   /// The highest batch known to be durable together with all before it.
@@ -54,7 +57,7 @@ package final class RecoveredLog<M: Machine, D: Disk> {
     self.start = start
     endSequence = start.checkpointSequence
     endChain = start.checkpointChain
-    clientSequence = start.checkpointClientSequence
+    position = start.checkpointPosition
     toldHorizon = start.horizon
     horizon = min(start.horizon, start.checkpointSequence)
   }
@@ -76,7 +79,8 @@ package final class RecoveredLog<M: Machine, D: Disk> {
     unreadable = nil
     endSequence = found.sequence
     endChain = found.batch.chain
-    clientSequence = found.batch.header.clientSequence
+    position = found.batch.position(after: position)
+    positions.append(position)
     toldHorizon = max(toldHorizon, found.batch.header.horizon)
     horizon = min(toldHorizon, endSequence)
   }
@@ -97,7 +101,10 @@ package final class RecoveredLog<M: Machine, D: Disk> {
 
   /// Forgets the batches up to a checkpoint.
   package func forget(through sequence: UInt64) {
-    while let first = list.first, first.sequence <= sequence { list.removeFirst() }
+    while let first = list.first, first.sequence <= sequence {
+      list.removeFirst()
+      positions.removeFirst()
+    }
   }
 
   func note(_ sequence: UInt64, goodSlots: SlotSet) {
@@ -115,12 +122,12 @@ package final class RecoveredLog<M: Machine, D: Disk> {
     var ledger = LogLedger(
       checkpoint: CheckpointFields(
         sequence: start.checkpointSequence, chain: start.checkpointChain,
-        clientSequence: start.checkpointClientSequence, horizon: horizon))
+        position: start.checkpointPosition, horizon: horizon))
     for index in 0..<list.count {
       let found = list[index].batch
       ledger.append(
         LogLedger.Entry(
-          chain: found.chain, clientSequence: found.header.clientSequence, pinCount: 0))
+          chain: found.chain, position: positions[index], pinCount: 0))
     }
     return ledger
   }
@@ -185,5 +192,30 @@ package final class RecoveredLog<M: Machine, D: Disk> {
       }
     }
     throw .unreadable(block: block)
+  }
+}
+
+extension LogBatch {
+  /// Where client records end behind this batch, when they ended at `position` before it.
+  ///
+  /// Numbers are those of the records; the chain is computed from them.
+  func position(after position: StreamPosition) -> StreamPosition {
+    var position = position
+    for record in records {
+      switch record {
+      case .write(let run, let number, _, let checksums) where number != 0:
+        position.chain = RecordChain.after(position.chain, write: run, number: number) {
+          checksums[$0]
+        }
+        position.number = number
+      case .trim(let run, let number) where number != 0:
+        position.chain = RecordChain.after(position.chain, trim: run, number: number)
+        position.number = number
+      case .position(let given): position = given
+      case .write, .trim, .intent, .direct: break
+      }
+    }
+    position.number = header.clientSequence
+    return position
   }
 }

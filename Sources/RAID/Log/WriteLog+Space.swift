@@ -156,6 +156,7 @@ extension WriteLog {
   /// How far the checkpoint may go now: to the batch before the first that is pinned, and not
   /// beyond the horizon.
   package var checkpointCandidate: UInt64 {
+    limitPins()
     let candidate = ledger.candidate(limit: min(writtenSequence, horizon))
     if options.plants(.reuseBeforeCheckpoint) {
       for slot in rings.indices { rings[slot].release(through: candidate) }
@@ -199,6 +200,8 @@ extension WriteLog {
   package func join(_ slot: Int) -> UInt64 {
     rings[slot] = MemberRing(byteCount: limits.regionBytes)
     joiningSlots.insert(slot)
+    // It has a say when the checkpoint has passed: that is not kept waiting by a replica.
+    giveUpPins()
     return lastSequence
   }
 

@@ -97,9 +97,10 @@ extension WriteLog {
   }
 
   private func takeIntents(_ request: IntentRequest) -> PendingBatch? {
-    guard let batch = idleBatches.popLast() else { return nil }
+    guard let batch = takeIdleBatch() else { return nil }
     var bytes = 0
     for intent in request.intents { bytes += descriptorBytes(intent) }
+    if request.position != nil { bytes += LogBatchEncoder.positionRecordBytes }
     for intent in request.direct {
       bytes += LogBatchEncoder.directRecordBytes(blockCount: intent.old.count)
     }
@@ -118,7 +119,7 @@ extension WriteLog {
   }
 
   private func takeSeal() -> PendingBatch? {
-    guard let batch = idleBatches.popLast() else {
+    guard let batch = takeIdleBatch() else {
       // Until one comes back: else the writer would look again and again.
       recordsAreBlocked = true
       return nil
@@ -154,11 +155,14 @@ extension WriteLog {
     let header = LogBatchHeader(
       arrayID: arrayID, epoch: epoch, sequence: lastSequence, previousChain: lastChain,
       horizon: horizon, checkpointSequence: ledger.checkpoint.sequence,
-      clientSequence: clientSequence, copies: batch.copies, previousRuns: runs)
-    (lastChain, clientSequence) = batch.encode(
-      header, countsEveryBatch: options.plants(.intentsCountAsClientRecords))
+      clientSequence: 0, copies: batch.copies, previousRuns: runs)
+    lastChain = batch.encode(
+      header, behind: position,
+      countsEveryBatch: options.plants(.intentsCountAsClientRecords))
+    position = batch.end
+    batch.preparedNanoseconds = machine.nowNanoseconds
     ledger.append(
-      LogLedger.Entry(chain: lastChain, clientSequence: clientSequence, pinCount: 0))
+      LogLedger.Entry(chain: lastChain, position: position, pinCount: 0))
     inFlight.append(batch)
     unpublishedBlockCount += batch.unsettledBlockCount
     batch.runs(into: &lastRuns)
@@ -167,6 +171,7 @@ extension WriteLog {
     sealIsDue = false
     if !batch.isSeal { lastRecordSequence = lastSequence }
     if options.plants(.visibleBeforeAcknowledged) { publish(batch) }
+    offerToReplicas(batch)
   }
 
   // MARK: Writing
@@ -219,17 +224,33 @@ extension WriteLog {
     batch.isWritten = true
     while let first = inFlight.first, first.isWritten {
       inFlight.removeFirst()
-      unpublishedBlockCount -= first.unsettledBlockCount
-      if stopReason == nil {
-        writtenSequence = first.sequence
-        if !first.isSeal { writtenRecordSequence = first.sequence }
-        if !options.plants(.visibleBeforeAcknowledged) { publish(first) }
-        first.resumeAll(returning: true)
+      guard stopReason == nil else {
+        recycle(first)
+        continue
       }
-      recycle(first)
+      writtenSequence = first.sequence
+      if !first.isSeal { writtenRecordSequence = first.sequence }
+      if mustAwaitReplicas(first) {
+        // Nobody else holds the checkpoint before it: it is not published.
+        ledger.pin(first.sequence)
+        awaiting.append(first)
+        if isAbandoned { first.resumeAll(returning: false) }
+      } else {
+        acknowledge(first)
+      }
     }
     resumeWrittenWaiters()
     retryBlocked()
+    onPublished()
+  }
+
+  /// Shows its records to readers, and tells those who wait for them (rule R1).
+  func acknowledge(_ batch: PendingBatch) {
+    unpublishedBlockCount -= batch.unsettledBlockCount
+    if !options.plants(.visibleBeforeAcknowledged) { publish(batch) }
+    if batch.hasNumbered { published = batch.end }
+    batch.resumeAll(returning: true)
+    recycle(batch)
   }
 
   private func publish(_ batch: PendingBatch) {
@@ -250,10 +271,10 @@ extension WriteLog {
     }
   }
 
-  private func recycle(_ batch: PendingBatch) {
+  func recycle(_ batch: PendingBatch) {
     batch.reset()
     // Memory that an abandoned write still reads is left to it.
-    guard batch.memory.isIdle || batch.replaceMemory(limits) else {
+    guard batch.memory.isIdle || batch.replaceMemory() else {
       batchCount -= 1
       // One for records and one for intents there must be.
       if batchCount < 2 { fail(.outOfMemory) }

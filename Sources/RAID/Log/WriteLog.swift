@@ -27,7 +27,8 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   // The chain of batches.
   var lastSequence: UInt64
   var lastChain: UInt32
-  var clientSequence: UInt64
+  /// Where client records end, those on their way included.
+  package internal(set) var position: StreamPosition
   /// The blocks of the last batch, for the next one's header (rule L7).
   var lastRuns: [BlockRun] = []
   /// The horizon that the newest header tells.
@@ -44,6 +45,20 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var waitingIntents = LogQueue<IntentRequest>()
   /// In order of their numbers.
   var inFlight = LogQueue<PendingBatch>()
+  /// Batches that are written and wait for replicas (docs/replication.md, section 8); in order.
+  var awaiting = LogQueue<PendingBatch>()
+  /// Where the records end that clients were told of.
+  package internal(set) var published: StreamPosition
+  /// The replicas that are known, each with how far it is.
+  package internal(set) var replicas: [ReplicaProgress] = []
+  /// What replicas are sent from memory.
+  var window = StreamWindow()
+  /// Batches up to here are not kept for replicas any more.
+  var unpinnableSequence: UInt64 = 0
+  /// Whoever waits for replicas is told that they are lost, without any being set aside.
+  var isAbandoned = false
+  /// Called when records were published.
+  package var onPublished: () -> Void = {}
   /// Blocks of batches in flight that the publisher does not count yet.
   var unpublishedBlockCount = 0
 
@@ -53,6 +68,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var wokenWriterCount = 0
   var flushWaiters = unsafe [UnsafeContinuation<Void, Never>]()
   var writtenWaiters = unsafe [UnsafeContinuation<Void, Never>]()
+  var durableWaiters = unsafe [UnsafeContinuation<Void, Never>]()
   var sealerRest = WaitPoint()
 
   // Durability.
@@ -86,6 +102,9 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var intentsAreBlocked = false
   /// Batches that there are, on their way or idle.
   var batchCount = 0
+  /// While replicas are waited for, more batches are on their way than there are writers.
+  static var batchCountMax: Int { 64 }
+  let batchMemories: OwnedBufferPool
 
   /// Why it has stopped.
   package internal(set) var stopReason: ArrayError?
@@ -112,7 +131,8 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     let end = recovered.endSequence
     lastSequence = end
     lastChain = recovered.endChain
-    clientSequence = recovered.clientSequence
+    position = recovered.position
+    published = recovered.position
     horizon = end
     toldHorizon = end
     writtenSequence = end
@@ -121,8 +141,12 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     ledger = recovered.makeLedger()
     rings = recovered.makeRings(memberCount: geometry.memberCount)
     lastRuns = recovered.lastRuns
+    batchMemories = OwnedBufferPool(
+      byteCount: limits.batchBytesMax, idleCountMax: Self.batchCountMax)
     for _ in 0...writerCount {
-      guard let batch = PendingBatch(limits: limits) else { throw .outOfMemory }
+      guard let batch = PendingBatch(limits: limits, memories: batchMemories) else {
+        throw .outOfMemory
+      }
       idleBatches.append(batch)
     }
     batchCount = idleBatches.count
@@ -200,6 +224,16 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     try await append(record())
   }
 
+  /// A batch to be filled; nil when all are on their way.
+  func takeIdleBatch() -> PendingBatch? {
+    if let batch = idleBatches.popLast() { return batch }
+    guard !awaiting.isEmpty, batchCount < Self.batchCountMax,
+      let batch = PendingBatch(limits: limits, memories: batchMemories)
+    else { return nil }
+    batchCount += 1
+    return batch
+  }
+
   private func append(_ record: PendingBatch.Record) async throws(ArrayError) {
     try checkRunning()
     // Safe: resumed once: by `enqueue`, with its batch, or by `stop`.
@@ -209,10 +243,11 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
       unsafe record.setWaiter(waiter)
       enqueue(record)
     }
-    guard isLogged else { throw stopReason ?? .stopped("the log has stopped") }
+    // Without having stopped, only `abandonAwaiting` says no.
+    guard isLogged else { throw stopReason ?? .replicaLost }
   }
 
-  private func enqueue(_ record: PendingBatch.Record) {
+  func enqueue(_ record: PendingBatch.Record) {
     var record = record
     guard stopReason == nil else {
       record.resume(returning: false)
@@ -227,7 +262,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
 
   /// Puts a record into the open batch, if there is room.
   private func take(_ record: PendingBatch.Record) -> Bool {
-    if open == nil { open = idleBatches.popLast() }
+    if open == nil { open = takeIdleBatch() }
     guard let batch = open, hasRoom(batch, record) else { return false }
     var record = record
     if options.plants(.acknowledgesEarly) { record.resume(returning: true) }
@@ -306,7 +341,11 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   // MARK: Holding
 
   /// Lets records and seals wait: what is in the log can be brought home, and then it is empty.
-  func hold() { isHeld = true }
+  func hold() {
+    isHeld = true
+    // What a replica lacks must not keep the log from being empty.
+    giveUpPins()
+  }
 
   /// Lets them go on.
   func endHold() {
@@ -340,6 +379,10 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     for index in 0..<waitingIntents.count { waitingIntents[index].resume(returning: nil) }
     waitingIntents.removeAll()
     for index in 0..<inFlight.count { inFlight[index].resumeAll(returning: false) }
+    for index in 0..<awaiting.count { awaiting[index].resumeAll(returning: false) }
+    resumeDurableWaiters()
+    for replica in replicas { replica.signal() }
+    onPublished()
     resumeFlushWaiters()
     resumeWrittenWaiters()
     let writers = unsafe idleWriters

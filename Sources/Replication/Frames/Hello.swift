@@ -1,29 +1,6 @@
 package import DiskFormat
 package import IO
 
-/// What a node is to its peer.
-package enum ReplicationRole: UInt8, CaseIterable, Sendable {
-  case alone = 0
-  case primary = 1
-  case replica = 2
-}
-
-/// What a primary does when its replica does not answer in time.
-package enum PeerLossPolicy: UInt8, CaseIterable, Sendable {
-  case `continue` = 0
-  case stop = 1
-}
-
-/// When a write is acknowledged: what the replica must have of it.
-package enum ReplicationMode: UInt8, CaseIterable, Sendable {
-  /// A: nothing; the primary's log has it.
-  case asynchronous = 0
-  /// B: the replica has received and verified it.
-  case received = 1
-  /// C: the replica's log has it.
-  case logged = 2
-}
-
 /// The first frame of each side: who it is, what it has, and how it is set up.
 package struct Hello: Equatable, Sendable {
   /// What is true of the node.
@@ -46,7 +23,8 @@ package struct Hello: Equatable, Sendable {
     static let known: UInt8 = 15
   }
 
-  package static let addressBytesMax = 152
+  /// As many as a superblock keeps.
+  package static let addressBytesMax = Peer.addressBytesMax
   /// A device ends below 2^63 bytes.
   package static let blockCountMax = UInt64(Int64.max) / 4096
 
@@ -56,10 +34,10 @@ package struct Hello: Equatable, Sendable {
   package var peerID: Identifier
   /// The size of its device.
   package var blockCount: UInt64
-  package var role: ReplicationRole
+  package var role: NodeRole
   package var flags: Flags
-  package var lossPolicy: PeerLossPolicy
-  package var mode: ReplicationMode
+  package var lossPolicy: LossPolicy
+  package var mode: ReplicaMode
   package var peerTimeoutMilliseconds: UInt32
   package var position: StreamPosition
   /// 1 to 16, the oldest first.
@@ -68,8 +46,8 @@ package struct Hello: Equatable, Sendable {
   package var address: String
 
   package init(
-    nodeID: Identifier, peerID: Identifier, blockCount: UInt64, role: ReplicationRole,
-    flags: Flags, lossPolicy: PeerLossPolicy, mode: ReplicationMode,
+    nodeID: Identifier, peerID: Identifier, blockCount: UInt64, role: NodeRole,
+    flags: Flags, lossPolicy: LossPolicy, mode: ReplicaMode,
     peerTimeoutMilliseconds: UInt32, position: StreamPosition, timelines: [Timeline],
     address: String
   ) {
@@ -145,10 +123,10 @@ package struct Hello: Equatable, Sendable {
     let hello = Hello(
       nodeID: reader.identifier(.nodeID), peerID: reader.identifier(.peerID),
       blockCount: reader.word(.blockCount),
-      role: try reader.choice(.role, ReplicationRole.self),
+      role: try reader.choice(.role, NodeRole.self),
       flags: Flags(rawValue: body.loadUInt8(at: Field.flags.offset)),
-      lossPolicy: try reader.choice(.lossPolicy, PeerLossPolicy.self),
-      mode: try reader.choice(.mode, ReplicationMode.self),
+      lossPolicy: try reader.choice(.lossPolicy, LossPolicy.self),
+      mode: try reader.choice(.mode, ReplicaMode.self),
       peerTimeoutMilliseconds: reader.halfWord(.peerTimeoutMilliseconds),
       position: StreamPosition(
         number: reader.word(.positionNumber), chain: reader.halfWord(.positionChain)),
@@ -167,10 +145,12 @@ package struct Hello: Equatable, Sendable {
     guard flags.rawValue & ~Flags.known == 0 else {
       throw .field(Field.flags, UInt64(flags.rawValue))
     }
+    guard peerTimeoutMilliseconds > 0 else { throw .field(Field.peerTimeoutMilliseconds, 0) }
     try StreamTimeline.validate(timelines, position)
     guard address.utf8.count <= Self.addressBytesMax else {
       throw .field(Field.addressByteCount, UInt64(address.utf8.count))
     }
+    try address.expectNoControls(named: "address")
   }
 }
 

@@ -7,10 +7,10 @@ package struct Standing: Equatable, Sendable {
   package var number: UInt64
   /// Whether acknowledgements to clients wait for the replica.
   package var counts: Bool
-  package var lossPolicy: PeerLossPolicy
-  package var mode: ReplicationMode
+  package var lossPolicy: LossPolicy
+  package var mode: ReplicaMode
 
-  package init(number: UInt64, counts: Bool, lossPolicy: PeerLossPolicy, mode: ReplicationMode) {
+  package init(number: UInt64, counts: Bool, lossPolicy: LossPolicy, mode: ReplicaMode) {
     self.number = number
     self.counts = counts
     self.lossPolicy = lossPolicy
@@ -54,8 +54,8 @@ package struct Standing: Equatable, Sendable {
     try reader.expectZeros(.reserved)
     return Standing(
       number: reader.word(.number), counts: try reader.isSet(.counts),
-      lossPolicy: try reader.choice(.lossPolicy, PeerLossPolicy.self),
-      mode: try reader.choice(.mode, ReplicationMode.self))
+      lossPolicy: try reader.choice(.lossPolicy, LossPolicy.self),
+      mode: try reader.choice(.mode, ReplicaMode.self))
   }
 }
 

@@ -19,7 +19,8 @@ extension ArrayStartError {
     case .array(.unreadable(let block)):
       "block \(block) cannot be read, and the start needs it: bring back the members that are "
         + "missing"
-    case .array(.stopped(let reason)): reason
+    case .array(.stopped(let reason)), .array(.refused(let reason)): reason
+    case .array(.replicaLost): ArrayError.replicaLost.words
     case .array(.outOfMemory): "out of memory: give it more, or less to --table-cache"
     }
   }

@@ -1,0 +1,522 @@
+package import DiskFormat
+import Geometry
+package import IO
+import Units
+import Volumes
+
+// What this node is to others that hold the same device, and what it makes durable of that.
+extension ArrayEngine {
+  /// What it is now; waits for nothing.
+  package var nodeView: NodeView {
+    let position = parts.openLog?.position ?? StreamPosition(number: 0, chain: 0)
+    return NodeView(
+      nodeID: parts.arrayID, blockCount: geometry.blockCount,
+      replication: membership.replication,
+      // A crash can have taken the records behind which the last of them began.
+      timelines: membership.timelines.filter { $0.start.number <= position.number },
+      position: position, isOpen: isOpen && clientAccess == .readWrite,
+      isEmpty: position.number == 0 && parts.table.nextPresent(from: 0) == nil
+        && parts.index.isEmpty)
+  }
+
+  /// Whether clients are served.
+  package var clientAccess: ClientAccess {
+    let state = membership.replication
+    switch state.role {
+    case .alone: return .readWrite
+    case .replica:
+      guard state.isConsistent else {
+        return .none("it is a replica, and the copy that it is being made is not complete")
+      }
+      return .readOnly("it is a replica: writes are its primary's ('ashlar promote' makes it one)")
+    case .primary:
+      if let superseded = nodes.superseded { return .none(superseded) }
+      if state.isHandedOver {
+        return .readOnly("its role was handed over ('ashlar promote' takes it back)")
+      }
+      guard nodes.isHeard || options.plants(.startsUnheard) else {
+        return .none(
+          "its replica has not been heard since the start: another node may be the primary by now "
+            + "('ashlar promote --force' goes on without)")
+      }
+      if nodes.stoppedSinceSeconds != nil {
+        return .readOnly(
+          "its replica is lost, and '--on-peer-loss stop' is in force: writes are refused until it "
+            + "is back ('ashlar replica remove' goes on without)")
+      }
+      return .readWrite
+    }
+  }
+
+  /// Told when there is something new for sessions to look at.
+  package func watchNodes(_ onChange: @escaping @Sendable () -> Void) { nodes.onChange = onChange }
+
+  /// Who is asked before this node goes on alone, or is promoted.
+  package func setArbiter(
+    mayGoOnAlone: @escaping @Sendable (StreamPosition) async -> Bool,
+    mayBePromoted: @escaping @Sendable (StreamPosition) async -> Bool
+  ) {
+    nodes.mayGoOnAlone = mayGoOnAlone
+    nodes.mayBePromoted = mayBePromoted
+  }
+
+  // MARK: Configuration
+
+  private func peerIndex(_ nodeID: Identifier) -> Int? {
+    membership.replication.peers.firstIndex { $0.nodeID == nodeID }
+  }
+
+  /// Makes a state of replication durable, on all members, before the return.
+  private func record(
+    _ change: (inout ReplicationState) -> Void
+  ) async throws(ArrayError) {
+    change(&membership.replication)
+    try await membership.change()
+    if let reason = membership.stopReason { throw .stopped(reason) }
+    nodes.onChange()
+  }
+
+  /// What the log needs to know of replicas, from the configuration.
+  func restoreReplicas() {
+    guard membership.replication.role == .primary, let log = parts.openLog else { return }
+    watchReplicas()
+    for peer in membership.replication.peers where log.replica(peer.nodeID) == nil {
+      _ = log.addReplica(
+        peer.nodeID, mode: peer.mode, counts: peer.counts, durable: peer.position.number)
+    }
+  }
+
+  // MARK: Replicas of a primary
+
+  /// Makes a node a replica of this one; it does not count before it is in step.
+  package func addPeer(
+    nodeID: Identifier, mode: ReplicaMode, lossPolicy: LossPolicy, timeoutMilliseconds: UInt32,
+    address: String
+  ) async throws(ReplicaCommandError) {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    let state = membership.replication
+    guard state.role != .replica else {
+      throw .notNow("it is a replica itself: replicas are added at its primary")
+    }
+    guard nodeID != parts.arrayID else { throw .notNow("that is this array itself") }
+    let peer = Peer(
+      nodeID: nodeID, mode: mode, counts: false, position: StreamPosition(number: 0, chain: 0),
+      sinceSeconds: options.unixSeconds(), address: address)
+    do throws(ArrayError) {
+      if let index = peerIndex(nodeID) {
+        try await record {
+          $0.peers[index].mode = mode
+          $0.peers[index].address = address
+          $0.lossPolicy = lossPolicy
+          $0.peerTimeoutMilliseconds = timeoutMilliseconds
+        }
+        parts.log.replica(nodeID)?.mode = mode
+        return
+      }
+      guard state.peers.count < ReplicationState.peerCountMax else {
+        throw ArrayError.refused(ReplicaCommandError.tooMany.words)
+      }
+      // Nobody can have taken over from one that had nobody.
+      if state.role == .alone { nodes.isHeard = true }
+      try await record {
+        $0.role = .primary
+        $0.lossPolicy = lossPolicy
+        $0.peerTimeoutMilliseconds = timeoutMilliseconds
+        $0.peers.append(peer)
+      }
+      restoreReplicas()
+    } catch {
+      throw .array(error)
+    }
+    parts.events.note("node \(nodeID) (\(address)) is a replica, mode \(mode.name)")
+  }
+
+  /// Takes a replica off the list: nobody waits for it any more, and nothing is kept for it.
+  package func removePeer(_ nodeID: Identifier) async throws(ReplicaCommandError) {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    guard let index = peerIndex(nodeID) else { throw .unknownReplica(nodeID) }
+    let isLast = membership.replication.peers.count == 1
+    do throws(ArrayError) {
+      try await record {
+        $0.peers.remove(at: index)
+        if isLast { $0 = .alone }
+      }
+    } catch {
+      throw .array(error)
+    }
+    if isLast { forgetNodes() }
+    parts.log.removeReplica(nodeID)
+    parts.events.note("node \(nodeID) is no longer a replica")
+  }
+
+  private func forgetNodes() {
+    nodes.isHeard = false
+    nodes.superseded = nil
+    nodes.stoppedSinceSeconds = nil
+    nodes.divergence = nil
+  }
+
+  /// A replica has been heard, and this node has all that it has: clients are served.
+  package func noteHeard() async {
+    guard membership.replication.role == .primary, !nodes.isHeard else { return }
+    nodes.isHeard = true
+    nodes.divergence = nil
+    nodes.onChange()
+  }
+
+  /// A replica is in step: from now on acknowledgements wait for it, and then that is recorded.
+  package func beginCounting(_ nodeID: Identifier) async throws(ArrayError) {
+    guard let replica = parts.log.replica(nodeID), let index = peerIndex(nodeID) else { return }
+    // Before the configuration says so (rule C5).
+    if !options.plants(.countsBeforeWaiting) { parts.log.setCounts(replica, true) }
+    guard !membership.replication.peers[index].counts else { return endPolicyStop() }
+    let seconds = options.unixSeconds()
+    try await record {
+      guard let index = $0.peers.firstIndex(where: { $0.nodeID == nodeID }) else { return }
+      $0.peers[index].counts = true
+      $0.peers[index].sinceSeconds = seconds
+    }
+    parts.log.setCounts(replica, true)
+    parts.events.note("replica \(nodeID) is in step")
+    endPolicyStop()
+  }
+
+  private func endPolicyStop() {
+    guard nodes.stoppedSinceSeconds != nil else { return }
+    nodes.stoppedSinceSeconds = nil
+    parts.events.note("its replica is back: writes are accepted again")
+    nodes.onChange()
+  }
+
+  /// A replica does not answer: nothing is acknowledged without it before that is recorded, or
+  /// nothing more is acknowledged at all.
+  package func setAside(_ nodeID: Identifier, because reason: String) async {
+    guard let replica = parts.openLog?.replica(nodeID), replica.counts,
+      !replica.isBeingSetAside
+    else { return }
+    guard membership.replication.lossPolicy == .goOn else {
+      return stopByPolicy("replica \(nodeID) \(reason)")
+    }
+    replica.isBeingSetAside = true
+    defer { replica.isBeingSetAside = false }
+    if let mayGoOnAlone = nodes.mayGoOnAlone {
+      guard await mayGoOnAlone(parts.log.published) else {
+        return stopByPolicy(
+          "replica \(nodeID) \(reason), and the arbiter does not let this node go on alone")
+      }
+    }
+    guard let index = peerIndex(nodeID), replica.counts else { return }
+    let known = replica.durable
+    let seconds = options.unixSeconds()
+    if options.plants(.setsAsideUnrecorded) { parts.log.setCounts(replica, false) }
+    do throws(ArrayError) {
+      try await record {
+        $0.peers[index].counts = false
+        $0.peers[index].sinceSeconds = seconds
+        $0.peers[index].position = StreamPosition(number: known, chain: 0)
+      }
+    } catch {
+      // Without a configuration that says so nobody goes on: the array has stopped.
+      return
+    }
+    parts.log.setCounts(replica, false)
+    parts.events.note(
+      "replica \(nodeID) is set aside: it \(reason); the data is not mirrored", .warning)
+  }
+
+  private func stopByPolicy(_ words: String) {
+    guard nodes.stoppedSinceSeconds == nil else { return }
+    nodes.stoppedSinceSeconds = options.unixSeconds()
+    parts.log.abandonAwaiting()
+    parts.events.note("writes are refused: \(words)", .error)
+    nodes.onChange()
+  }
+
+  private func watchReplicas() {
+    guard !nodes.isWatched else { return }
+    nodes.isWatched = true
+    spawn {
+      await $0.runReplicaWatch()
+      $0.nodes.isWatched = false
+    }
+  }
+
+  /// Sets aside replicas that owe an answer for too long; until the end.
+  func runReplicaWatch() async {
+    while !isEnding, membership.stopReason == nil, membership.replication.role == .primary {
+      let timeout = UInt64(membership.replication.peerTimeoutMilliseconds) * 1_000_000
+      await machine.sleep(nanoseconds: max(1_000_000, min(timeout / 8, 250_000_000)))
+      guard isOpen else { continue }
+      let now = machine.nowNanoseconds
+      for replica in parts.log.replicas {
+        guard let since = parts.log.waitsSince(replica), now > since, now - since > timeout else {
+          continue
+        }
+        await setAside(replica.nodeID, because: "has not answered for \(timeout / 1_000_000) ms")
+      }
+    }
+  }
+
+  // MARK: A replica
+
+  /// Becomes, or stays, the replica of a node whose history begins with this one's.
+  ///
+  /// - Parameters:
+  ///   - timelines: the primary's; those that begin behind what is here are taken when records
+  ///     come that far.
+  ///   - copyBase: a copy begins, which makes this node inconsistent until `endCopy`: records count
+  ///     from there.
+  package func follow(
+    _ primary: Identifier, address: String, mode: ReplicaMode, lossPolicy: LossPolicy,
+    timeoutMilliseconds: UInt32, timelines: [Timeline], copyBase: StreamPosition?
+  ) async throws(ArrayError) {
+    let position = copyBase ?? parts.log.position
+    nodes.timelinesAhead = timelines.filter { $0.start.number > position.number }
+    let reached = timelines.filter { $0.start.number <= position.number }
+    let old = membership.replication
+    var state = ReplicationState()
+    state.role = .replica
+    state.lossPolicy = lossPolicy
+    state.peerTimeoutMilliseconds = timeoutMilliseconds
+    state.isConsistent = old.isConsistent && copyBase == nil
+    let known = old.peers.first { $0.nodeID == primary }
+    state.peers = [
+      Peer(
+        nodeID: primary, mode: mode,
+        counts: old.role == .replica && copyBase == nil ? known?.counts ?? false : false,
+        position: position, sinceSeconds: known?.sinceSeconds ?? options.unixSeconds(),
+        address: address.isEmpty ? known?.address ?? "" : address)
+    ]
+    for peer in old.peers where peer.nodeID != primary { parts.log.removeReplica(peer.nodeID) }
+    parts.log.removeReplica(primary)
+    nodes.superseded = nil
+    nodes.divergence = nil
+    nodes.isHeard = false
+    if state != old || reached != membership.timelines {
+      membership.timelines = Self.newest(reached)
+      try await record { $0 = state }
+    }
+    if let copyBase, copyBase != parts.log.position { try await parts.log.begin(at: copyBase) }
+    nodes.primaryIsConnected = true
+  }
+
+  /// The list as a superblock holds it: the oldest are forgotten first.
+  static func newest(_ timelines: [Timeline]) -> [Timeline] {
+    Array(timelines.suffix(Superblock.timelineCountMax))
+  }
+
+  /// Its primary has said whether acknowledgements wait for it.
+  package func noteStanding(
+    counts: Bool, lossPolicy: LossPolicy, mode: ReplicaMode
+  ) async throws(ArrayError) {
+    guard membership.replication.role == .replica, let peer = membership.replication.peers.first,
+      peer.counts != counts || peer.mode != mode
+        || membership.replication.lossPolicy != lossPolicy
+    else { return }
+    let seconds = options.unixSeconds()
+    try await record {
+      $0.lossPolicy = lossPolicy
+      $0.peers[0].counts = counts
+      $0.peers[0].mode = mode
+      $0.peers[0].sinceSeconds = seconds
+    }
+  }
+
+  /// The link to its primary is gone.
+  package func notePrimaryLost() {
+    nodes.primaryIsConnected = false
+    nodes.onChange()
+  }
+
+  /// A superseded or forked history was met: an operator has to decide.
+  package func noteDivergence(_ words: String, isSuperseded: Bool) {
+    if nodes.divergence != words { parts.events.note(words, .error) }
+    nodes.divergence = words
+    if isSuperseded, membership.replication.role == .primary {
+      nodes.superseded = words
+      parts.log.abandonAwaiting()
+    }
+    nodes.onChange()
+  }
+
+  /// Logs records of the primary in order; returns when they have their place.
+  ///
+  /// The payload stays as it is until `position` has been published.
+  package func applyReplicated(
+    _ records: [StreamBatch.Record], payload: IOBuffer, isCopy: Bool, endNumber: UInt64
+  ) async throws(ArrayError) {
+    if let next = nodes.timelinesAhead.first, next.start.number < endNumber, !isCopy {
+      nodes.timelinesAhead.removeFirst()
+      membership.timelines = Self.newest(membership.timelines + [next])
+      try await record { _ in }
+    }
+    let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
+    if blockCount > 0 {
+      guard await parts.payloads.reserve(blockCount) else { throw stoppedError }
+    }
+    try parts.log.checkRunning()
+    for record in records {
+      if record.isTrim {
+        parts.log.enqueueReplicated(
+          trim: record.run, unsettledBlockCount: partialBlockCount(record.run), isCopy: isCopy)
+      } else {
+        parts.log.enqueueReplicated(
+          write: record.run,
+          payload: payload.slice(record.payloadIndex * 4096, Int(record.run.blockCount) * 4096),
+          isCopy: isCopy)
+      }
+    }
+  }
+
+  /// The copy is complete and durable: this node is a prefix of its primary again (rule C3).
+  package func endCopy() async throws(ArrayError) {
+    try await parts.log.flush()
+    try await record { $0.isConsistent = true }
+    parts.events.note("the copy is complete: this node has all of its primary's data")
+  }
+
+  // MARK: Roles
+
+  /// Makes this node the primary, or lets one go on that has not heard its replicas.
+  ///
+  /// - Returns: what was done and may have been lost, in words.
+  package func promote(isForced: Bool) async throws(ReplicaCommandError) -> String {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    let state = membership.replication
+    switch state.role {
+    case .alone: throw .notNow("it has no replicas and is none: it serves writes already")
+    case .primary: return try await goOn(state, isForced: isForced)
+    case .replica: return try await takeOver(state, isForced: isForced)
+    }
+  }
+
+  private func goOn(
+    _ state: ReplicationState, isForced: Bool
+  ) async throws(ReplicaCommandError) -> String {
+    if nodes.superseded == nil, nodes.isHeard, !state.isHandedOver {
+      throw .notNow("it is the primary, and serves")
+    }
+    guard isForced else {
+      throw .needsForce(
+        nodes.superseded ?? "its replicas have not been heard: one of them may have been promoted, "
+          + "and would have writes that this node does not have")
+    }
+    try await beginTimeline { state in
+      for index in state.peers.indices { state.peers[index].counts = false }
+      state.isHandedOver = false
+    }
+    for replica in parts.log.replicas { parts.log.setCounts(replica, false) }
+    return "it goes on as the primary, in a new timeline, without its replicas"
+  }
+
+  private func takeOver(
+    _ state: ReplicationState, isForced: Bool
+  ) async throws(ReplicaCommandError) -> String {
+    guard state.isConsistent || options.plants(.promotesInconsistent) else {
+      throw .notNow(
+        "it is inconsistent: the copy that it is being made is not complete, and what is here is "
+          + "no state that the primary ever had")
+    }
+    guard let primary = state.peers.first else {
+      throw .notNow("its configuration does not say whose replica it is")
+    }
+    var doubt: String?
+    if !state.isHandedOver {
+      if nodes.primaryIsConnected {
+        doubt =
+          "its primary \(primary.nodeID) is connected: 'ashlar demote' there hands the role over"
+      } else if let mayBePromoted = nodes.mayBePromoted {
+        if await !mayBePromoted(parts.log.position) {
+          doubt = "the arbiter does not say that this node may be promoted"
+        }
+      } else if !(primary.counts && primary.mode == .c && state.lossPolicy == .stop) {
+        // With `stop`, nothing was acknowledged that is not here.
+        doubt =
+          "its link to the primary \(primary.nodeID) is down: the primary may have gone on alone, "
+          + "and all that it acknowledged since would be lost"
+      }
+    }
+    if let doubt, !isForced, !options.plants(.promotesOutdated) { throw .needsForce(doubt) }
+    // The stream ends here: whoever still sends is refused by his timeline.
+    nodes.primaryIsConnected = false
+    try await beginTimeline { state in
+      state.role = .primary
+      state.isHandedOver = false
+      for index in state.peers.indices { state.peers[index].counts = false }
+    }
+    restoreReplicas()
+    return "it is the primary now, from record \(parts.log.position.number) on"
+      + (doubt.map { "; forced although \($0)" } ?? "")
+  }
+
+  /// A new timeline begins here, durably, before anything is acknowledged in it (rule C1).
+  private func beginTimeline(
+    _ change: (inout ReplicationState) -> Void
+  ) async throws(ReplicaCommandError) {
+    do throws(ArrayError) {
+      // Records that were taken and not logged yet come before it.
+      try await parts.log.flush()
+      if !options.plants(.promotesWithoutTimeline) {
+        let view = nodeView
+        membership.timelines = Self.newest(
+          view.timelines
+            + [Timeline(timelineID: membership.drawIdentifier(), start: view.position)])
+      }
+      nodes.timelinesAhead = []
+      let position = parts.log.position
+      try await record {
+        change(&$0)
+        for index in $0.peers.indices { $0.peers[index].position = position }
+      }
+    } catch {
+      throw .array(error)
+    }
+    nodes.isHeard = true
+    nodes.superseded = nil
+    nodes.divergence = nil
+    nodes.stoppedSinceSeconds = nil
+    nodes.onChange()
+    parts.events.note("this node is the primary from record \(parts.log.position.number) on")
+  }
+
+  /// Gives up the role in good order: everything is made durable on both sides first.
+  ///
+  /// - Returns: the position that the replica has to have.
+  package func beginHandOver() async throws(ReplicaCommandError) -> StreamPosition {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    let state = membership.replication
+    guard state.role == .primary else { throw .notNow("it is not a primary") }
+    guard state.peers.contains(where: \.counts) else {
+      throw .notNow("no replica is in step: there is nobody to hand the role to")
+    }
+    do throws(ArrayError) {
+      // From here on nobody writes; who is under way ends first.
+      membership.replication.isHandedOver = true
+      let everything = ByteRange(from: 0, to: geometry.byteCount)
+      let hold = await reservations.reserve(everything, isExclusive: true)
+      reservations.release(hold)
+      try await flushAll()
+      guard membership.replication.peers.contains(where: \.counts) else {
+        membership.replication.isHandedOver = false
+        throw ArrayError.refused("the replica was lost meanwhile")
+      }
+      try await record { $0.isHandedOver = true }
+    } catch {
+      membership.replication.isHandedOver = false
+      throw .array(error)
+    }
+    parts.events.note("the role of the primary is handed over")
+    return parts.log.position
+  }
+
+  /// The primary has given up its role, and everything is here durably.
+  package func takeHandOver(at position: StreamPosition) async throws(ArrayError) {
+    try await parts.log.flush()
+    guard membership.replication.role == .replica, parts.log.position == position else { return }
+    try await record { $0.isHandedOver = true }
+  }
+}

@@ -1,0 +1,66 @@
+package import DiskFormat
+
+/// Whether clients are served, and if not, why.
+package enum ClientAccess: Equatable, Sendable {
+  case readWrite
+  case readOnly(String)
+  case none(String)
+}
+
+/// What a node knows of the others since it was started; nothing of it is on disk.
+struct NodeKnowledge {
+  /// A primary starts to serve when a replica, or an operator, has said that it may (rule C4).
+  var isHeard = false
+  /// Another node was promoted after this one.
+  var superseded: String?
+  /// Since when a lost replica has kept writes from being accepted; seconds since 1970.
+  var stoppedSinceSeconds: UInt64?
+  /// A replica: its primary is connected.
+  var primaryIsConnected = false
+  /// The histories are a fork; what an operator is told.
+  var divergence: String?
+  /// Timelines of the primary that begin behind what this replica has.
+  var timelinesAhead: [Timeline] = []
+  /// A task looks after replicas that do not answer.
+  var isWatched = false
+  /// Told when the role or a replica's standing has changed, and sessions have to look.
+  var onChange: () -> Void = {}
+  /// Whether this node may go on without a replica, from a position on; nil without an arbiter.
+  var mayGoOnAlone: (@Sendable (StreamPosition) async -> Bool)?
+  /// Whether it may be promoted.
+  var mayBePromoted: (@Sendable (StreamPosition) async -> Bool)?
+}
+
+/// What a node tells others, and status, of itself.
+package struct NodeView: Equatable, Sendable {
+  package var nodeID: Identifier
+  package var blockCount: UInt64
+  package var replication: ReplicationState
+  package var timelines: [Timeline]
+  package var position: StreamPosition
+  /// It accepts writes.
+  package var isOpen: Bool
+  /// It never held a record or a block.
+  package var isEmpty: Bool
+}
+
+/// Why a command about replicas was not carried out.
+package enum ReplicaCommandError: Error, Equatable, Sendable {
+  /// It cannot be done as things are; what would change that is in the words.
+  case notNow(String)
+  /// It may lose what the words say: it has to be forced.
+  case needsForce(String)
+  case unknownReplica(Identifier)
+  case tooMany
+  case array(ArrayError)
+
+  /// For an operator.
+  package var words: String {
+    switch self {
+    case .notNow(let words), .needsForce(let words): words
+    case .unknownReplica(let nodeID): "no replica has the identity \(nodeID)"
+    case .tooMany: "an array has \(ReplicationState.peerCountMax) replicas at most"
+    case .array(let error): error.words
+    }
+  }
+}
