@@ -72,7 +72,7 @@ struct FrameRefusalTests {
           let byteCount = message.encode(
             into: written.buffer, timelineID: head.timelineID, frameNumber: head.frameNumber)
           #expect(
-            written.buffer.prefix(byteCount).array == frame.bytes.array,
+            written.buffer.prefix(byteCount).isEqual(to: frame.bytes),
             "\(Seeds.replay(seed, "FrameRefusalTests"))")
           check(message, payload.buffer.prefix(samples.below(4) * 4096))
         }
