@@ -48,7 +48,7 @@ let package = Package(
     library("Simulator", "Units", "Parity", "IO"),
     library("Volumes", "Units", "IO"),
     library("RAID", "Units", "Parity", "Geometry", "DiskFormat", "IO", "Volumes"),
-    library("Replication", "Units", "Parity", "DiskFormat", "IO"),
+    library("Replication", "Units", "Parity", "DiskFormat", "IO", "RAID"),
     library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
     library("NBDClient", "Units", "NBDWire", "IO"),
     library(

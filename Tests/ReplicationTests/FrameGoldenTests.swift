@@ -50,7 +50,7 @@ enum GoldenFrames {
       .acknowledgement(Acknowledgement(received: 5703, logged: 5702, durable: 5690, copied: 17))
     ),
     ("frame-flush-request-v1.hex", .flushRequest(FlushRequest(number: 5703))),
-    ("frame-keep-alive-v1.hex", .keepAlive(KeepAlive(number: 5703, published: 5701))),
+    ("frame-keep-alive-v1.hex", .keepAlive(KeepAlive(number: 5703, durable: 5701))),
     (
       "frame-refusal-v1.hex",
       .refusal(

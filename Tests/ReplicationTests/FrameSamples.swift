@@ -192,7 +192,7 @@ struct FrameSamples {
         Acknowledgement(
           received: received, logged: logged, durable: min(logged, number()), copied: number()))
     case .flushRequest: return .flushRequest(FlushRequest(number: number()))
-    case .keepAlive: return .keepAlive(KeepAlive(number: number(), published: number()))
+    case .keepAlive: return .keepAlive(KeepAlive(number: number(), durable: number()))
     case .refusal:
       return .refusal(
         Refusal(

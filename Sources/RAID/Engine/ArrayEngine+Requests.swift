@@ -268,7 +268,7 @@ extension ArrayEngine {
   }
 
   /// Whether a trim of these blocks would change anything.
-  private func mayHaveContent(_ run: BlockRun) -> Bool {
+  func mayHaveContent(_ run: BlockRun) -> Bool {
     if parts.options.plants(.trimPinsForever) { return true }
     let pages = pages(of: run)
     return pages.contains { parts.table.isPresent($0) || parts.index.hasContent(page: $0) }

@@ -4,7 +4,8 @@ import IO
 /// How far one replica is, by client record numbers (docs/replication.md, section 2).
 ///
 /// Belongs to the log; the session that serves the replica moves it.
-package final class ReplicaProgress {
+// Safe: everything that has one runs on the executor of its array.
+package final class ReplicaProgress: @unchecked Sendable {
   package let nodeID: Identifier
   package internal(set) var mode: ReplicaMode
   /// Acknowledgements wait for it.

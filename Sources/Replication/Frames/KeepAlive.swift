@@ -5,22 +5,22 @@ package import IO
 package struct KeepAlive: Equatable, Sendable {
   /// The last record that was sent.
   package var number: UInt64
-  /// The last record that was acknowledged to clients. In mode A it may lie beyond what was sent.
-  package var published: UInt64
+  /// Everything up to here is durable at the sender: its peer need not keep it for him.
+  package var durable: UInt64
 
-  package init(number: UInt64, published: UInt64) {
+  package init(number: UInt64, durable: UInt64) {
     self.number = number
-    self.published = published
+    self.durable = durable
   }
 
   /// The parts of the body.
   package enum Field: String, FormatField {
-    case number, published
+    case number, durable
 
     package var byteRange: Range<Int> {
       switch self {
       case .number: 0..<8
-      case .published: 8..<16
+      case .durable: 8..<16
       }
     }
   }
@@ -32,7 +32,7 @@ package struct KeepAlive: Equatable, Sendable {
   /// - Returns: its bytes.
   package func encode(into body: IOBuffer) -> Int {
     body.store(number, Field.number)
-    body.store(published, Field.published)
+    body.store(durable, Field.durable)
     return Self.byteCount
   }
 
@@ -40,6 +40,6 @@ package struct KeepAlive: Equatable, Sendable {
   package static func decode(_ body: IOBuffer) throws(FormatError) -> KeepAlive {
     let reader = try BodyReader<Field>(body, fixed: byteCount)
     try reader.expectEnd()
-    return KeepAlive(number: reader.word(.number), published: reader.word(.published))
+    return KeepAlive(number: reader.word(.number), durable: reader.word(.durable))
   }
 }
