@@ -98,7 +98,9 @@ let package = Package(
     tests(
       "RAIDTests", "RAID", "DiskFormat", "Geometry", "Parity", "Volumes", "IO", "Units",
       "Simulator", "TestSupport"),
-    tests("ReplicationTests", "Replication", "DiskFormat"),
+    tests(
+      "ReplicationTests", "Replication", "DiskFormat", "Parity", "IO", "Simulator", "TestSupport",
+      exclude: ["Fixtures"]),
     tests(
       "SimulationTests", "ArraySimulation", "Volumes", "IO", "Units", "Geometry", "RAID",
       "Simulator"),

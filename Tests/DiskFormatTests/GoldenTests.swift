@@ -181,42 +181,14 @@ struct GoldenTests {
 
 @Suite("DiskFormat: the pages of docs/formats")
 struct PagesTests {
-  /// A row of a field table: offset, bytes, name.
-  private struct Row: Equatable {
-    let offset: Int
-    let byteCount: Int
-    let name: String
-  }
-
-  /// The rows of the table below a heading.
-  private func rows(_ page: String, _ heading: String) throws -> [Row] {
-    let lines = try Documents.lines("docs/formats/\(page)")
-    let start = try #require(lines.firstIndex(of: heading), "\(page) has no \(heading)")
-    let section = lines[(start + 1)...].prefix { !$0.hasPrefix("#") }
-    return section.compactMap { line in
-      // "| 16 | 8 | `offset` | ..."
-      let cells = line.split(separator: "|").map { $0.filter { $0 != "`" && $0 != " " } }
-      guard cells.count >= 3, let offset = Int(cells[0]), let count = Int(cells[1]) else {
-        return nil
-      }
-      return Row(offset: offset, byteCount: count, name: cells[2])
-    }
-  }
-
   private func check<Field: FormatField>(
     _ page: String, _ heading: String, _ field: Field.Type, byteCount: Int
   ) throws {
-    let fields = Array(Field.allCases)
-    var end = 0
-    for field in fields {
-      #expect(field.byteRange.lowerBound == end, "\(Field.self).\(field)")
-      end = field.byteRange.upperBound
+    let fields = Field.allCases.map {
+      FieldRow(name: $0.rawValue, offset: $0.offset, byteCount: $0.byteRange.count)
     }
-    #expect(end == byteCount, "\(Field.self)")
-    let expected = fields.map {
-      Row(offset: $0.offset, byteCount: $0.byteRange.count, name: $0.rawValue)
-    }
-    #expect(try rows(page, heading) == expected, "\(page), \(heading)")
+    #expect(FieldRow.tile(fields, byteCount: byteCount), "\(Field.self)")
+    #expect(try Documents.fieldRows(page, heading) == fields, "\(page), \(heading)")
   }
 
   @Test("the fields of a superblock tile its 4096 bytes, and the page has each in its place")
@@ -256,14 +228,7 @@ struct PagesTests {
       ("page-map.md", "map-page-v1.hex"), ("log.md", "log-batch-v1.hex"),
     ])
   func dump(page: String, fixture: String) throws {
-    let shown = try Documents.lines("docs/formats/\(page)").compactMap { line in
-      // "    0010  ...": four blanks, four digits, two blanks.
-      let text = line.dropFirst(4)
-      let isDump =
-        line.hasPrefix("    ") && Int(text.prefix(4), radix: 16) != nil
-        && text.dropFirst(4).hasPrefix("  ")
-      return isDump ? String(text) : nil
-    }
+    let shown = try Documents.shownDump(page)
     #expect(try shown == Documents.fixture(fixture).lines.filter { !$0.hasPrefix("#") })
   }
 }

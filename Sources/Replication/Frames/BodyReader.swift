@@ -71,6 +71,7 @@ struct BodyReader<Field: FormatField> {
     guard let text = String(validating: letters, as: UTF8.self) else {
       throw .field(name: "\(name)", value: UInt64(letters.first { $0 >= 0x80 } ?? 0))
     }
+    try text.expectNoControls(named: name)
     try bytes.dropFirst(byteCount).expectZeros()
     return text
   }
@@ -129,6 +130,15 @@ extension IOBuffer {
   private var firstNonZero: UInt8 {
     for index in 0..<byteCount where self[index] != 0 { return self[index] }
     return 0
+  }
+}
+
+extension String {
+  /// It is shown on terminals and in logs, so nothing in it may be a command to them.
+  func expectNoControls(named name: StaticString) throws(FormatError) {
+    for scalar in unicodeScalars where scalar.properties.generalCategory == .control {
+      throw .field(name: "\(name)", value: UInt64(scalar.value))
+    }
   }
 }
 

@@ -23,6 +23,7 @@ package struct Hello: Equatable, Sendable {
     static let known: UInt8 = 15
   }
 
+  /// As many as a superblock keeps.
   package static let addressBytesMax = Peer.addressBytesMax
   /// A device ends below 2^63 bytes.
   package static let blockCountMax = UInt64(Int64.max) / 4096
@@ -144,10 +145,12 @@ package struct Hello: Equatable, Sendable {
     guard flags.rawValue & ~Flags.known == 0 else {
       throw .field(Field.flags, UInt64(flags.rawValue))
     }
+    guard peerTimeoutMilliseconds > 0 else { throw .field(Field.peerTimeoutMilliseconds, 0) }
     try StreamTimeline.validate(timelines, position)
     guard address.utf8.count <= Self.addressBytesMax else {
       throw .field(Field.addressByteCount, UInt64(address.utf8.count))
     }
+    try address.expectNoControls(named: "address")
   }
 }
 

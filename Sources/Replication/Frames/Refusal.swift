@@ -31,14 +31,24 @@ package struct Refusal: Equatable, Sendable {
   package var code: Code
   package var firstNumber: UInt64
   package var secondNumber: UInt64
-  /// For the operator.
-  package var words: String
+  /// For the operator: at most 512 bytes, without control characters.
+  package let words: String
 
+  /// Of words that are longer the end is left out, and control characters become question marks: a
+  /// refusal is said in any case.
   package init(code: Code, firstNumber: UInt64 = 0, secondNumber: UInt64 = 0, words: String = "") {
     self.code = code
     self.firstNumber = firstNumber
     self.secondNumber = secondNumber
-    self.words = words
+    var fitting = ""
+    var byteCount = 0
+    for scalar in words.unicodeScalars {
+      let shown = scalar.properties.generalCategory == .control ? "?" : scalar
+      byteCount += UTF8.width(shown)
+      guard byteCount <= Self.wordsBytesMax else { break }
+      fitting.unicodeScalars.append(shown)
+    }
+    self.words = fitting
   }
 
   /// The parts that have a fixed place; the words follow.
@@ -60,11 +70,10 @@ package struct Refusal: Equatable, Sendable {
 
   /// Writes the body.
   ///
-  /// - Precondition: `decode` accepts it, and there is room.
+  /// - Precondition: there is room.
   /// - Returns: its bytes.
   package func encode(into body: IOBuffer) -> Int {
     let wordsByteCount = words.utf8.count
-    precondition(wordsByteCount <= Self.wordsBytesMax)
     let fixed = body.prefix(Self.fixedByteCount)
     fixed.fill(with: 0)
     fixed.store(firstNumber, Field.firstNumber)

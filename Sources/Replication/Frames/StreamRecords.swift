@@ -17,12 +17,12 @@ package enum StreamRecord: Equatable, Sendable {
   }
 }
 
-/// Records that follow one another in number, with the chain before the first and behind the last.
+/// Records that follow one another in number, with the chain before the first and behind the last,
+/// which follows from them.
 ///
 /// `StreamRecordsEncoder` writes the same bytes record by record.
 package struct StreamRecords: Equatable, Sendable {
-  /// A record writes no more than this: what is atomic (promise P6) is 64 KiB, and a piece that
-  /// is not aligned to that touches no more than twice as much.
+  /// A record writes no more blocks than this: as many as the log takes in one.
   package static let writeBlocksMax = 32
 
   /// The number before that of the first record.
@@ -82,8 +82,7 @@ package struct StreamRecords: Equatable, Sendable {
   /// - Precondition: `decode` accepts it, and there is room.
   /// - Returns: its bytes.
   package func encode(into body: IOBuffer) -> Int {
-    var encoder = StreamRecordsEncoder(
-      body, previousNumber: previousNumber, previousChain: previousChain)
+    var encoder = StreamRecordsEncoder(body, behind: start)
     for record in records {
       switch record {
       case .write(let run, let blocks):
@@ -94,7 +93,8 @@ package struct StreamRecords: Equatable, Sendable {
       }
     }
     precondition(encoder.payloadBlockCount == checksums.count)
-    return encoder.finish(endChain: endChain)
+    precondition(encoder.position == end)
+    return encoder.finish()
   }
 
   /// Reads the body of a frame whose head says so much payload.
@@ -105,9 +105,11 @@ package struct StreamRecords: Equatable, Sendable {
     try reader.expectZeros(.reserved)
     var records = StreamRecords(
       previousNumber: reader.word(.previousNumber), previousChain: reader.halfWord(.previousChain),
-      endChain: reader.halfWord(.endChain), records: [], checksums: [])
+      endChain: reader.halfWord(.previousChain), records: [], checksums: [])
     try records.take(
       recordCount: reader.count(.recordCount), payloadBlockCount: payloadBlockCount, from: reader)
+    let endChain = reader.halfWord(.endChain)
+    guard records.endChain == endChain else { throw .field(Field.endChain, UInt64(endChain)) }
     return records
   }
 
@@ -128,6 +130,7 @@ package struct StreamRecords: Equatable, Sendable {
 }
 
 extension StreamRecords {
+  /// Reads the records; `endChain` is at each moment that behind the last.
   private mutating func take(
     recordCount: Int, payloadBlockCount: Int, from start: BodyReader<Field>
   ) throws(FormatError) {
@@ -178,6 +181,9 @@ extension StreamRecords {
       checksums.append(record.loadUInt32(at: LogRecord.writeFixedBytes + index * 4))
     }
     try record.dropFirst(LogRecord.writeFixedBytes + blockCount * 4).expectZeros()
+    endChain = RecordChain.after(endChain, write: run, number: number) {
+      record.loadUInt32(at: LogRecord.writeFixedBytes + $0 * 4)
+    }
     records.append(.write(run: run, blocks: first..<first + blockCount))
   }
 
@@ -192,6 +198,7 @@ extension StreamRecords {
       firstBlock: record.loadUInt64(at: Field.firstBlock.offset),
       blockCount: record.loadUInt64(at: Field.blockCount.offset))
     guard run.isPossible else { throw .field(Field.blockCount, run.blockCount) }
+    endChain = RecordChain.after(endChain, trim: run, number: number)
     records.append(.trim(run: run))
   }
 }

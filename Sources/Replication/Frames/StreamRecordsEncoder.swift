@@ -6,10 +6,10 @@ package import IO
 /// Its preconditions are what the decoder demands: what it writes can be read.
 package struct StreamRecordsEncoder {
   private let body: IOBuffer
-  private let previousNumber: UInt64
-  private let previousChain: UInt32
+  private let start: StreamPosition
+  /// Behind the last record, or where the frame begins.
+  package private(set) var position: StreamPosition
   private var end = StreamRecords.fixedByteCount
-  private var recordCount: UInt64 = 0
   /// The blocks of the records so far.
   package private(set) var payloadBlockCount = 0
 
@@ -17,18 +17,15 @@ package struct StreamRecordsEncoder {
   ///
   /// - Precondition: `body` has room for the fixed part. Of a longer one no more than
   ///   `StreamFrameHead.bodyBytesMax` are used.
-  package init(_ body: IOBuffer, previousNumber: UInt64, previousChain: UInt32) {
+  package init(_ body: IOBuffer, behind start: StreamPosition) {
     precondition(body.byteCount >= StreamRecords.fixedByteCount)
     self.body = body.prefix(min(body.byteCount, StreamFrameHead.bodyBytesMax))
-    self.previousNumber = previousNumber
-    self.previousChain = previousChain
+    self.start = start
+    position = start
   }
 
   /// Whether there is no record yet.
-  package var isEmpty: Bool { recordCount == 0 }
-
-  /// The number of the last record, or the one before the first.
-  package var lastNumber: UInt64 { previousNumber + recordCount }
+  package var isEmpty: Bool { position.number == start.number }
 
   /// Whether one more write of so many blocks fits into the frame.
   package func hasRoom(forWriteOf blockCount: Int) -> Bool {
@@ -53,7 +50,7 @@ package struct StreamRecordsEncoder {
     record.storeUInt64(
       run.blockCount << 32 | UInt64(LogRecord.Kind.write.rawValue), at: Field.kind.offset)
     record.storeUInt64(run.firstBlock, at: Field.firstBlock.offset)
-    record.storeUInt64(lastNumber, at: Field.clientSequence.offset)
+    record.storeUInt64(position.number, at: Field.clientSequence.offset)
     for index in 0..<blockCount {
       record.storeUInt32(checksum(index), at: LogRecord.writeFixedBytes + index * 4)
     }
@@ -61,6 +58,9 @@ package struct StreamRecordsEncoder {
       record.storeUInt32(0, at: LogRecord.writeFixedBytes + blockCount * 4)
     }
     payloadBlockCount += blockCount
+    position.chain = RecordChain.after(position.chain, write: run, number: position.number) {
+      record.loadUInt32(at: LogRecord.writeFixedBytes + $0 * 4)
+    }
   }
 
   /// Adds a trim with the next number.
@@ -73,15 +73,16 @@ package struct StreamRecordsEncoder {
     record.storeUInt64(UInt64(LogRecord.Kind.trim.rawValue), at: Field.kind.offset)
     record.storeUInt64(run.firstBlock, at: Field.firstBlock.offset)
     record.storeUInt64(run.blockCount, at: Field.blockCount.offset)
-    record.storeUInt64(lastNumber, at: Field.clientSequence.offset)
+    record.storeUInt64(position.number, at: Field.clientSequence.offset)
+    position.chain = RecordChain.after(position.chain, trim: run, number: position.number)
   }
 
   /// The bytes of the next record, which is counted.
   private mutating func next(_ byteCount: Int) -> IOBuffer {
-    precondition(lastNumber < .max)
+    precondition(position.number < .max)
     let record = body.slice(end, byteCount)
     end += byteCount
-    recordCount += 1
+    position.number += 1
     return record
   }
 
@@ -89,15 +90,15 @@ package struct StreamRecordsEncoder {
   ///
   /// - Precondition: there is a record.
   /// - Returns: the bytes of the body.
-  package func finish(endChain: UInt32) -> Int {
+  package func finish() -> Int {
     typealias Field = StreamRecords.Field
-    precondition(recordCount > 0)
+    precondition(!isEmpty)
     let fixed = body.prefix(StreamRecords.fixedByteCount)
     fixed.fill(with: 0)
-    fixed.store(previousNumber, Field.previousNumber)
-    fixed.store(UInt64(previousChain), Field.previousChain)
-    fixed.store(UInt64(endChain), Field.endChain)
-    fixed.store(recordCount, Field.recordCount)
+    fixed.store(start.number, Field.previousNumber)
+    fixed.store(UInt64(start.chain), Field.previousChain)
+    fixed.store(UInt64(position.chain), Field.endChain)
+    fixed.store(position.number - start.number, Field.recordCount)
     return end
   }
 }
