@@ -68,8 +68,7 @@ final class FrameChannel<Stream: ByteStream> {
     sentCount += 1
     let buffer = sendMemory.buffer
     let body = buffer.slice(StreamFrameHead.byteCount, StreamFrameHead.bodyBytesMax)
-    var encoder = StreamRecordsEncoder(
-      body, previousNumber: batch.start.number, previousChain: batch.start.chain)
+    var encoder = StreamRecordsEncoder(body, behind: batch.start)
     var payload: [Range<Int>] = []
     var blockCount = 0
     for record in batch.records {
@@ -86,7 +85,7 @@ final class FrameChannel<Stream: ByteStream> {
         payload.append(record.payloadIndex..<end)
       }
     }
-    let bodyByteCount = encoder.finish(endChain: batch.end.chain)
+    let bodyByteCount = encoder.finish()
     let head = StreamFrameHead(
       timelineID: timelineID, frameNumber: sentCount, kind: .records,
       bodyByteCount: bodyByteCount, payloadBlockCount: blockCount)

@@ -7,7 +7,8 @@ extension Session {
   /// Follows a primary to the end of the connection.
   func follow(_ theirs: Hello) async throws(SessionEnd) {
     if mine.role == .primary {
-      let words = "node \(theirs.nodeID) was promoted after this one, which is a replica from now on"
+      let words =
+        "node \(theirs.nodeID) was promoted after this one, which is a replica from now on"
       guard await engine.giveWay(at: mine.position, words) else {
         throw .refused(
           Refusal(

@@ -62,7 +62,8 @@ package enum SessionPlan: Equatable, Sendable {
         Refusal(
           code: .diverged, firstNumber: primary.position.number,
           secondNumber: replica.position.number,
-          words: "the replica has records that the primary has not, and the primary serves already"))
+          words: "the replica has records that the primary has not, and the primary serves already")
+      )
     case .diverged(let number):
       return .refuse(
         Refusal(
