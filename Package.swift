@@ -59,7 +59,7 @@ let package = Package(
       name: "ashlar",
       dependencies: [
         "Units", "Geometry", "DiskFormat", "NBDWire", "IO", "Ring", "Volumes", "RAID",
-        "NBDServer", "NBDClient", "Control", "Bench", "CSystemd",
+        "NBDServer", "NBDClient", "Control", "Bench", "Replication", "CSystemd",
       ],
       swiftSettings: settings),
     // The bound that benchmarks compare the server with.

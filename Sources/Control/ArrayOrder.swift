@@ -12,11 +12,12 @@ package enum ArrayOrder: Equatable, Sendable {
   case resumeScrub
   case cancelScrub
   case setLatencyBudget(nanoseconds: UInt64)
+  case replica(ReplicaOrder)
 
   /// What latency budgets may be: below is less than any disk keeps, above is no budget.
   package static let latencyBudgetNanoseconds: ClosedRange<UInt64> = 100_000...60_000_000_000
   /// The commands of the protocol that are orders.
-  static let commandNames = ["member", "rebuild", "scrub", "latency-budget"]
+  static let commandNames = ["member", "rebuild", "scrub", "latency-budget", "replica"]
 
   /// Whether a member is opened for it, which takes as long as its disk or server does.
   package var opensMember: Bool {
@@ -44,6 +45,7 @@ package enum ArrayOrder: Equatable, Sendable {
         ("pause", .pauseScrub), ("resume", .resumeScrub), ("cancel", .cancelScrub),
       ]
       self = try Self.choice(orders, json)
+    case "replica": self = .replica(try ReplicaOrder(json))
     default:
       guard let count = json["nanoseconds"]?.integer, let nanoseconds = UInt64(exactly: count),
         Self.latencyBudgetNanoseconds.contains(nanoseconds)
@@ -143,6 +145,7 @@ package enum ArrayOrder: Equatable, Sendable {
     case .cancelScrub: return plain("scrub", "cancel")
     case .setLatencyBudget(let nanoseconds):
       return [("command", "latency-budget"), ("nanoseconds", .count(nanoseconds))]
+    case .replica(let order): return [("command", "replica")] + order.members
     }
   }
 }
@@ -151,6 +154,8 @@ package enum ArrayOrder: Equatable, Sendable {
 package enum OrderRefusalCode {
   /// The new member holds something, which is named.
   package static let holdsSomething = "holds_something"
+  /// Something may be lost, which is named.
+  package static let needsForce = "needs_force"
 }
 
 /// What came of an order.

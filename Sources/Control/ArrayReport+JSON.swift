@@ -4,7 +4,8 @@ extension ArrayReport {
   /// The object under `"array"` in a status.
   var json: JSONValue {
     guard case .object(let members) = plain else { return plain }
-    return .object(members + upkeep.members)
+    let more = [JSONMember(name: "replication", value: replication?.json ?? .null)]
+    return .object(members + upkeep.members + more)
   }
 
   private var plain: JSONValue {
@@ -68,6 +69,9 @@ extension ArrayReport {
       try ArrayEventReport(element)
     }
     upkeep = try UpkeepReport(reader)
+    replication = try reader.optionalObject("replication").map { (object) throws(ControlError) in
+      try ReplicationReport(object)
+    }
   }
 }
 

@@ -35,6 +35,8 @@ package struct ArrayReport: Equatable, Sendable {
   /// Oldest first.
   package var events: [ArrayEventReport]
   package var upkeep = UpkeepReport()
+  /// Nil for an array that is alone.
+  package var replication: ReplicationReport?
 }
 
 /// What an array's start found in the log, and how long it took.
@@ -120,6 +122,7 @@ extension ArrayReport {
     hasMoreLost = status.hasMoreLost
     lostRanges = status.lostRuns.map { ArrayRangeReport($0) }
     upkeep = UpkeepReport(status)
+    replication = status.replication.map { ReplicationReport($0) }
     events = status.events.suffix(ArrayStatus.eventCountMax).map { event in
       let age = nowNanoseconds - min(nowNanoseconds, event.atNanoseconds)
       return ArrayEventReport(

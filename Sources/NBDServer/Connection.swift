@@ -15,6 +15,8 @@ final class Connection<Stream: ByteStream> {
   let stream: Stream
   let startNanoseconds: UInt64
   var phase = Phase.handshake
+  /// What the client was offered.
+  var export: ExportDescription?
   var agreement = Agreement(
     exportIndex: 0, usesStructuredReplies: false, allocationContextIdentifier: nil)
 

@@ -10,6 +10,8 @@ extension NBDServer {
   func negotiate(_ connection: ServedConnection) async -> Bool {
     connection.receiveDeadlineNanoseconds = machine.nowNanoseconds + options.handshakeNanoseconds
     startWatching()
+    let export = export
+    connection.export = export
     var negotiation = Negotiation(exports: [export], limits: options.negotiationLimits)
     guard await send(negotiation.greeting(), to: connection) else { return false }
     while true {

@@ -20,7 +20,8 @@ extension NBDServer {
       }
       connection.consume(Request.headerByteCount)
       connection.pacing.count(request)
-      switch connection.agreement.judge(request, export: export) {
+      // As it was when this client chose it.
+      switch connection.agreement.judge(request, export: connection.export ?? export) {
       case .serve(let command):
         if takeAtOnce(request, command, on: connection) {
           if hasRepliesForOneTurn(connection) { await machine.sleep(nanoseconds: 0) }

@@ -18,7 +18,8 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
   nonisolated let machine: ServingMachine
   let volume: ServedVolume
   let options: ServerOptions
-  let export: ExportDescription
+  /// What clients that connect now are offered: a volume may become writable while it is served.
+  var export: ExportDescription { Self.describe(volume.traits, options) }
   let log: ServerLog
   let buffers: BufferPool
   private let startNanoseconds: UInt64
@@ -67,7 +68,6 @@ package actor NBDServer<ServingMachine: Machine, ServedVolume: Volume> {
     self.log = log
     buffers = BufferPool(byteCountMax: options.bytesMax)
     startNanoseconds = machine.nowNanoseconds
-    export = Self.describe(volume.traits, options)
     self.volume = volume
   }
 

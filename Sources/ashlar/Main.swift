@@ -18,6 +18,9 @@ struct Main {
       MemberCommand.command,
       RebuildCommand.command,
       ScrubCommand.command,
+      ReplicaCommand.command,
+      PromoteCommand.command,
+      DemoteCommand.command,
       BenchCommand.command,
     ])
 

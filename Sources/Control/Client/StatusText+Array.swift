@@ -11,6 +11,9 @@ extension StatusText {
     _ array: ArrayReport, _ name: String, _ nowUnixSeconds: UInt64
   ) -> [String] {
     var lines = [row("can lose", spareWords(array))]
+    if let replication = array.replication {
+      lines += list("mirror", replicationLines(replication, nowUnixSeconds))
+    }
     lines += list("rebuild", rebuildLines(array.upkeep, name))
     lines += list("scrub", scrubLines(array.upkeep, nowUnixSeconds))
     if array.healedBlockCount > 0 {
@@ -24,6 +27,35 @@ extension StatusText {
         "array",
         "\(array.level) of \(array.members.count) members, chunk \(chunk), \(array.arrayID)"))
     lines.append(row("log", logWords(array)))
+    return lines
+  }
+
+  private static func replicationLines(
+    _ replication: ReplicationReport, _ nowUnixSeconds: UInt64
+  ) -> [String] {
+    var lines = [
+      "\(replication.role), record \(replication.number), on peer loss: \(replication.lossPolicy)"
+    ]
+    if !replication.divergence.isEmpty { lines.append(replication.divergence) }
+    if !replication.refusal.isEmpty { lines.append(replication.refusal) }
+    for peer in replication.peers {
+      let age = nowUnixSeconds - min(nowUnixSeconds, peer.sinceSeconds)
+      let standing =
+        replication.role == "replica"
+        ? "the primary" : peer.counts ? "in step, mode \(peer.mode)" : "NOT in step for \(age) s"
+      var words = "\(peer.address.isEmpty ? peer.nodeID : peer.address): \(standing)"
+      if peer.connection.isEmpty {
+        words += ", not connected" + (peer.lastEnd.isEmpty ? "" : " (\(peer.lastEnd))")
+      } else {
+        words += ", \(peer.connection)"
+      }
+      if peer.copyUnitCount > 0 {
+        words += " (\(peer.copiedUnitCount * 100 / peer.copyUnitCount) %)"
+      } else if replication.role == "primary", peer.loggedNumber < replication.number {
+        words += ", \(replication.number - peer.loggedNumber) records behind"
+      }
+      lines.append(words)
+    }
     return lines
   }
 

@@ -7,14 +7,18 @@ package import Volumes
 /// An array as the NBD server sees it.
 package final class ArrayVolume<M: Machine, D: Disk>: Volume {
   package nonisolated let engine: ArrayEngine<M, D>
-  package let traits: VolumeTraits
 
   init(_ engine: ArrayEngine<M, D>) {
     self.engine = engine
-    let plan = engine.plan
-    traits = VolumeTraits(
-      kind: "\(plan.geometry.level.name) of \(plan.geometry.memberCount) members",
-      byteCount: plan.geometry.byteCount, isReadOnly: false, isRotational: false,
+  }
+
+  /// What it is for a client that connects now: a replica is read-only until it is promoted.
+  package var traits: VolumeTraits {
+    let geometry = engine.plan.geometry
+    return VolumeTraits(
+      kind: "\(geometry.level.name) of \(geometry.memberCount) members",
+      byteCount: geometry.byteCount,
+      isReadOnly: engine.assumeIsolated { $0.clientAccess } != .readWrite, isRotational: false,
       preferredBlockBytes: 4096)
   }
 
@@ -129,6 +133,7 @@ extension ArrayEngine {
         cause: reason,
         action: "stop and serve the array again; 'ashlar examine' tells what is missing")
     }
+    if let trouble = replicationTrouble { return trouble }
     let out = membership.lostSlots
     let lost = parts.lostRuns
     let hasLost = !lost.isEmpty || parts.lostBlocks.hasMore
@@ -159,6 +164,25 @@ extension ArrayEngine {
     return .impaired(
       cause: "\(without); \(lostWords(lost)) not to be had without\(placeWords(lost))",
       action: bringBack + "; what still cannot be read then is lost")
+  }
+
+  /// What keeps clients from being served, or their data from being mirrored; a replica that follows
+  /// is in no trouble.
+  private var replicationTrouble: VolumeHealth? {
+    let state = membership.replication
+    if let divergence = nodes.divergence {
+      return .impaired(
+        cause: divergence, action: "'ashlar replica' in the manual tells how to choose one of both")
+    }
+    switch (state.role, clientAccess) {
+    case (.primary, .readOnly(let reason)), (_, .none(let reason)):
+      return .impaired(cause: reason, action: "see 'ashlar status'")
+    case (.primary, .readWrite) where state.peers.contains { !$0.counts }:
+      return .impaired(
+        cause: "a replica is not in step: what is written now is not mirrored to it",
+        action: "see at the replica's line in 'ashlar status' what it waits for")
+    default: return nil
+    }
   }
 
   private func actionToBringBack(_ out: SlotSet) -> String {

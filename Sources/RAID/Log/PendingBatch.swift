@@ -110,6 +110,7 @@ final class PendingBatch {
   /// - Returns: false when there is no other.
   func replaceMemory() -> Bool {
     guard let memory = memories.take() else { return false }
+    self.memory.isAbandoned = true
     self.memory = memory
     bytes = memory.buffer
     return true

@@ -158,6 +158,8 @@ extension WriteLog {
   package var checkpointCandidate: UInt64 {
     limitPins()
     let candidate = ledger.candidate(limit: min(writtenSequence, horizon))
+    // It may be under way to the superblocks from now on: no pin can hold it any more.
+    unpinnableSequence = max(unpinnableSequence, candidate)
     if options.plants(.reuseBeforeCheckpoint) {
       for slot in rings.indices { rings[slot].release(through: candidate) }
     }

@@ -9,6 +9,8 @@ package final class OwnedBuffer {
   package let memory: AlignedMemory
   /// Operations that were submitted and that the kernel has not returned.
   package private(set) var heldCount = 0
+  /// Whoever filled it has no more to do with it: it belongs to those who still hold it.
+  var isAbandoned = false
 
   package init(_ memory: AlignedMemory) {
     self.memory = memory
@@ -55,7 +57,9 @@ package final class OwnedBufferPool {
   ///
   /// - Returns: nil when the machine is out of memory.
   package func take() -> OwnedBuffer? {
-    idle.popLast() ?? OwnedBuffer(byteCount: byteCount)
+    guard let buffer = idle.popLast() else { return OwnedBuffer(byteCount: byteCount) }
+    buffer.isAbandoned = false
+    return buffer
   }
 
   /// Takes a buffer back.

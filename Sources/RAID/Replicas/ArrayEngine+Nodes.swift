@@ -28,16 +28,18 @@ extension ArrayEngine {
       guard state.isConsistent else {
         return .none("it is a replica, and the copy that it is being made is not complete")
       }
-      return .readOnly("it is a replica: writes are its primary's ('ashlar promote' makes it one)")
+      return .readOnly(
+        "it is a replica: writes are its primary's ('ashlar promote NAME' makes it one)")
     case .primary:
       if let superseded = nodes.superseded { return .none(superseded) }
       if state.isHandedOver {
-        return .readOnly("its role was handed over ('ashlar promote' takes it back)")
+        return .readOnly(
+          "its role was handed over ('ashlar promote NAME --force NAME' takes it back)")
       }
       guard nodes.isHeard || options.plants(.startsUnheard) else {
         return .none(
           "its replica has not been heard since the start: another node may be the primary by now "
-            + "('ashlar promote --force' goes on without)")
+            + "('ashlar promote NAME --force NAME' goes on without)")
       }
       if nodes.stoppedSinceSeconds != nil {
         return .readOnly(
@@ -159,11 +161,26 @@ extension ArrayEngine {
   }
 
   /// A replica has been heard, and this node has all that it has: clients are served.
-  package func noteHeard() async {
-    guard membership.replication.role == .primary, !nodes.isHeard else { return }
+  ///
+  /// After a crash a timeline begins: replicas that were not heard may have records that this node has
+  /// lost, and numbers again (rule C1).
+  ///
+  /// - Returns: whether one has begun: the others have to be told in a new hello.
+  package func noteHeard() async throws(ArrayError) -> Bool {
+    guard membership.replication.role == .primary, !nodes.isHeard else { return false }
+    var hasBegun = false
+    if !plan.isClean, !options.plants(.recoversWithoutTimeline) {
+      let view = nodeView
+      membership.timelines = Self.newest(
+        view.timelines
+          + [Timeline(timelineID: membership.drawIdentifier(), start: view.position)])
+      try await record { _ in }
+      hasBegun = true
+    }
     nodes.isHeard = true
     nodes.divergence = nil
     nodes.onChange()
+    return hasBegun
   }
 
   /// A replica is in step: from now on acknowledgements wait for it, and then that is recorded.
@@ -193,7 +210,7 @@ extension ArrayEngine {
   /// A replica does not answer: nothing is acknowledged without it before that is recorded, or
   /// nothing more is acknowledged at all.
   package func setAside(_ nodeID: Identifier, because reason: String) async {
-    guard let replica = parts.openLog?.replica(nodeID), replica.counts,
+    guard isOpen, let replica = parts.openLog?.replica(nodeID), replica.counts,
       !replica.isBeingSetAside
     else { return }
     guard membership.replication.lossPolicy == .goOn else {

@@ -12,6 +12,8 @@ package enum ReplicationBug: String, CaseIterable, Sendable {
   case startsUnheard
   /// Histories are compared by their numbers only (rule C1).
   case comparesNumbersOnly
+  /// A primary goes on after a crash in the same timeline (rule C1).
+  case recoversWithoutTimeline
   /// A promotion begins no timeline (rule C1).
   case promotesWithoutTimeline
   /// An inconsistent replica can be promoted (rule C3).

@@ -45,7 +45,8 @@ package final class StreamBatch: @unchecked Sendable {
 
   deinit {
     memory.operationReturned()
-    memories?.give(memory)
+    // The log may not be done with it yet: then it goes on with it.
+    if memory.isAbandoned, memory.isIdle { memories?.give(memory) }
   }
 
   package var payloadBlockCount: Int { payload.byteCount / 4096 }

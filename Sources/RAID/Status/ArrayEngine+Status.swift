@@ -44,6 +44,7 @@ extension ArrayEngine {
     status.dirtyBytes = UInt64(clamping: parts.payloads.byteCountInUse)
     status.dirtyBytesMax = UInt64(clamping: options.dirtyBytesMax)
     status.recovery = recovery
+    status.replication = replicationStatus
     status.rebuild = keeper.rebuildStatus
     status.rebuildIsPaused = keeper.resync.isPaused
     status.resyncIsHeld = !resyncsAutomatically

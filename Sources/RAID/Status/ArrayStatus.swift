@@ -56,6 +56,9 @@ package struct ArrayStatus: Equatable, Sendable {
   package var lastSequence: UInt64
   package var horizon: UInt64
 
+  /// How it stands to other nodes; nil when it is alone.
+  package var replication: ReplicationStatus?
+
   /// What the start found in the log.
   package var recovery = RecoveryReport()
 

@@ -193,6 +193,8 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   /// What follows from the end of a connection.
   private func settle(_ end: SessionEnd, _ session: Session<M, D>) async {
     guard let theirs = session.theirs else { return }
+    // Who only asks who this is goes away again.
+    if session.phase == .connecting, case .lost = end { return }
     let isNews = lastEnds[theirs.nodeID] != end.words
     lastEnds[theirs.nodeID] = end.words
     if isNews { log("replication with node \(theirs.nodeID) ended: \(end.words)") }

@@ -17,10 +17,20 @@ extension Session {
       try? await channel.send(.refusal(refusal), timelineID: timelineID)
       throw .refused(refusal)
     }
+    // The peer has nothing that this node lacks: it may serve.
+    let hasBegun: Bool
+    do throws(ArrayError) {
+      hasBegun = try await engine.noteHeard()
+    } catch {
+      throw .stopped(error.words)
+    }
+    guard !hasBegun else { throw .lost("a timeline has begun after a crash: it is told of that") }
+    guard !replica.isConnected else { throw .lost("another connection serves it") }
     self.replica = replica
     let start = theirs.position.number
     let mayFollow =
       theirs.flags.contains(.isConsistent) && !theirs.flags.contains(.isEmpty)
+      && !chainIsUnknown
       && onArray { $0.reachesBack(to: start) }
     let base = onArray { $0.streamPosition }
     isCopying = !mayFollow
@@ -30,8 +40,6 @@ extension Session {
         replica, at: isCopying ? 0 : start, sentThrough: isCopying ? base.number : start)
     }
     defer { onArray { $0.disconnectReplica(replica) } }
-    // The peer has nothing that this node lacks: it may serve.
-    await engine.noteHeard()
     if isCopying { beginCopy(base) }
     spawn { session throws(SessionEnd) in try await session.runFeeder(replica) }
     spawn { session throws(SessionEnd) in try await session.runFeedReader(replica) }

@@ -71,7 +71,14 @@ extension Session {
     if engine.options.plants(.comparesNumbersOnly) {
       return comparison.verdict(myChain: 0, theirChain: 0)
     }
-    return comparison.verdict(myChain: myChain, theirChain: answer.chain)
+    guard let myChain, let theirChain = answer.chain, comparison.commonNumber != nil else {
+      // A log does not reach back for ever. Within a timeline one node numbers records, and a crash
+      // that may have cost it some begins another; so the numbers decide, and nothing is fed: what
+      // is there is compared, block by block.
+      chainIsUnknown = true
+      return comparison.verdict(myChain: 0, theirChain: 0)
+    }
+    return comparison.verdict(myChain: myChain, theirChain: theirChain)
   }
 
   private func myChain(at number: UInt64) async throws(SessionEnd) -> UInt32? {
@@ -94,6 +101,14 @@ extension Session {
       throw .refused(refusal)
     case .feed: try await feed(theirs)
     case .follow: try await follow(theirs)
+    case .fetchTail where chainIsUnknown, .giveTail where chainIsUnknown:
+      throw .refused(
+        Refusal(
+          code: .diverged, firstNumber: mine.position.number,
+          secondNumber: theirs.position.number,
+          words:
+            "the replica has records that the primary lost, and it cannot be told whether they "
+            + "follow the primary's"))
     case .giveTail:
       try await giveTail(theirs)
       try await follow(theirs)

@@ -17,6 +17,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   private(set) var end: SessionEnd?
   var mine: Hello
   var theirs: Hello?
+  /// One side does not know its record chain any more where both have records.
+  var chainIsUnknown = false
   /// For status.
   var phase = SessionPhase.connecting
 

@@ -15,19 +15,22 @@ actor ArrayDesk {
   private let watch: MemberWatch
   private let recorder: ArrayRecorder?
   private let pauses: RebuildPauseKeeper?
+  private let replicas: ReplicaDesk
   /// What a member needs to have.
   private let neededByteCount: UInt64
   private let log: @Sendable (String) -> Void
 
   init(
     _ engine: ArrayEngine<RingMachine, MemberDisk>, watch: MemberWatch, recorder: ArrayRecorder?,
-    pauses: RebuildPauseKeeper?, neededByteCount: UInt64, machine: RingMachine,
+    pauses: RebuildPauseKeeper?, replicas: ReplicaDesk, neededByteCount: UInt64,
+    machine: RingMachine,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.engine = engine
     self.watch = watch
     self.recorder = recorder
     self.pauses = pauses
+    self.replicas = replicas
     self.neededByteCount = neededByteCount
     self.machine = machine
     self.log = log
@@ -86,6 +89,7 @@ actor ArrayDesk {
       return try await scrub("the scrub has ended where it was") {
         engine throws(ScrubCommandError) in try await engine.cancelScrub()
       }
+    case .replica(let order): return try await replicas.perform(order).get()
     case .setLatencyBudget(let nanoseconds):
       await engine.setLatencyBudget(nanoseconds: nanoseconds)
       return OrderOutcome(

@@ -13,11 +13,15 @@ struct ArraySource: Sendable {
 
   let choice: Choice
   let options: ArrayOptions
+  /// Where other nodes with the same device are expected; nil for nowhere.
+  let replicationAddress: ListenAddress?
+  /// Where they find this one; empty when nobody said.
+  let advertisedAddress: String
 
   /// The options of `serve` that are for arrays only.
   static let optionNames = [
     "force", "no-resync", "log-policy", "member-timeout", "spare-delay", "latency-budget",
-    "table-cache", "write-memory",
+    "table-cache", "write-memory", "replication", "advertise",
   ]
 
   var registeredName: String? {
@@ -43,6 +47,13 @@ struct ArraySource: Sendable {
     array.dirtyBytesMax = Int(
       try options.required("write-memory", as: .size(in: 1 << 20...(1 << 36))))
     self.options = array
+    replicationAddress = try options.value("replication", as: .listenAddress)
+    guard replicationAddress != nil || !options.isGiven("advertise") else {
+      throw UsageError("--advertise goes with --replication")
+    }
+    advertisedAddress =
+      try options.value("advertise", as: .listenAddress)?.description
+      ?? replicationAddress?.description ?? ""
   }
 
   /// One word may be an array's name and a file's: the registry decides.

@@ -5,6 +5,7 @@ import Glibc
 import IO
 import NBDServer
 import RAID
+import Replication
 import Ring
 import Units
 import Volumes
@@ -54,7 +55,9 @@ actor Daemon {
       do throws(StartError) {
         return try await serveSource(doors, array)
       } catch {
-        for listener in [doors.control] + doors.exports { await listener.close() }
+        for listener in [doors.control] + doors.exports + doors.replication {
+          await listener.close()
+        }
         throw error
       }
     } catch {
@@ -77,7 +80,7 @@ actor Daemon {
     case .array(let source):
       let prepared: PreparedArray
       if let array { prepared = array } else { prepared = try await prepare(source) }
-      return try await serveArray(prepared, doors)
+      return try await serveArray(prepared, doors, source)
     }
   }
 
@@ -93,7 +96,7 @@ actor Daemon {
 
   /// A start that fails leaves the members to the end of the process, which comes at once.
   private func serveArray(
-    _ array: PreparedArray, _ doors: Doors
+    _ array: PreparedArray, _ doors: Doors, _ source: ArraySource
   ) async throws(StartError) -> Int32 {
     let log = log
     let recorder = ArrayRecorder(places: array.places, machine: machine, log: log)
@@ -116,12 +119,20 @@ actor Daemon {
     let watch = MemberWatch(engine, machine: machine, log: log)
     await recorder?.tell(watch)
     await watch.start(array.watchedPlaces)
+    let replicas = ReplicaDesk(
+      engine, machine: machine, advertised: source.advertisedAddress,
+      log: { log(.notice, $0) })
     let desk = ArrayDesk(
-      engine, watch: watch, recorder: recorder, pauses: pauses,
+      engine, watch: watch, recorder: recorder, pauses: pauses, replicas: replicas,
       neededByteCount: array.neededByteCount, machine: machine, log: { log(.warning, $0) })
+    await replicas.node.start()
+    for listener in doors.replication { await replicas.node.listen(at: listener) }
     let code = await serve(
       volume, doors,
-      ArrayControl(status: { await engine.status }, perform: { await desk.perform($0) }))
+      ArrayControl(
+        status: { await replicas.complete(await engine.status) },
+        perform: { await desk.perform($0) }))
+    await replicas.node.stop()
     await watch.stop()
     recorder?.drain()
     scrubs?.drain()
@@ -177,6 +188,8 @@ actor Daemon {
   private struct Doors {
     let control: RingListener
     let exports: [RingListener]
+    /// For other nodes with the same device.
+    var replication: [RingListener] = []
   }
 
   private func openDoors(_ directory: RuntimeDirectory) async throws(StartError) -> Doors {
@@ -189,7 +202,13 @@ actor Daemon {
     let control = try listenUnix(
       controlPath, mode: 0o600, inUse: "somebody else listens at \(controlPath)")
     do throws(StartError) {
-      return Doors(control: control, exports: try openListeners(directory))
+      let exports = try openListeners(directory)
+      do throws(StartError) {
+        return Doors(control: control, exports: exports, replication: try openReplication())
+      } catch {
+        for listener in exports { await listener.close() }
+        throw error
+      }
     } catch {
       await control.close()
       throw error
@@ -289,6 +308,21 @@ actor Daemon {
           + "without encryption or password")
     }
     return listeners
+  }
+
+  private func openReplication() throws(StartError) -> [RingListener] {
+    guard case .array(let source) = settings.source, let address = source.replicationAddress else {
+      return []
+    }
+    switch address {
+    case .unix(let path):
+      return [
+        try listenUnix(
+          path, mode: settings.socketMode,
+          inUse: "somebody already listens at unix:\(path): choose another --replication")
+      ]
+    case .tcp(let host, let port): return try listenTCP(host, port, address)
+    }
   }
 
   private func inheritedListeners() throws(StartError) -> [RingListener] {

@@ -59,6 +59,13 @@ let serveCommand = Command(
     Option(
       "write-memory", "SIZE", default: "64M",
       help: "memory for what is in the log and not yet home"),
+    Option(
+      "replication", "ADDRESS",
+      help: "where other nodes with the same device connect to this one: unix:PATH or "
+        + "tcp:HOST:PORT; beyond loopback with --insecure-plain"),
+    Option(
+      "advertise", "ADDRESS",
+      help: "what other nodes are told that they reach this one by; default: as --replication"),
     Option("file", "PATH", help: "serve a file or block device"),
     Option("size", "SIZE", help: "create the file with this size when it does not exist"),
     Option(

@@ -1,0 +1,72 @@
+package import DiskFormat
+
+/// What a client can have done about the replicas of an array.
+package enum ReplicaOrder: Equatable, Sendable {
+  case add(
+    address: String, mode: ReplicaMode, lossPolicy: LossPolicy, timeoutMilliseconds: UInt32)
+  /// By identity or address.
+  case remove(String)
+  case promote(isForced: Bool)
+  case demote
+
+  /// What a peer's timeout may be.
+  package static let timeoutMilliseconds: ClosedRange<UInt64> = 100...3_600_000
+
+  /// Reads the members of a request beside its version and command.
+  init(_ json: JSONValue) throws(ControlRefusal) {
+    func malformed(_ message: String, _ action: String) -> ControlRefusal {
+      ControlRefusal(code: "malformed_request", message: message, action: action)
+    }
+    func text(_ name: String) throws(ControlRefusal) -> String {
+      guard let text = json[name]?.string, !text.isEmpty else {
+        throw malformed("'\(name)' is missing, empty or not text", "send \"\(name)\":\"...\"")
+      }
+      return text
+    }
+    switch json["action"]?.string {
+    case "add":
+      guard let mode = ReplicaMode(name: try text("mode")) else {
+        throw malformed("'mode' is none of A, B, C", "send one of them")
+      }
+      guard let policy = LossPolicy(name: try text("on_peer_loss")) else {
+        throw malformed("'on_peer_loss' is neither continue nor stop", "send one of them")
+      }
+      guard let count = json["peer_timeout_milliseconds"]?.integer,
+        let milliseconds = UInt32(exactly: count),
+        Self.timeoutMilliseconds.contains(UInt64(milliseconds))
+      else {
+        throw malformed(
+          "'peer_timeout_milliseconds' is missing or out of range",
+          "send \"peer_timeout_milliseconds\":2000")
+      }
+      self = .add(
+        address: try text("address"), mode: mode, lossPolicy: policy,
+        timeoutMilliseconds: milliseconds)
+    case "remove": self = .remove(try text("replica"))
+    case "promote":
+      guard let isForced = json["force"]?.bool ?? false as Bool? else {
+        throw malformed("'force' is neither true nor false", "leave it out, or send true")
+      }
+      self = .promote(isForced: isForced)
+    case "demote": self = .demote
+    default:
+      throw malformed(
+        "'action' is missing, or none of add, remove, promote, demote", "send one of them")
+    }
+  }
+
+  /// The members of its request, version and command left out.
+  var members: [(String, JSONValue)] {
+    switch self {
+    case .add(let address, let mode, let policy, let milliseconds):
+      [
+        ("action", "add"), ("address", .string(address)), ("mode", .string(mode.name)),
+        ("on_peer_loss", .string(policy.name)),
+        ("peer_timeout_milliseconds", .count(UInt64(milliseconds))),
+      ]
+    case .remove(let replica): [("action", "remove"), ("replica", .string(replica))]
+    case .promote(let isForced): [("action", "promote"), ("force", .bool(isForced))]
+    case .demote: [("action", "demote")]
+    }
+  }
+}

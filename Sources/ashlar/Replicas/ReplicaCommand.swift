@@ -1,0 +1,148 @@
+import Control
+import DiskFormat
+import Glibc
+import IO
+import Units
+
+/// `ashlar replica add|remove NAME REPLICA`.
+enum ReplicaCommand {
+  static let command = Command(
+    name: "replica",
+    summary: "mirror an array to another node, or no longer",
+    usage: ["add NAME ADDRESS [options]", "remove NAME REPLICA"],
+    discussion: [
+      "add: the array that is served at ADDRESS ('ashlar serve --replication ADDRESS' there) becomes a "
+        + "replica of NAME. It has to be empty and of the same size. Everything is copied to it while "
+        + "clients go on; from the moment when it is in step, each write is acknowledged only when the "
+        + "replica has it as well. Adding one again changes its mode, policy and timeout.",
+      "--mode says when a write is acknowledged: A, when it is in the log here; B, when the replica has "
+        + "received it; C, when it is in the replica's log. With B and C a flush waits until both sides "
+        + "have made it durable.",
+      "--on-peer-loss says what follows when a replica does not answer for --peer-timeout: 'continue' "
+        + "records that it is set aside, and goes on without; 'stop' refuses writes until it is back, so "
+        + "that nothing is ever acknowledged that the replica lacks.",
+      "remove: nobody waits for the replica any more, and nothing is kept for it. REPLICA is its "
+        + "address or identity, as in 'ashlar status'.",
+    ],
+    operands: [
+      Operand("ACTION", help: "add or remove"), Operand("NAME", help: "the array"),
+      Operand("REPLICA", help: "where it listens; with remove, its identity too"),
+    ],
+    options: [
+      Option("mode", "MODE", default: "C", help: "A, B or C"),
+      Option(
+        "on-peer-loss", "POLICY", default: "continue",
+        help: "continue without a lost replica, or stop"),
+      Option(
+        "peer-timeout", "DURATION", default: "2s", help: "for the replica to answer"),
+      .flag("json", help: "print a JSON object"),
+    ],
+    run: run)
+
+  @Sendable private static func run(_ options: ParsedOptions) throws(UsageError) -> Int32 {
+    let action = options.operands[0]
+    let name = try Conversion<String>.deviceName.convert(options.operands[1], for: "NAME")
+    let order: ReplicaOrder
+    switch action {
+    case "add":
+      let address: ListenAddress
+      do throws(ListenAddressError) {
+        address = try ListenAddress(options.operands[2])
+      } catch {
+        throw UsageError("'\(options.operands[2])' \(error)")
+      }
+      let modeName = try options.required("mode", as: .text)
+      guard let mode = ReplicaMode(name: modeName) else {
+        throw UsageError("--mode: '\(modeName)' is not one of A, B, C")
+      }
+      let policyName = try options.required("on-peer-loss", as: .choice(["continue", "stop"]))
+      let range = ReplicaOrder.timeoutMilliseconds
+      let timeout = try options.required(
+        "peer-timeout",
+        as: .duration(in: range.lowerBound * 1_000_000...range.upperBound * 1_000_000))
+      order = .add(
+        address: address.description, mode: mode,
+        lossPolicy: LossPolicy(name: policyName) ?? .goOn,
+        timeoutMilliseconds: UInt32(clamping: timeout / 1_000_000))
+    case "remove":
+      for name in ["mode", "on-peer-loss", "peer-timeout"] where options.isGiven(name) {
+        throw UsageError("--\(name) goes with 'add' only")
+      }
+      order = .remove(options.operands[2])
+    default: throw UsageError("'\(action)' is neither add nor remove")
+    }
+    return runReplicaOrder("replica", name, order, wantsJSON: options.flag("json"))
+  }
+}
+
+/// `ashlar promote NAME`.
+enum PromoteCommand {
+  static let command = Command(
+    name: "promote",
+    summary: "make a replica the primary",
+    discussion: [
+      "The replica NAME takes writes from now on, in a timeline of its own; a primary that comes back "
+        + "becomes its replica, and its writes are refused. Without --force it is done only when "
+        + "nothing can be lost: after 'ashlar demote' at the primary, or when the primary was to stop "
+        + "without this replica (--on-peer-loss stop).",
+      "With --force NAME it is done although the primary may have acknowledged writes that are not here; "
+        + "what may be lost is said, and recorded in the array's events. A replica to which a copy is "
+        + "not complete is never promoted.",
+      "On a primary that has been started and has not heard its replicas, --force lets it go on "
+        + "without them.",
+    ],
+    operands: [Operand("NAME", help: "the array")],
+    options: [
+      Option(
+        "force", "NAME",
+        help:
+          "although something may be lost, which the command says without this; the array's name "
+          + "again, so that nobody does it to another by mistake"),
+      .flag("json", help: "print a JSON object"),
+    ],
+    run: { options throws(UsageError) in
+      let name = try Conversion<String>.deviceName.convert(options.operands[0], for: "NAME")
+      let forced = try options.value("force", as: .text)
+      guard forced == nil || forced == name else {
+        throw UsageError("--force: '\(forced ?? "")' is not the array '\(name)'")
+      }
+      return runReplicaOrder(
+        "promote", name, .promote(isForced: forced != nil),
+        wantsJSON: options.flag("json"))
+    })
+}
+
+/// `ashlar demote NAME`.
+enum DemoteCommand {
+  static let command = Command(
+    name: "demote",
+    summary: "hand the role of the primary over to a replica that is in step",
+    discussion: [
+      "The primary NAME ends what is under way, makes everything durable on both sides and takes no "
+        + "more writes. Then 'ashlar promote' at the replica needs no --force, and nothing is lost. Stop "
+        + "what uses the device first: its writes fail."
+    ],
+    operands: [Operand("NAME", help: "the array")],
+    options: [.flag("json", help: "print a JSON object")],
+    run: { options throws(UsageError) in
+      let name = try Conversion<String>.deviceName.convert(options.operands[0], for: "NAME")
+      return runReplicaOrder("demote", name, .demote, wantsJSON: options.flag("json"))
+    })
+}
+
+private func runReplicaOrder(
+  _ command: String, _ name: String, _ order: ReplicaOrder, wantsJSON: Bool
+) -> Int32 {
+  let session: OrderSession
+  do throws(RuntimeDirectoryError) {
+    session = try OrderSession(command: command, name: name)
+  } catch {
+    Complaint.print(command: command, error.description)
+    return ExitCode.failure
+  }
+  do throws(ControlError) {
+    return session.report([try session.order(.replica(order))], wantsJSON: wantsJSON)
+  } catch {
+    return session.failed(error)
+  }
+}

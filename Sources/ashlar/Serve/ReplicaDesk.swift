@@ -1,0 +1,109 @@
+import Control
+import DiskFormat
+import IO
+import RAID
+import Replication
+import Ring
+
+/// The node of a served array: its listeners, how it calls others, and what operators order of it.
+struct ReplicaDesk: Sendable {
+  let node: ReplicationNode<RingMachine, MemberDisk>
+
+  init(
+    _ engine: ArrayEngine<RingMachine, MemberDisk>, machine: RingMachine, advertised: String,
+    log: @escaping @Sendable (String) -> Void
+  ) {
+    var options = SessionOptions()
+    options.advertisedAddress = advertised
+    let dialer = ReplicaDialer(machine: machine)
+    node = ReplicationNode(
+      engine: engine, machine: machine, options: options, call: { await dialer.call($0) },
+      log: log)
+  }
+
+  /// Does it, or says why not.
+  func perform(_ order: ReplicaOrder) async -> Result<OrderOutcome, ControlRefusal> {
+    do throws(ReplicaCommandError) {
+      return .success(try await carryOut(order))
+    } catch {
+      return .failure(error.refusal)
+    }
+  }
+
+  private func carryOut(_ order: ReplicaOrder) async throws(ReplicaCommandError) -> OrderOutcome {
+    switch order {
+    case .add(let address, let mode, let lossPolicy, let milliseconds):
+      let nodeID = try await node.addReplica(
+        at: address, mode: mode, lossPolicy: lossPolicy, timeoutMilliseconds: milliseconds)
+      return OrderOutcome(
+        "node \(nodeID) at \(address) is a replica, mode \(mode.name): it is being copied to, and "
+          + "'ashlar status' shows when it is in step")
+    case .remove(let text):
+      let peers = await node.connections.map(\.peer)
+      guard
+        let peer = peers.first(where: { $0.nodeID.description == text || $0.address == text })
+      else { throw .notNow("no replica is '\(text)': name it by its address or identity") }
+      try await node.removeReplica(peer.nodeID)
+      return OrderOutcome("node \(peer.nodeID) is no replica any more: nobody waits for it")
+    case .promote(let isForced): return OrderOutcome(try await node.promote(isForced: isForced))
+    case .demote: return OrderOutcome(try await node.demote())
+    }
+  }
+
+  /// What connections do, put beside what the array says.
+  func complete(_ status: ArrayStatus) async -> ArrayStatus {
+    var status = status
+    guard status.replication != nil else { return status }
+    for connection in await node.connections {
+      guard
+        let index = status.replication?.peers.firstIndex(where: {
+          $0.nodeID == connection.peer.nodeID
+        })
+      else { continue }
+      status.replication?.peers[index].connection = connection.phase?.rawValue ?? ""
+      status.replication?.peers[index].lastEnd = connection.lastEnd ?? ""
+      status.replication?.peers[index].copiedUnitCount = connection.copiedUnitCount
+      status.replication?.peers[index].copyUnitCount = connection.copyUnitCount
+    }
+    return status
+  }
+}
+
+/// Connects to peers while the array is served: a name is resolved on a thread of its own.
+struct ReplicaDialer: Sendable {
+  let machine: RingMachine
+  private static let nanosecondsMax: UInt64 = 2_000_000_000
+
+  func call(_ text: String) async -> RingStream? {
+    guard let address = try? ListenAddress(text) else { return nil }
+    do throws(DialError) {
+      switch address {
+      case .unix(let path):
+        return try await machine.connect(toUnixPath: path, nanosecondsMax: Self.nanosecondsMax)
+      case .tcp(let host, let port):
+        let resolved = await Offload(machine: machine).onThread { () -> ResolvedHost? in
+          try? ResolvedHost(host: host, port: "\(port)")
+        }
+        guard let resolved else { return nil }
+        return try await machine.connect(to: resolved, nanosecondsMax: Self.nanosecondsMax)
+      }
+    } catch {
+      return nil
+    }
+  }
+}
+
+extension ReplicaCommandError {
+  /// For the control socket.
+  fileprivate var refusal: ControlRefusal {
+    let (code, action) =
+      switch self {
+      case .notNow: ("not_now", "see 'ashlar status'")
+      case .needsForce: (OrderRefusalCode.needsForce, "with '--force NAME' it is done all the same")
+      case .unknownReplica: ("unknown_replica", "see 'ashlar status'")
+      case .tooMany: ("too_many", "remove one first")
+      case .array: ("stopped", "see 'ashlar status'")
+      }
+    return ControlRefusal(code: code, message: words, action: action)
+  }
+}
