@@ -84,6 +84,16 @@ let package = Package(
     .executableTarget(
       name: "simulate", dependencies: ["ArraySimulation", "Geometry", "RAID"],
       path: "Tests/Simulate", swiftSettings: settings),
+    // Two nodes and the network between them, and a checker of what clients were told.
+    .target(
+      name: "PairSimulation",
+      dependencies: [
+        "Units", "Geometry", "DiskFormat", "IO", "Simulator", "Volumes", "RAID", "Replication",
+      ],
+      path: "Tests/PairSimulation", swiftSettings: settings),
+    .executableTarget(
+      name: "simulate-pair", dependencies: ["PairSimulation", "RAID"],
+      path: "Tests/SimulatePair", swiftSettings: settings),
     tests("UnitsTests", "Units"),
     tests("ParityTests", "Parity"),
     tests("GeometryTests", "Geometry"),

@@ -1,0 +1,204 @@
+import DiskFormat
+import Geometry
+import IO
+package import RAID
+import Replication
+package import Simulator
+import Units
+import Volumes
+
+/// One node of a pair: media that outlive its machines, and what runs on the present one.
+// Safe: a simulation runs on one thread.
+package final class PairNode: @unchecked Sendable {
+  package let name: String
+  let simulation: Simulation
+  let network: SimulatedNetwork
+  let media: [SimulatedMedium]
+  let level: RAIDLevel
+  package var options = ArrayOptions()
+  package private(set) var machine: SimulatedMachine?
+  /// Nil while it is down, or has not come up yet.
+  package private(set) var host: PairHost?
+  private(set) var startFailure: String?
+  var lifeCount = 0
+
+  init(
+    _ name: String, _ simulation: Simulation, _ network: SimulatedNetwork, level: RAIDLevel
+  ) {
+    self.name = name
+    self.simulation = simulation
+    self.network = network
+    self.level = level
+    let count = level == .raid1 ? 2 : 3
+    media = (0..<count).map { _ in SimulatedMedium(byteCount: 4 << 20) }
+    options.dirtyBytesMax = 1 << 20
+    options.tableCacheBytes = 1 << 16
+    options.logPolicy = .full
+    options.destageDelayNanoseconds = 20_000_000
+  }
+
+  var address: String { "tcp:\(name):1" }
+  package var isUp: Bool { host != nil && machine?.crashKind == nil }
+
+  private func handles(_ machine: SimulatedMachine) -> [MemberHandle<SimulatedDisk>] {
+    media.enumerated().map { index, medium in
+      MemberHandle(
+        name: "\(name)\(index)", disk: SimulatedDisk(machine, medium),
+        byteCount: medium.live.byteCount)
+    }
+  }
+
+  /// Makes its array.
+  func create() throws {
+    let machine = SimulatedMachine(simulation, name: "\(name)-create")
+    let members = handles(machine)
+    let settings = CreationSettings(
+      name: name, level: level, chunkBytes: 8192,
+      logByteCount: (1 << 20) * UInt64(media.count) / 2, createdSeconds: 1)
+    let creation = try ArrayCreation(
+      settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
+      randomNumber: { machine.randomNumber() })
+    try simulation.run(on: machine) {
+      try await creation.write(to: members)
+      for member in members { await member.disk.close() }
+    }
+    machine.crash(.kill)
+  }
+
+  /// Starts a machine; the array is up some time later.
+  package func boot() {
+    guard machine == nil || machine?.crashKind != nil else { return }
+    lifeCount += 1
+    let machine = SimulatedMachine(simulation, name: "\(name)\(lifeCount)")
+    self.machine = machine
+    host = nil
+    startFailure = nil
+    machine.start { await self.start(machine) }
+  }
+
+  private func start(_ machine: SimulatedMachine) async {
+    do throws(ArrayStartError) {
+      let volume = try await ArrayEngine.start(
+        members: handles(machine), machine: machine, options: options, log: { _, _ in })
+      let host = PairHost(machine, volume, self)
+      await host.open()
+      if machine.crashKind == nil { self.host = host }
+    } catch {
+      startFailure = "\(error)"
+    }
+  }
+
+  /// Ends the machine at once.
+  package func crash(_ kind: CrashKind) {
+    machine?.crash(kind)
+    host = nil
+  }
+}
+
+/// What runs on a machine: the array, and its node.
+package actor PairHost {
+  nonisolated let machine: SimulatedMachine
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // Safe: the actor keeps its machine.
+    unsafe machine.unownedExecutor
+  }
+
+  let volume: ArrayVolume<SimulatedMachine, SimulatedDisk>
+  nonisolated let engine: ArrayEngine<SimulatedMachine, SimulatedDisk>
+  nonisolated let node: ReplicationNode<SimulatedMachine, SimulatedDisk>
+  private let owner: PairNode
+
+  init(
+    _ machine: SimulatedMachine,
+    _ volume: sending ArrayVolume<SimulatedMachine, SimulatedDisk>, _ owner: PairNode
+  ) {
+    self.machine = machine
+    self.owner = owner
+    engine = volume.engine
+    self.volume = volume
+    var options = SessionOptions()
+    options.advertisedAddress = owner.address
+    options.silenceNanoseconds = 400_000_000
+    options.backoffNanosecondsMin = 10_000_000
+    options.backoffNanosecondsMax = 200_000_000
+    let network = owner.network
+    let name = owner.name
+    node = ReplicationNode(
+      engine: engine, machine: machine, options: options,
+      call: { address in
+        guard case .success(let stream) = await network.connect(from: machine, to: address) else {
+          return nil
+        }
+        return stream
+      },
+      log: { line in unsafe PairNode.tell("\(name): \(line)") })
+  }
+
+  func open() async {
+    await node.start()
+    if let listener = owner.network.listen(on: machine, at: owner.address) {
+      await node.listen(at: listener)
+    }
+  }
+
+  var byteCount: UInt64 { volume.traits.byteCount }
+
+  func write(_ block: UInt64, _ count: Int, stamp: UInt64, durably: Bool) async -> Bool {
+    guard let memory = AlignedMemory(byteCount: count * 4096) else { return false }
+    let buffer = memory.buffer
+    for word in 0..<count * 512 { buffer.storeWord(stamp, at: word * 8) }
+    defer { withExtendedLifetime(memory) {} }
+    do throws(VolumeError) {
+      try await volume.write(
+        ByteRange(from: block * 4096, to: (block + UInt64(count)) * 4096), from: buffer,
+        durably: durably)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  func flush() async -> Bool {
+    do throws(VolumeError) {
+      try await volume.flush()
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /// The stamp of a block; nil when it cannot be read, `.max` when it is torn.
+  func read(_ block: UInt64) async -> UInt64? {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return nil }
+    let buffer = memory.buffer.prefix(4096)
+    defer { withExtendedLifetime(memory) {} }
+    do throws(VolumeError) {
+      try await volume.read(
+        ByteRange(from: block * 4096, to: (block + 1) * 4096), into: buffer)
+    } catch {
+      return nil
+    }
+    let first = buffer.loadWord(at: 0)
+    for word in 1..<512 where buffer.loadWord(at: word * 8) != first { return .max }
+    return first
+  }
+
+  nonisolated var view: NodeView { onArray { $0.nodeView } }
+  nonisolated var access: ClientAccess { onArray { $0.clientAccess } }
+  nonisolated var status: ArrayStatus { onArray { $0.status } }
+
+  private nonisolated func onArray<Answer: Sendable>(
+    _ body: @Sendable (isolated ArrayEngine<SimulatedMachine, SimulatedDisk>) -> Answer
+  ) -> Answer { engine.assumeIsolated(body) }
+}
+
+extension PairNode {
+  /// Where the nodes' words go: to standard error in a replay.
+  // Safe: set once, before anything runs.
+  nonisolated(unsafe) package static var tell: @Sendable (String) -> Void = { _ in }
+}
+
+extension IOBuffer {
+  fileprivate func storeWord(_ word: UInt64, at offset: Int) { storeUInt64(word, at: offset) }
+  fileprivate func loadWord(at offset: Int) -> UInt64 { loadUInt64(at: offset) }
+}
