@@ -31,6 +31,10 @@ package final class PairHistory: @unchecked Sendable {
   /// Which node clients use.
   private var primary = 0
   private var clientsRun = false
+  /// Nodes that lost power and were not seen in step since.
+  private var lostPower: Set<Int> = []
+  /// An operator has forced something that may have lost writes.
+  private var mayFork = false
   private var pendingClients = 0
   private static let blockCount = 48
 
@@ -141,6 +145,10 @@ package final class PairHistory: @unchecked Sendable {
 
   private func step() async throws {
     let other = 1 - primary
+    let replica = await on(primary) { host in
+      await host.node.connections.first.map { $0.phase == .inStep && $0.peer.counts } ?? false
+    }
+    if replica == true, nodes[other].isUp { lostPower.remove(other) }
     switch draw(8) {
     case 0:
       note("cut")
@@ -176,6 +184,7 @@ package final class PairHistory: @unchecked Sendable {
 
   private func crash(_ index: Int, _ kind: CrashKind) {
     outcome.crashCount += 1
+    if kind == .powerLoss { lostPower.insert(index) }
     nodes[index].crash(kind)
   }
 
@@ -234,7 +243,16 @@ package final class PairHistory: @unchecked Sendable {
     note("\(nodes[new].name) promoted\(wasForced ? " by force" : "")")
     // Without force, nothing may be lost. By force neither, unless it had been set aside.
     let isBound = !wasForced || counted
-    try await checkAll(new, isBound ? .acknowledged : .any, settles: true)
+    if !isBound {
+      // From here on there may be two lines of history; which one goes on is the operator's choice.
+      mayFork = true
+    }
+    // A replica that lost power has what was flushed, and says that it is in doubt.
+    let bound: PairModel.Bound = lostPower.contains(new) ? .flushed : .acknowledged
+    if bound == .flushed, !wasForced {
+      throw Complaint(words: "\(nodes[new].name) lost power, and is promoted without force")
+    }
+    try await checkAll(new, mayFork ? .none : bound, settles: true)
     startClients()
     if draw(3) > 0 { await rest(milliseconds: draw(500)) }
     nodes[old].boot()
@@ -295,7 +313,7 @@ package final class PairHistory: @unchecked Sendable {
         guard nodes[index].isUp else { return }
         throw Complaint(words: "a read at \(nodes[index].name) does not end")
       }
-      if let words = model.complaint(block, stamp, bound) {
+      if let words = model.complaint(block, stamp, mayFork ? .none : bound) {
         throw Complaint(words: "at \(nodes[index].name): \(words)")
       }
       if settles, let stamp { model.settle(block, stamp) }
@@ -312,7 +330,7 @@ package final class PairHistory: @unchecked Sendable {
       guard let stamp = await on(index, { await $0.read(UInt64(block)) }), let stamp else {
         return
       }
-      if let words = model.complaint(block, stamp, .any) {
+      if let words = model.complaint(block, stamp, mayFork ? .none : .any) {
         throw Complaint(words: "at the replica \(nodes[index].name): \(words)")
       }
     }

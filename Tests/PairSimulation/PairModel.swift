@@ -51,10 +51,12 @@ struct PairModel {
   /// Whether a block may hold this; `nil` is a block that cannot be read.
   ///
   /// - Parameter bound: `.acknowledged`: nothing older than the newest acknowledged write; `.flushed`:
-  ///   nothing older than the newest flushed one; `.any`: any that there ever was.
+  ///   nothing older than the newest flushed one; `.any`: any that there ever was; `.none`: whatever it
+  ///   is, as long as it is whole.
   func complaint(_ block: Int, _ stamp: UInt64?, _ bound: Bound) -> String? {
     guard let stamp else { return "block \(block) cannot be read" }
     guard stamp != .max else { return "block \(block) is torn" }
+    if bound == .none { return nil }
     let list = writes[block]
     guard let index = list.firstIndex(where: { $0.stamp == stamp }) else {
       return "block \(block) holds \(stamp), which is no write of it that may still be there: "
@@ -64,7 +66,7 @@ struct PairModel {
       switch bound {
       case .acknowledged: list.lastIndex { $0.isAcknowledged } ?? 0
       case .flushed: list.lastIndex { $0.isFlushed } ?? 0
-      case .any: 0
+      case .any, .none: 0
       }
     guard index >= oldest else {
       return "block \(block) holds \(stamp), and \(list[oldest].stamp) was \(bound)"
@@ -72,7 +74,7 @@ struct PairModel {
     return nil
   }
 
-  enum Bound { case acknowledged, flushed, any }
+  enum Bound { case acknowledged, flushed, any, none }
 
   /// What was read is what there is from now on: nothing else can come back.
   mutating func settle(_ block: Int, _ stamp: UInt64) {

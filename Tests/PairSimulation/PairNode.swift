@@ -79,7 +79,9 @@ package final class PairNode: @unchecked Sendable {
   private func start(_ machine: SimulatedMachine) async {
     do throws(ArrayStartError) {
       let volume = try await ArrayEngine.start(
-        members: handles(machine), machine: machine, options: options, log: { _, _ in })
+        members: handles(machine), machine: machine, options: options, log: { [name, simulation] in
+          unsafe PairNode.tell("\(simulation.nowNanoseconds / 1_000_000) ms \(name): \($1)")
+        })
       let host = PairHost(machine, volume, self)
       await host.open()
       if machine.crashKind == nil { self.host = host }
@@ -131,7 +133,9 @@ package actor PairHost {
         }
         return stream
       },
-      log: { line in unsafe PairNode.tell("\(name): \(line)") })
+      log: { line in
+        unsafe PairNode.tell("\(machine.nowNanoseconds / 1_000_000) ms \(name): \(line)")
+      })
   }
 
   func open() async {

@@ -35,6 +35,10 @@ struct Main {
       }
       if !arguments.isEmpty { arguments.removeFirst() }
     }
+    if isVerbose {
+      // Safe: before anything runs.
+      unsafe PairNode.tell = { print($0) }
+    }
     var (acknowledged, promotions, inStep) = (0, 0, 0)
     for index in 0..<count {
       let history = PairHistory(seed: seed + UInt64(index), bug: bug)
@@ -42,7 +46,6 @@ struct Main {
       acknowledged += outcome.acknowledgedCount
       promotions += outcome.promotionCount
       inStep += outcome.hadInStepEnd ? 1 : 0
-      if isVerbose { print(history.story) }
       if let violation = outcome.violation {
         print("V \(seed + UInt64(index)) \(violation)")
         fflush(nil)

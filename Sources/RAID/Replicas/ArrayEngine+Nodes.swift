@@ -328,7 +328,9 @@ extension ArrayEngine {
   package func noteStanding(
     counts: Bool, lossPolicy: LossPolicy, mode: ReplicaMode
   ) async throws(ArrayError) {
-    guard membership.replication.role == .replica, let peer = membership.replication.peers.first,
+    guard membership.replication.role == .replica else { return }
+    nodes.standingIsKnown = counts
+    guard let peer = membership.replication.peers.first,
       peer.counts != counts || peer.mode != mode
         || membership.replication.lossPolicy != lossPolicy
     else { return }
@@ -490,7 +492,9 @@ extension ArrayEngine {
         if await !mayBePromoted(parts.log.position) {
           doubt = "the arbiter does not say that this node may be promoted"
         }
-      } else if !(primary.counts && primary.mode == .c && state.lossPolicy == .stop) {
+      } else if !(primary.counts && primary.mode == .c && state.lossPolicy == .stop)
+        || !(nodes.standingIsKnown || plan.isClean)
+      {
         // With `stop`, nothing was acknowledged that is not here.
         doubt =
           "its link to the primary \(primary.nodeID) is down: the primary may have gone on alone, "
@@ -511,6 +515,8 @@ extension ArrayEngine {
       state.isHandedOver = false
       for index in state.peers.indices { state.peers[index].counts = false }
     }
+    // What was kept for the primary was kept on other terms.
+    for peer in membership.replication.peers { parts.log.removeReplica(peer.nodeID) }
     restoreReplicas()
     return "it is the primary now, from record \(parts.log.position.number) on"
       + (doubt.map { "; forced although \($0)" } ?? "")

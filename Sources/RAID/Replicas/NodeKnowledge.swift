@@ -15,6 +15,9 @@ struct NodeKnowledge {
   var superseded: String?
   /// Since when a lost replica has kept writes from being accepted; seconds since 1970.
   var stoppedSinceSeconds: UInt64?
+  /// A replica: its primary has said in this run that it has everything, or the last run ended in
+  /// good order. After a crash it may have lost what it acknowledged.
+  var standingIsKnown = false
   /// A replica: its primary is connected.
   var primaryIsConnected = false
   /// The histories are a fork; what an operator is told.
