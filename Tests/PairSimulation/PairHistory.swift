@@ -145,10 +145,7 @@ package final class PairHistory: @unchecked Sendable {
 
   private func step() async throws {
     let other = 1 - primary
-    let replica = await on(primary) { host in
-      await host.node.connections.first.map { $0.phase == .inStep && $0.peer.counts } ?? false
-    }
-    if replica == true, nodes[other].isUp { lostPower.remove(other) }
+    if await on(other, { await $0.engine.isConfirmed }) == true { lostPower.remove(other) }
     switch draw(8) {
     case 0:
       note("cut")

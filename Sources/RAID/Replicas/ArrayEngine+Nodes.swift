@@ -84,7 +84,9 @@ extension ArrayEngine {
     watchReplicas()
     for peer in membership.replication.peers where log.replica(peer.nodeID) == nil {
       _ = log.addReplica(
-        peer.nodeID, mode: peer.mode, counts: peer.counts, durable: peer.position.number)
+        peer.nodeID, mode: peer.mode, counts: peer.counts,
+        // The checkpoint never passed what it may lack, unless that was given up.
+        durable: max(peer.position.number, log.checkpointNumber))
     }
   }
 
@@ -200,8 +202,30 @@ extension ArrayEngine {
     endPolicyStop()
   }
 
+  /// A lost replica keeps writes from being accepted.
+  package var isStoppedByPolicy: Bool { nodes.stoppedSinceSeconds != nil }
+
+  /// A replica has to be copied to anew, also one that counted: until that is done it confirms
+  /// nothing, and cannot be promoted; so what waits for it is shown, but with the policy `stop` nothing
+  /// further is accepted.
+  package func beginCopying(_ nodeID: Identifier) async throws(ArrayError) {
+    guard let replica = parts.log.replica(nodeID), let index = peerIndex(nodeID) else { return }
+    guard replica.counts || membership.replication.peers[index].counts else { return }
+    if membership.replication.lossPolicy == .stop {
+      stopByPolicy("replica \(nodeID) has to be copied to anew")
+    }
+    let seconds = options.unixSeconds()
+    try await record {
+      guard let index = $0.peers.firstIndex(where: { $0.nodeID == nodeID }) else { return }
+      $0.peers[index].counts = false
+      $0.peers[index].sinceSeconds = seconds
+    }
+    parts.log.setCounts(replica, false)
+  }
+
   private func endPolicyStop() {
     guard nodes.stoppedSinceSeconds != nil else { return }
+    parts.log.endAbandoning()
     nodes.stoppedSinceSeconds = nil
     parts.events.note("its replica is back: writes are accepted again")
     nodes.onChange()
@@ -308,8 +332,10 @@ extension ArrayEngine {
     ]
     for peer in old.peers where peer.nodeID != primary { parts.log.removeReplica(peer.nodeID) }
     parts.log.removeReplica(primary)
+    parts.log.endAbandoning()
     nodes.superseded = nil
     nodes.divergence = nil
+    nodes.stoppedSinceSeconds = nil
     nodes.isHeard = false
     if state != old || reached != membership.timelines {
       membership.timelines = Self.newest(reached)
@@ -342,6 +368,9 @@ extension ArrayEngine {
       $0.peers[0].sinceSeconds = seconds
     }
   }
+
+  /// Its primary has said in this run that it has everything.
+  package var isConfirmed: Bool { nodes.standingIsKnown }
 
   /// The link to its primary is gone.
   package func notePrimaryLost() {
@@ -543,6 +572,7 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
+    parts.log.endAbandoning()
     nodes.isHeard = true
     nodes.superseded = nil
     nodes.divergence = nil

@@ -60,7 +60,6 @@ extension WriteLog {
     replica.durable = number
     replica.sent = sent
     replica.flushWanted = 0
-    isAbandoned = false
     movePin(of: replica)
     openGate()
     resumeDurableWaiters()
@@ -127,6 +126,12 @@ extension WriteLog {
     isAbandoned = true
     resumeDurableWaiters()
   }
+
+  /// Replicas are there again: who waits from now on is told when they have it.
+  package func endAbandoning() { isAbandoned = false }
+
+  /// Where client records end at the checkpoint.
+  package var checkpointNumber: UInt64 { ledger.checkpoint.position.number }
 
   /// Since when the oldest thing has been waited for that this replica owes; nil for nothing.
   package func waitsSince(_ replica: ReplicaProgress) -> UInt64? {

@@ -32,7 +32,16 @@ extension Session {
       theirs.flags.contains(.isConsistent) && !theirs.flags.contains(.isEmpty)
       && !chainIsUnknown
       && onArray { $0.reachesBack(to: start) }
-    let base = onArray { $0.streamPosition }
+    if !mayFollow {
+      do throws(ArrayError) {
+        try await engine.beginCopying(theirs.nodeID)
+      } catch {
+        throw .stopped(error.words)
+      }
+      guard !replica.isConnected else { throw .lost("another connection serves it") }
+    }
+    // What is behind it is sent as records, whether it is shown here already or not.
+    let base = onArray { $0.publishedPosition }
     isCopying = !mayFollow
     phase = isCopying ? .copying : .catchingUp
     onArray {
@@ -127,6 +136,8 @@ extension Session {
           || (!self.isCopying && replica.sent == position && replica.logged >= replica.sent
             && self.standingSent != true)
           || (self.standingSent == true && !replica.counts)
+          || (self.standingSent == true && replica.logged >= position
+            && self.onArray { $0.isStoppedByPolicy })
       }
       guard end == nil else { return }
       if let position = handOverPosition {
@@ -134,7 +145,7 @@ extension Session {
         post(.handOver(HandOver(position: position)), afterNumber: position.number)
         continue
       }
-      if standingSent == true {
+      if standingSent == true, !replica.counts {
         throw .lost("it was set aside, because it did not answer in time")
       }
       do throws(ArrayError) {
