@@ -228,6 +228,7 @@ package final class PairHistory: @unchecked Sendable {
         return
       }
       wasForced = true
+      if refusal.contains("another history") { mayFork = true }
       if let again = await promote(new, isForced: true) {
         note("promotion refused: \(again)")
         nodes[old].boot()
@@ -310,6 +311,8 @@ package final class PairHistory: @unchecked Sendable {
         guard nodes[index].isUp else { return }
         throw Complaint(words: "a read at \(nodes[index].name) does not end")
       }
+      // The other line of history may have come back, and stopped this one.
+      if mayFork, stamp == nil { return }
       if let words = model.complaint(block, stamp, mayFork ? .none : bound) {
         throw Complaint(words: "at \(nodes[index].name): \(words)")
       }
@@ -379,8 +382,11 @@ package final class PairHistory: @unchecked Sendable {
 
   private func isInStep() async -> Bool {
     guard nodes.allSatisfy(\.isUp) else { return false }
+    let isConnected = await on(primary) { host in
+      await host.node.connections.first.map { $0.phase == .inStep && $0.peer.counts } ?? false
+    }
     let state = await on(primary) { await $0.engine.nodeView }
-    return state?.isOpen == true && state?.replication.peers.first?.counts == true
+    return isConnected == true && state?.isOpen == true
   }
 
   /// Everything is healed: the pair comes in step, and has the same everywhere.
@@ -388,6 +394,9 @@ package final class PairHistory: @unchecked Sendable {
     network.heal()
     for node in nodes where !node.isUp { node.boot() }
     note("everything is healed")
+    if await on(primary, { await $0.engine.nodeView.replication.isHandedOver }) == true {
+      note("the role is taken back: \(await promote(primary, isForced: true) ?? "done")")
+    }
     do {
       try await waitFor("in step at the end", seconds: 60) { await self.isInStep() }
     } catch {

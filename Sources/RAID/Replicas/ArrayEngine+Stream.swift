@@ -63,6 +63,13 @@ extension ArrayEngine {
     parts.log.forgetSent()
   }
 
+  /// A replica has records up to a number that this primary has lost and fetches from it.
+  package func noteTail(of nodeID: Identifier, number: UInt64) {
+    guard let replica = parts.log.replica(nodeID) else { return }
+    replica.sent = number
+    parts.log.note(replica, received: number, logged: number, durable: 0)
+  }
+
   // MARK: At a replica
 
   /// Told whenever records were published, or the array has stopped.

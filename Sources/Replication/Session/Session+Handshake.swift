@@ -145,6 +145,8 @@ extension Session {
   /// Takes from the replica what this primary lost, and makes it durable.
   private func fetchTail(_ theirs: Hello) async throws(SessionEnd) {
     received = mine.position
+    // It has them, durably or not: they need not wait for it.
+    onArray { $0.noteTail(of: theirs.nodeID, number: theirs.position.number) }
     while received.number < theirs.position.number {
       let frame = try await channel.receive { _ in
         await self.takeSlot(StreamFrameHead.payloadBlocksMax * 4096)
