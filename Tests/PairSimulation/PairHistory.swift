@@ -162,13 +162,13 @@ package final class PairHistory: @unchecked Sendable {
     case 2:
       let kind = drawnCrash
       note("replica \(kind)")
-      crash(other, kind)
+      await crash(other, kind)
       await rest(milliseconds: draw(1500))
       nodes[other].boot()
     case 3:
       let kind = drawnCrash
       note("primary \(kind), and comes back")
-      crash(primary, kind)
+      await crash(primary, kind)
       await rest(milliseconds: draw(600))
       nodes[primary].boot()
     case 4, 5: try await failOver()
@@ -179,9 +179,19 @@ package final class PairHistory: @unchecked Sendable {
 
   private var drawnCrash: CrashKind { draw(2) == 0 ? .kill : .powerLoss }
 
-  private func crash(_ index: Int, _ kind: CrashKind) {
+  private func crash(_ index: Int, _ kind: CrashKind) async {
     outcome.crashCount += 1
-    if kind == .powerLoss { lostPower.insert(index) }
+    if kind == .powerLoss {
+      let counted = await on(index) { host in
+        await host.engine.nodeView.replication.peers.first?.counts ?? false
+      }
+      // Whoever is alone loses with its power what was not flushed; a replica that lost its own has
+      // not got it back from there.
+      if index == primary, counted != true || lostPower.contains(1 - index) {
+        model.loseUnflushed()
+      }
+      lostPower.insert(index)
+    }
     nodes[index].crash(kind)
   }
 
@@ -214,7 +224,7 @@ package final class PairHistory: @unchecked Sendable {
     let kind = drawnCrash
     note("primary \(nodes[old].name) \(kind)")
     clientsRun = false
-    crash(old, kind)
+    await crash(old, kind)
     network.heal()
     await rest(milliseconds: draw(700))
     let counted = state.replication.peers.first?.counts ?? false
@@ -380,6 +390,14 @@ package final class PairHistory: @unchecked Sendable {
 
   // MARK: The end
 
+  private func hasFork() async -> Bool {
+    for index in 0..<2 where nodes[index].isUp {
+      let words = await on(index) { await $0.engine.status.replication?.divergence ?? "" }
+      if words?.isEmpty == false { return true }
+    }
+    return false
+  }
+
   private func isInStep() async -> Bool {
     guard nodes.allSatisfy(\.isUp) else { return false }
     let isConnected = await on(primary) { host in
@@ -398,7 +416,11 @@ package final class PairHistory: @unchecked Sendable {
       note("the role is taken back: \(await promote(primary, isForced: true) ?? "done")")
     }
     do {
-      try await waitFor("in step at the end", seconds: 60) { await self.isInStep() }
+      try await waitFor("in step at the end", seconds: 60) {
+        if await self.hasFork() { return true }
+        return await self.isInStep()
+      }
+      if await hasFork() { throw Complaint(words: "a fork") }
     } catch {
       // Histories that fork are an operator's affair; that they have is said.
       var words: [String] = []

@@ -44,6 +44,15 @@ struct PairModel {
     }
   }
 
+  /// What was acknowledged and not flushed may be there or not.
+  mutating func loseUnflushed() {
+    for block in writes.indices {
+      for index in writes[block].indices where !writes[block][index].isFlushed {
+        writes[block][index].isAcknowledged = false
+      }
+    }
+  }
+
   var acknowledgedStamps: [UInt64] {
     writes.map { list in list.last { $0.isAcknowledged }?.stamp ?? 0 }
   }

@@ -75,6 +75,7 @@ extension ArrayEngine {
     change(&membership.replication)
     try await membership.change()
     if let reason = membership.stopReason { throw .stopped(reason) }
+    restoreReplicas()
     nodes.onChange()
   }
 
@@ -539,14 +540,14 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
+    // What was kept for the primary was kept on other terms. It is called as soon as the role is
+    // recorded: by then the log knows it as a replica.
+    for peer in state.peers { parts.log.removeReplica(peer.nodeID) }
     try await beginTimeline { state in
       state.role = .primary
       state.isHandedOver = false
       for index in state.peers.indices { state.peers[index].counts = false }
     }
-    // What was kept for the primary was kept on other terms.
-    for peer in membership.replication.peers { parts.log.removeReplica(peer.nodeID) }
-    restoreReplicas()
     return "it is the primary now, from record \(parts.log.position.number) on"
       + (doubt.map { "; forced although \($0)" } ?? "")
   }

@@ -166,7 +166,8 @@ package actor ReplicationNode<M: Machine, D: Disk> {
 
   private func serve(_ stream: M.MachineStream, expecting nodeID: Identifier?) async {
     guard !isStopped,
-      let session = Session(engine, machine, stream, options: options, hello: hello(to: nodeID))
+      let session = Session(engine, machine, stream, options: options, hello: hello(to: nodeID),
+        log: log)
     else {
       stream.shutdown()
       return await stream.close()

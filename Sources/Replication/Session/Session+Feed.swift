@@ -43,6 +43,11 @@ extension Session {
     // What is behind it is sent as records, whether it is shown here already or not.
     let base = onArray { $0.publishedPosition }
     isCopying = !mayFollow
+    log(
+      "node \(theirs.nodeID) is connected: "
+        + (isCopying
+          ? "everything is compared with what it has, and what differs is copied"
+          : "it has records up to \(start), and is sent those up to \(base.number)"))
     phase = isCopying ? .copying : .catchingUp
     onArray {
       $0.connectReplica(

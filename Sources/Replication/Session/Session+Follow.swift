@@ -17,6 +17,7 @@ extension Session {
       }
     }
     received = mine.position
+    log("the primary \(theirs.nodeID) is connected: this node has records up to \(received.number)")
     phase = .following
     try await beginFollowing(theirs, theirs.timelines, copyBase: nil)
     onArray { array in

@@ -145,6 +145,9 @@ extension Session {
   /// Takes from the replica what this primary lost, and makes it durable.
   private func fetchTail(_ theirs: Hello) async throws(SessionEnd) {
     received = mine.position
+    log(
+      "fetching records \(received.number + 1) to \(theirs.position.number), which this node lost, "
+        + "from node \(theirs.nodeID)")
     // It has them, durably or not: they need not wait for it.
     onArray { $0.noteTail(of: theirs.nodeID, number: theirs.position.number) }
     while received.number < theirs.position.number {

@@ -11,6 +11,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   let engine: ArrayEngine<M, D>
   let machine: M
   let options: SessionOptions
+  /// Told what happens, a line each.
+  let log: @Sendable (String) -> Void
   let channel: FrameChannel<M.MachineStream>
 
   /// Why it is over; the first reason counts.
@@ -67,7 +69,7 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
 
   init?(
     _ engine: ArrayEngine<M, D>, _ machine: M, _ stream: M.MachineStream,
-    options: SessionOptions, hello: Hello
+    options: SessionOptions, hello: Hello, log: @escaping @Sendable (String) -> Void
   ) {
     guard let channel = FrameChannel(stream, clock: { machine.nowNanoseconds }) else {
       return nil
@@ -75,6 +77,7 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
     self.engine = engine
     self.machine = machine
     self.options = options
+    self.log = log
     self.channel = channel
     mine = hello
   }
