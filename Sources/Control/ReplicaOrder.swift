@@ -8,6 +8,10 @@ package enum ReplicaOrder: Equatable, Sendable {
   case remove(String)
   case promote(isForced: Bool)
   case demote
+  /// What only this node has; nothing is changed.
+  case diff
+  /// Gives that up, if this is the word that is asked for.
+  case resync(discard: String?)
 
   /// What a peer's timeout may be.
   package static let timeoutMilliseconds: ClosedRange<UInt64> = 100...3_600_000
@@ -49,9 +53,11 @@ package enum ReplicaOrder: Equatable, Sendable {
       }
       self = .promote(isForced: isForced)
     case "demote": self = .demote
+    case "diff": self = .diff
+    case "resync": self = .resync(discard: json["discard"]?.string)
     default:
       throw malformed(
-        "'action' is missing, or none of add, remove, promote, demote", "send one of them")
+        "'action' is missing, or none of add, remove, promote, demote, diff, resync", "send one of them")
     }
   }
 
@@ -67,6 +73,9 @@ package enum ReplicaOrder: Equatable, Sendable {
     case .remove(let replica): [("action", "remove"), ("replica", .string(replica))]
     case .promote(let isForced): [("action", "promote"), ("force", .bool(isForced))]
     case .demote: [("action", "demote")]
+    case .diff: [("action", "diff")]
+    case .resync(let word):
+      [("action", "resync")] + (word.map { [("discard", .string($0))] } ?? [])
     }
   }
 }

@@ -380,7 +380,8 @@ extension ArrayEngine {
   }
 
   /// A superseded or forked history was met: an operator has to decide.
-  package func noteDivergence(_ words: String, isSuperseded: Bool) {
+  package func noteDivergence(_ words: String, after number: UInt64, isSuperseded: Bool) {
+    nodes.forkNumber = number
     if nodes.divergence != words { parts.events.note(words, .error) }
     nodes.divergence = words
     if isSuperseded, membership.replication.role == .primary {

@@ -22,6 +22,8 @@ struct NodeKnowledge {
   var primaryIsConnected = false
   /// The histories are a fork; what an operator is told.
   var divergence: String?
+  /// Behind which record they differ.
+  var forkNumber: UInt64?
   /// Timelines of the primary that begin behind what this replica has.
   var timelinesAhead: [Timeline] = []
   /// A task looks after replicas that do not answer.

@@ -207,7 +207,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
         && theirs.timelines.contains { $0.timelineID == last }
       await engine.noteDivergence(
         "node \(theirs.nodeID) has another history: \(refusal.words)",
-        isSuperseded: isSuperseded)
+        after: refusal.firstNumber, isSuperseded: isSuperseded)
     }
     if session.replica != nil, !isStopped {
       await engine.setAside(theirs.nodeID, because: "is not connected (\(end.words))")
@@ -317,6 +317,22 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     let position = try await engine.beginHandOver()
     for session in sessions where session.replica != nil { session.handOver(at: position) }
     return "the role is handed over at record \(position.number): promote a replica now"
+  }
+
+  /// Gives up what only this node has, and follows the other history.
+  package func resync(discarding word: String?) async throws(ReplicaCommandError) -> DivergedData {
+    let data = try await engine.resync(discarding: word)
+    noteChange()
+    return data
+  }
+
+  /// What that would be; nil when no other history was met.
+  package func divergedData() async throws(ReplicaCommandError) -> DivergedData? {
+    do throws(ArrayError) {
+      return try await engine.divergedData()
+    } catch {
+      throw .array(error)
+    }
   }
 
   /// How each connection is; waits for nothing.

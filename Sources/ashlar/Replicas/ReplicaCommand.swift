@@ -9,7 +9,10 @@ enum ReplicaCommand {
   static let command = Command(
     name: "replica",
     summary: "mirror an array to another node, or no longer",
-    usage: ["add NAME ADDRESS [options]", "remove NAME REPLICA"],
+    usage: [
+      "add NAME ADDRESS [options]", "remove NAME REPLICA", "diff NAME",
+      "resync NAME --discard BYTES",
+    ],
     discussion: [
       "add: the array that is served at ADDRESS ('ashlar serve --replication ADDRESS' there) becomes a "
         + "replica of NAME. It has to be empty and of the same size. Everything is copied to it while "
@@ -23,10 +26,16 @@ enum ReplicaCommand {
         + "that nothing is ever acknowledged that the replica lacks.",
       "remove: nobody waits for the replica any more, and nothing is kept for it. REPLICA is its "
         + "address or identity, as in 'ashlar status'.",
+      "diff, resync: when two nodes have written different things, because the link between them was "
+        + "cut or somebody was promoted by force, neither takes anything from the other. 'diff' lists "
+        + "what only this node has, and changes nothing. 'resync' gives that up and makes this node a "
+        + "replica again: exactly the blocks that differ are copied from the other. --discard repeats the "
+        + "number of bytes that 'diff' tells ('all' where the log does not list them any more).",
     ],
     operands: [
-      Operand("ACTION", help: "add or remove"), Operand("NAME", help: "the array"),
-      Operand("REPLICA", help: "where it listens; with remove, its identity too"),
+      Operand("ACTION", help: "add, remove, diff or resync"), Operand("NAME", help: "the array"),
+      Operand(
+        "REPLICA", isRequired: false, help: "where it listens; with remove, its identity too"),
     ],
     options: [
       Option("mode", "MODE", default: "C", help: "A, B or C"),
@@ -35,6 +44,7 @@ enum ReplicaCommand {
         help: "continue without a lost replica, or stop"),
       Option(
         "peer-timeout", "DURATION", default: "2s", help: "for the replica to answer"),
+      Option("discard", "BYTES", help: "with resync: what is given up"),
       .flag("json", help: "print a JSON object"),
     ],
     run: run)
@@ -43,6 +53,19 @@ enum ReplicaCommand {
     let action = options.operands[0]
     let name = try Conversion<String>.deviceName.convert(options.operands[1], for: "NAME")
     let order: ReplicaOrder
+    if action != "add" {
+      for name in ["mode", "on-peer-loss", "peer-timeout"] where options.isGiven(name) {
+        throw UsageError("--\(name) goes with 'add' only")
+      }
+    }
+    if action != "resync", options.isGiven("discard") {
+      throw UsageError("--discard goes with 'resync' only")
+    }
+    let takesReplica = action == "add" || action == "remove"
+    guard options.operands.count == (takesReplica ? 3 : 2) else {
+      throw UsageError(
+        takesReplica ? "say which REPLICA" : "'\(action)' takes the array's NAME only")
+    }
     switch action {
     case "add":
       let address: ListenAddress
@@ -64,12 +87,10 @@ enum ReplicaCommand {
         address: address.description, mode: mode,
         lossPolicy: LossPolicy(name: policyName) ?? .goOn,
         timeoutMilliseconds: UInt32(clamping: timeout / 1_000_000))
-    case "remove":
-      for name in ["mode", "on-peer-loss", "peer-timeout"] where options.isGiven(name) {
-        throw UsageError("--\(name) goes with 'add' only")
-      }
-      order = .remove(options.operands[2])
-    default: throw UsageError("'\(action)' is neither add nor remove")
+    case "remove": order = .remove(options.operands[2])
+    case "diff": order = .diff
+    case "resync": order = .resync(discard: try options.value("discard", as: .text))
+    default: throw UsageError("'\(action)' is none of add, remove, diff, resync")
     }
     return runReplicaOrder("replica", name, order, wantsJSON: options.flag("json"))
   }

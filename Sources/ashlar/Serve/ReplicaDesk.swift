@@ -47,6 +47,22 @@ struct ReplicaDesk: Sendable {
       return OrderOutcome("node \(peer.nodeID) is no replica any more: nobody waits for it")
     case .promote(let isForced): return OrderOutcome(try await node.promote(isForced: isForced))
     case .demote: return OrderOutcome(try await node.demote())
+    case .diff:
+      guard let data = try await node.divergedData() else {
+        return OrderOutcome("no other history was met: nothing here differs from it by its history")
+      }
+      var outcome = OrderOutcome(
+        "\(data.recordCount) records here are not in the other history, \(data.byteCount) bytes"
+          + (data.isComplete ? "" : ", as far as the log still has them"))
+      outcome.notes = data.runs.map {
+        "bytes \($0.firstBlock * 4096) to \(($0.firstBlock + $0.blockCount) * 4096 - 1)"
+      }
+      return outcome
+    case .resync(let word):
+      let data = try await node.resync(discarding: word)
+      return OrderOutcome(
+        "\(data.byteCount) bytes of \(data.recordCount) records are given up: what differs is copied "
+          + "from the other node, and 'ashlar status' shows how far that is")
     }
   }
 
