@@ -369,9 +369,11 @@ package final class PairHistory: @unchecked Sendable {
       } else if busyBlocks.insert(block).inserted {
         let stamp = model.begin(block)
         let isDurable = draw(8) == 0
-        let isDone = await on(home, {
-          await $0.write(UInt64(block), 1, stamp: stamp, durably: isDurable)
-        })
+        let isDone = await on(
+          home,
+          {
+            await $0.write(UInt64(block), 1, stamp: stamp, durably: isDurable)
+          })
         busyBlocks.remove(block)
         if isDone == true {
           // Told after a promotion elsewhere is told too late: nobody hears a dead primary.
@@ -418,6 +420,13 @@ package final class PairHistory: @unchecked Sendable {
     do {
       try await waitFor("in step at the end", seconds: 60) {
         if await self.hasFork() { return true }
+        // A client was told that a write failed: nothing is accepted before the next start.
+        let words = await self.on(self.primary) { "\(await $0.engine.clientAccess)" }
+        if words?.contains("a write failed") == true {
+          self.note("the primary is served again")
+          await self.crash(self.primary, .kill)
+          self.nodes[self.primary].boot()
+        }
         return await self.isInStep()
       }
       if await hasFork() { throw Complaint(words: "a fork") }
