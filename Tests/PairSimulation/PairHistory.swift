@@ -308,6 +308,8 @@ package final class PairHistory: @unchecked Sendable {
       note("not yet: \(refusal)")
     }
     // The other never heard of it: the role is taken back.
+    // That is force: should the other have heard of it meanwhile, there are two.
+    mayFork = true
     if let words = await promote(old, isForced: true) { note("not taken back: \(words)") }
     startClients()
   }
@@ -415,6 +417,7 @@ package final class PairHistory: @unchecked Sendable {
     for node in nodes where !node.isUp { node.boot() }
     note("everything is healed")
     if await on(primary, { await $0.engine.nodeView.replication.isHandedOver }) == true {
+      mayFork = true
       note("the role is taken back: \(await promote(primary, isForced: true) ?? "done")")
     }
     do {

@@ -331,10 +331,15 @@ extension ArrayEngine {
     state.peerTimeoutMilliseconds = timeoutMilliseconds
     state.isConsistent = old.isConsistent && copyBase == nil
     let known = old.peers.first { $0.nodeID == primary }
+    // In another timeline the primary may have gone on without this node: what it said before holds
+    // no longer.
+    let isSameTimeline = timelines.last?.timelineID == membership.timelines.last?.timelineID
+    if !isSameTimeline { nodes.standingIsKnown = false }
     state.peers = [
       Peer(
         nodeID: primary, mode: mode,
-        counts: old.role == .replica && copyBase == nil ? known?.counts ?? false : false,
+        counts: old.role == .replica && copyBase == nil && isSameTimeline
+          ? known?.counts ?? false : false,
         position: position, sinceSeconds: known?.sinceSeconds ?? options.unixSeconds(),
         address: address.isEmpty ? known?.address ?? "" : address)
     ]
@@ -599,8 +604,10 @@ extension ArrayEngine {
     defer { commandTurn.release() }
     let state = membership.replication
     guard state.role == .primary else { throw .notNow("it is not a primary") }
-    guard state.peers.contains(where: \.counts) else {
-      throw .notNow("no replica is in step: there is nobody to hand the role to")
+    guard state.peers.contains(where: \.counts),
+      parts.log.replicas.contains(where: { $0.counts && $0.isConnected })
+    else {
+      throw .notNow("no replica is connected and in step: there is nobody to hand the role to")
     }
     do throws(ArrayError) {
       // From here on nobody writes; who is under way ends first.
