@@ -109,8 +109,8 @@ let package = Package(
       "RAIDTests", "RAID", "DiskFormat", "Geometry", "Parity", "Volumes", "IO", "Units",
       "Simulator", "TestSupport"),
     tests(
-      "ReplicationTests", "Replication", "DiskFormat", "Parity", "IO", "Simulator", "TestSupport",
-      exclude: ["Fixtures"]),
+      "ReplicationTests", "Replication", "PairSimulation", "RAID", "DiskFormat", "Parity", "IO",
+      "Simulator", "TestSupport", exclude: ["Fixtures"]),
     tests(
       "SimulationTests", "ArraySimulation", "Volumes", "IO", "Units", "Geometry", "RAID",
       "Simulator"),

@@ -57,7 +57,8 @@ package enum ReplicaOrder: Equatable, Sendable {
     case "resync": self = .resync(discard: json["discard"]?.string)
     default:
       throw malformed(
-        "'action' is missing, or none of add, remove, promote, demote, diff, resync", "send one of them")
+        "'action' is missing, or none of add, remove, promote, demote, diff, resync",
+        "send one of them")
     }
   }
 

@@ -93,7 +93,9 @@ package struct Peer: Equatable, Sendable {
   /// The identity of its array.
   package var nodeID: Identifier
   package var mode: ReplicaMode
-  /// At the primary: acknowledgements wait for it. At the replica: the primary said so last.
+  /// Acknowledgements of the primary wait for it.
+  ///
+  /// At the replica: the primary said so last.
   package var counts: Bool
   /// What it had durably when it was set aside, or when it was asked last.
   package var position: StreamPosition

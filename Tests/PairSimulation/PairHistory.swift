@@ -308,6 +308,8 @@ package final class PairHistory: @unchecked Sendable {
       note("not yet: \(refusal)")
     }
     // The other never heard of it: the role is taken back.
+    // That is force: should the other have heard of it meanwhile, there are two.
+    mayFork = true
     if let words = await promote(old, isForced: true) { note("not taken back: \(words)") }
     startClients()
   }
@@ -369,9 +371,11 @@ package final class PairHistory: @unchecked Sendable {
       } else if busyBlocks.insert(block).inserted {
         let stamp = model.begin(block)
         let isDurable = draw(8) == 0
-        let isDone = await on(home, {
-          await $0.write(UInt64(block), 1, stamp: stamp, durably: isDurable)
-        })
+        let isDone = await on(
+          home,
+          {
+            await $0.write(UInt64(block), 1, stamp: stamp, durably: isDurable)
+          })
         busyBlocks.remove(block)
         if isDone == true {
           // Told after a promotion elsewhere is told too late: nobody hears a dead primary.
@@ -413,11 +417,19 @@ package final class PairHistory: @unchecked Sendable {
     for node in nodes where !node.isUp { node.boot() }
     note("everything is healed")
     if await on(primary, { await $0.engine.nodeView.replication.isHandedOver }) == true {
+      mayFork = true
       note("the role is taken back: \(await promote(primary, isForced: true) ?? "done")")
     }
     do {
       try await waitFor("in step at the end", seconds: 60) {
         if await self.hasFork() { return true }
+        // A client was told that a write failed: nothing is accepted before the next start.
+        let words = await self.on(self.primary) { "\(await $0.engine.clientAccess)" }
+        if words?.contains("a write failed") == true {
+          self.note("the primary is served again")
+          await self.crash(self.primary, .kill)
+          self.nodes[self.primary].boot()
+        }
         return await self.isInStep()
       }
       if await hasFork() { throw Complaint(words: "a fork") }

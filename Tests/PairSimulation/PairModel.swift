@@ -13,7 +13,8 @@ struct PairModel {
   private var nextStamp: UInt64 = 1
 
   init(blockCount: Int) {
-    writes = Array(repeating: [Write(stamp: 0, isAcknowledged: true, isFlushed: true)], count: blockCount)
+    writes = Array(
+      repeating: [Write(stamp: 0, isAcknowledged: true, isFlushed: true)], count: blockCount)
   }
 
   mutating func begin(_ block: Int) -> UInt64 {
@@ -59,7 +60,7 @@ struct PairModel {
 
   /// Whether a block may hold this; `nil` is a block that cannot be read.
   ///
-  /// - Parameter bound: `.acknowledged`: nothing older than the newest acknowledged write; `.flushed`:
+  /// `bound`: `.acknowledged`: nothing older than the newest acknowledged write; `.flushed`:
   ///   nothing older than the newest flushed one; `.any`: any that there ever was; `.none`: whatever it
   ///   is, as long as it is whole.
   func complaint(_ block: Int, _ stamp: UInt64?, _ bound: Bound) -> String? {

@@ -79,7 +79,8 @@ package final class PairNode: @unchecked Sendable {
   private func start(_ machine: SimulatedMachine) async {
     do throws(ArrayStartError) {
       let volume = try await ArrayEngine.start(
-        members: handles(machine), machine: machine, options: options, log: { [name, simulation] in
+        members: handles(machine), machine: machine, options: options,
+        log: { [name, simulation] in
           unsafe PairNode.tell("\(simulation.nowNanoseconds / 1_000_000) ms \(name): \($1)")
         })
       let host = PairHost(machine, volume, self)

@@ -30,7 +30,8 @@ struct Main {
         for bug in ReplicationBug.allCases { print(bug.rawValue) }
         exit(0)
       default:
-        print("usage: simulate-pair [--seed N] [--count N] [--planted-bug NAME] [--verbose] | --bugs")
+        print(
+          "usage: simulate-pair [--seed N] [--count N] [--planted-bug NAME] [--verbose] | --bugs")
         exit(64)
       }
       if !arguments.isEmpty { arguments.removeFirst() }
@@ -53,6 +54,7 @@ struct Main {
       }
     }
     print(
-      "S histories=\(count) acknowledged=\(acknowledged) promotions=\(promotions) in_step=\(inStep)")
+      "S histories=\(count) acknowledged=\(acknowledged) promotions=\(promotions) in_step=\(inStep)"
+    )
   }
 }

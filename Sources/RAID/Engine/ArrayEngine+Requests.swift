@@ -392,7 +392,9 @@ extension ArrayEngine {
     guard isOpen else { throw stoppedError }
     switch clientAccess {
     case .readWrite: break
-    case .readOnly(let reason), .none(let reason): throw .refused(reason)
+    case .readOnly(let reason), .none(let reason):
+      if membership.replication.role == .primary { nodes.hasFailedClients = true }
+      throw .refused(reason)
     }
   }
 

@@ -172,7 +172,9 @@ extension ArrayEngine {
     let state = membership.replication
     if let divergence = nodes.divergence {
       return .impaired(
-        cause: divergence, action: "on the node whose writes are to be given up, 'ashlar replica diff NAME' lists them and "
+        cause: divergence,
+        action:
+          "on the node whose writes are to be given up, 'ashlar replica diff NAME' lists them and "
           + "'ashlar replica resync NAME' does it")
     }
     switch (state.role, clientAccess) {

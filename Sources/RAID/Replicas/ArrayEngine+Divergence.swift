@@ -53,7 +53,7 @@ extension ArrayEngine {
   /// Gives up what only this node has: it becomes a replica that has to be copied to, which rewinds
   /// exactly the blocks that differ.
   ///
-  /// - Parameter word: what `divergedData` asks for; nil to be told.
+  /// `word`: what `divergedData` asks for; nil to be told.
   /// - Returns: what was given up.
   package func resync(discarding word: String?) async throws(ReplicaCommandError) -> DivergedData {
     await commandTurn.acquire()

@@ -41,6 +41,12 @@ extension ArrayEngine {
           "its replica has not been heard since the start: another node may be the primary by now "
             + "('ashlar promote NAME --force NAME' goes on without)")
       }
+      if nodes.stoppedSinceSeconds != nil, nodes.hasFailedClients {
+        return .readOnly(
+          "a write failed because its replica was lost, and '--on-peer-loss stop' is in force: what a "
+            + "client believes to be written may not be. Unmount it, 'ashlar stop' and serve the array "
+            + "again: then it goes on with its replica")
+      }
       if nodes.stoppedSinceSeconds != nil {
         return .readOnly(
           "its replica is lost, and '--on-peer-loss stop' is in force: writes are refused until it "
@@ -203,8 +209,10 @@ extension ArrayEngine {
     endPolicyStop()
   }
 
-  /// A lost replica keeps writes from being accepted.
-  package var isStoppedByPolicy: Bool { nodes.stoppedSinceSeconds != nil }
+  /// A lost replica keeps writes from being accepted, and its return would end that.
+  package var isStoppedByPolicy: Bool {
+    nodes.stoppedSinceSeconds != nil && !nodes.hasFailedClients
+  }
 
   /// A replica has to be copied to anew, also one that counted: until that is done it confirms
   /// nothing, and cannot be promoted; so what waits for it is shown, but with the policy `stop` nothing
@@ -225,7 +233,7 @@ extension ArrayEngine {
   }
 
   private func endPolicyStop() {
-    guard nodes.stoppedSinceSeconds != nil else { return }
+    guard nodes.stoppedSinceSeconds != nil, !nodes.hasFailedClients else { return }
     parts.log.endAbandoning()
     nodes.stoppedSinceSeconds = nil
     parts.events.note("its replica is back: writes are accepted again")
@@ -271,7 +279,7 @@ extension ArrayEngine {
   private func stopByPolicy(_ words: String) {
     guard nodes.stoppedSinceSeconds == nil else { return }
     nodes.stoppedSinceSeconds = options.unixSeconds()
-    parts.log.abandonAwaiting()
+    if parts.log.abandonAwaiting() { nodes.hasFailedClients = true }
     parts.events.note("writes are refused: \(words)", .error)
     nodes.onChange()
   }
@@ -305,10 +313,9 @@ extension ArrayEngine {
 
   /// Becomes, or stays, the replica of a node whose history begins with this one's.
   ///
-  /// - Parameters:
-  ///   - timelines: the primary's; those that begin behind what is here are taken when records
+  /// `timelines`: the primary's; those that begin behind what is here are taken when records
   ///     come that far.
-  ///   - copyBase: a copy begins, which makes this node inconsistent until `endCopy`: records count
+  /// `copyBase`: a copy begins, which makes this node inconsistent until `endCopy`: records count
   ///     from there.
   package func follow(
     _ primary: Identifier, address: String, mode: ReplicaMode, lossPolicy: LossPolicy,
@@ -324,10 +331,15 @@ extension ArrayEngine {
     state.peerTimeoutMilliseconds = timeoutMilliseconds
     state.isConsistent = old.isConsistent && copyBase == nil
     let known = old.peers.first { $0.nodeID == primary }
+    // In another timeline the primary may have gone on without this node: what it said before holds
+    // no longer.
+    let isSameTimeline = timelines.last?.timelineID == membership.timelines.last?.timelineID
+    if !isSameTimeline { nodes.standingIsKnown = false }
     state.peers = [
       Peer(
         nodeID: primary, mode: mode,
-        counts: old.role == .replica && copyBase == nil ? known?.counts ?? false : false,
+        counts: old.role == .replica && copyBase == nil && isSameTimeline
+          ? known?.counts ?? false : false,
         position: position, sinceSeconds: known?.sinceSeconds ?? options.unixSeconds(),
         address: address.isEmpty ? known?.address ?? "" : address)
     ]
@@ -337,6 +349,7 @@ extension ArrayEngine {
     nodes.superseded = nil
     nodes.divergence = nil
     nodes.stoppedSinceSeconds = nil
+    nodes.hasFailedClients = false
     nodes.isHeard = false
     if state != old || reached != membership.timelines {
       membership.timelines = Self.newest(reached)
@@ -395,10 +408,9 @@ extension ArrayEngine {
   ///
   /// The payload stays as it is until so many records have been published as were handed over.
   ///
-  /// - Parameters:
-  ///   - isCopy: they are no client's and have no numbers.
-  ///   - isTail: this node is a primary that fetches what it lost in a crash.
-  ///   - endNumber: the number of the last.
+  /// `isCopy`: they are no client's and have no numbers.
+  /// `isTail`: this node is a primary that fetches what it lost in a crash.
+  /// `endNumber`: the number of the last.
   package func applyReplicated(
     _ records: [StreamBatch.Record], payload: IOBuffer, isCopy: Bool, isTail: Bool = false,
     endNumber: UInt64
@@ -448,7 +460,7 @@ extension ArrayEngine {
 
   /// A primary that learns of a later promotion gives way, if it has nothing that is not there too.
   ///
-  /// - Parameter position: what it said that it has; with more than that it must not give way.
+  /// `position`: what it said that it has; with more than that it must not give way.
   /// - Returns: false when it has more by now.
   package func giveWay(at position: StreamPosition, _ words: String) async -> Bool {
     nodes.superseded = words
@@ -579,6 +591,7 @@ extension ArrayEngine {
     nodes.superseded = nil
     nodes.divergence = nil
     nodes.stoppedSinceSeconds = nil
+    nodes.hasFailedClients = false
     nodes.onChange()
     parts.events.note("this node is the primary from record \(parts.log.position.number) on")
   }
@@ -591,8 +604,10 @@ extension ArrayEngine {
     defer { commandTurn.release() }
     let state = membership.replication
     guard state.role == .primary else { throw .notNow("it is not a primary") }
-    guard state.peers.contains(where: \.counts) else {
-      throw .notNow("no replica is in step: there is nobody to hand the role to")
+    guard state.peers.contains(where: \.counts),
+      parts.log.replicas.contains(where: { $0.counts && $0.isConnected })
+    else {
+      throw .notNow("no replica is connected and in step: there is nobody to hand the role to")
     }
     do throws(ArrayError) {
       // From here on nobody writes; who is under way ends first.

@@ -17,6 +17,7 @@ extension ArrayEngine {
   /// Whether the array still works.
   package var isServing: Bool { isOpen && membership.stopReason == nil }
 
+  /// How far a replica is; nil when it is none.
   package func replicaProgress(_ nodeID: Identifier) -> ReplicaProgress? {
     parts.log.replica(nodeID)
   }
@@ -109,6 +110,7 @@ extension ArrayEngine {
     return RangeHold(await reservations.reserve(range, isExclusive: true))
   }
 
+  /// Lets clients write there again.
   package func release(_ hold: RangeHold) { reservations.release(hold.reservation) }
 
   /// What the blocks of a run hold, by the checksum table and the log.
@@ -135,6 +137,28 @@ extension ArrayEngine {
       case .pageNeeded(let page): try await parts.load(page: page)
       }
     }
+  }
+
+  /// What blocks hold, for a comparison: for those that were written a hash of their content.
+  ///
+  /// Blocks that cannot be read count as lost.
+  package func contentStates(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [BlockEntry]
+  {
+    var states = try await blockStates(run)
+    for index in states.indices where states[index].state == .written {
+      guard let memory = buffers.take() else { throw .outOfMemory }
+      defer { buffers.give(memory) }
+      do throws(ArrayError) {
+        let found = try await reader.read(
+          run.firstBlock + UInt64(index), count: 1, into: memory)
+        states[index] = .written(ContentHash.hash(found.buffer.prefix(4096), salt: salt))
+        withExtendedLifetime(found) {}
+      } catch {
+        guard case .unreadable = error else { throw error }
+        states[index] = .lost
+      }
+    }
+    return states
   }
 
   /// Whether a run has a page that was ever written, or records that are not home.

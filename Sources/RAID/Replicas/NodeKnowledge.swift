@@ -15,8 +15,14 @@ struct NodeKnowledge {
   var superseded: String?
   /// Since when a lost replica has kept writes from being accepted; seconds since 1970.
   var stoppedSinceSeconds: UInt64?
-  /// A replica: its primary has said in this run that it has everything, or the last run ended in
-  /// good order. After a crash it may have lost what it acknowledged.
+  /// A client was told that a write or flush failed.
+  ///
+  /// What is accepted after that would be mixed with what a kernel's cache no longer has to write
+  /// (promise P8): nothing is, until the next start.
+  var hasFailedClients = false
+  /// A replica's primary has said in this run that it has everything.
+  ///
+  /// After a crash it may have lost what it acknowledged.
   var standingIsKnown = false
   /// A replica: its primary is connected.
   var primaryIsConnected = false

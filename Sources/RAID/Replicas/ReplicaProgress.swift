@@ -1,10 +1,10 @@
 package import DiskFormat
 import IO
 
+// Safe: everything that has one runs on the executor of its array.
 /// How far one replica is, by client record numbers (docs/replication.md, section 2).
 ///
 /// Belongs to the log; the session that serves the replica moves it.
-// Safe: everything that has one runs on the executor of its array.
 package final class ReplicaProgress: @unchecked Sendable {
   package let nodeID: Identifier
   package internal(set) var mode: ReplicaMode

@@ -1,10 +1,10 @@
 package import DiskFormat
 package import IO
 
+// Safe: everything that has one runs on the executor of its array.
 /// Client records that lie together in memory, on their way to replicas.
 ///
 /// It does not change, and keeps its memory from being used for anything else.
-// Safe: everything that has one runs on the executor of its array.
 package final class StreamBatch: @unchecked Sendable {
   /// One record; the place of its blocks among payload and checksums.
   package struct Record: Sendable {

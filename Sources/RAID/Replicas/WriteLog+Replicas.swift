@@ -8,9 +8,8 @@ extension WriteLog {
 
   /// Makes a replica known.
   ///
-  /// - Parameters:
-  ///   - counts: acknowledgements wait for it from now on.
-  ///   - durable: what it had durably when it was heard last: the log keeps what follows.
+  /// `counts`: acknowledgements wait for it from now on.
+  /// `durable`: what it had durably when it was heard last: the log keeps what follows.
   package func addReplica(
     _ nodeID: Identifier, mode: ReplicaMode, counts: Bool, durable: UInt64
   ) -> ReplicaProgress {
@@ -35,6 +34,7 @@ extension WriteLog {
     resumeDurableWaiters()
   }
 
+  /// A replica that is known.
   package func replica(_ nodeID: Identifier) -> ReplicaProgress? {
     replicas.first { $0.nodeID == nodeID }
   }
@@ -121,10 +121,15 @@ extension WriteLog {
   /// Tells those who wait for a replica that nobody knows what becomes of their writes.
   ///
   /// The writes stay: they are shown when the replica has them.
-  package func abandonAwaiting() {
+  ///
+  /// - Returns: whether anybody was waiting.
+  @discardableResult
+  package func abandonAwaiting() -> Bool {
+    let hasWaiters = unsafe !awaiting.isEmpty || !durableWaiters.isEmpty
     for index in 0..<awaiting.count { awaiting[index].resumeAll(returning: false) }
     isAbandoned = true
     resumeDurableWaiters()
+    return hasWaiters
   }
 
   /// Replicas are there again: who waits from now on is told when they have it.
@@ -343,6 +348,7 @@ extension WriteLog {
     enqueue(record)
   }
 
+  /// The same for a trim.
   package func enqueueReplicated(
     trim run: BlockRun, unsettledBlockCount: Int, isCopy: Bool = false
   ) {

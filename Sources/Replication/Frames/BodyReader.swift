@@ -8,7 +8,7 @@ struct BodyReader<Field: FormatField> {
   private let body: IOBuffer
   private var end: Int
 
-  /// - Parameter byteCount: of the fixed part, where `Field` ends.
+  /// `byteCount`: of the fixed part, where `Field` ends.
   init(_ body: IOBuffer, fixed byteCount: Int) throws(FormatError) {
     guard body.byteCount >= byteCount else {
       throw .field(name: "bodyByteCount", value: UInt64(truncatingIfNeeded: body.byteCount))

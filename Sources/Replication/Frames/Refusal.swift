@@ -1,7 +1,9 @@
 package import DiskFormat
 package import IO
 
-/// Why a node does not go on with its peer. The connection ends behind it.
+/// Why a node does not go on with its peer.
+///
+/// The connection ends behind it.
 package struct Refusal: Equatable, Sendable {
   /// What the refusal is about, and what the two numbers mean then; 0 where nothing is said.
   package enum Code: UInt16, CaseIterable, Sendable {

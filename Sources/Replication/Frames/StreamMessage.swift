@@ -52,9 +52,8 @@ package enum StreamMessage: Equatable, Sendable {
 
   /// Verifies the checksum over head and body, and reads what they say.
   ///
-  /// - Parameters:
-  ///   - head: 64 bytes.
-  ///   - body: as many as the head says.
+  /// `head`: 64 bytes.
+  /// `body`: as many as the head says.
   package static func verify(
     head: IOBuffer, body: IOBuffer
   ) throws(FormatError) -> (head: StreamFrameHead, message: StreamMessage) {

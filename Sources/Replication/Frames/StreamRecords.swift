@@ -30,7 +30,9 @@ package struct StreamRecords: Equatable, Sendable {
   package var previousChain: UInt32
   /// The chain behind the last record.
   package var endChain: UInt32
-  /// At least one. The first has `previousNumber` + 1, each other one more than the one before.
+  /// At least one.
+  ///
+  /// The first has `previousNumber` + 1, each other one more than the one before.
   package var records: [StreamRecord]
   /// CRC32C of each block of the payload, without a mask.
   package var checksums: [UInt32]

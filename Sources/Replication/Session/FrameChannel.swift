@@ -121,7 +121,7 @@ final class FrameChannel<Stream: ByteStream> {
 
   /// Receives one frame whole, and verifies it.
   ///
-  /// - Parameter makeSlot: memory for so many bytes of payload; nil when there is none.
+  /// `makeSlot`: memory for so many bytes of payload; nil when there is none.
   func receive(
     _ makeSlot: (Int) async -> PayloadSlot?
   ) async throws(SessionEnd) -> Frame {

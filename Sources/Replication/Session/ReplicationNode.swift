@@ -18,6 +18,8 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   private let call: @Sendable (String) async -> M.MachineStream?
   private let log: @Sendable (String) -> Void
   private var sessions: [Session<M, D>] = []
+  /// The one session that serves each node.
+  private var claims: [(nodeID: Identifier, session: Session<M, D>)] = []
   private var listeners: [M.MachineListener] = []
   /// Peers that a task calls.
   private var called: Set<String> = []
@@ -28,9 +30,10 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   private var rests: [WaitPoint] = []
   private var changeCount: UInt64 = 0
 
-  /// - Parameters:
-  ///   - call: connects to an address; nil when nobody answers. Bounded in time.
-  ///   - log: told what happens, a line each.
+  /// Makes a node of an array; `start` begins.
+  ///
+  /// `call` connects to an address, and returns nil when nobody answers; it is bounded in time. `log`
+  /// is told what happens, a line each.
   package init(
     engine: ArrayEngine<M, D>, machine: M, options: SessionOptions,
     call: @escaping @Sendable (String) async -> M.MachineStream?,
@@ -160,34 +163,43 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     called.remove(address)
   }
 
+  private func claim(_ nodeID: Identifier, _ session: Session<M, D>) -> Bool {
+    guard !claims.contains(where: { $0.nodeID == nodeID }) else { return false }
+    claims.append((nodeID, session))
+    return true
+  }
+
   private func isConnected(_ nodeID: Identifier) -> Bool {
     sessions.contains { $0.end == nil && $0.theirs?.nodeID == nodeID && $0.phase != .connecting }
   }
 
   private func serve(_ stream: M.MachineStream, expecting nodeID: Identifier?) async {
     guard !isStopped,
-      let session = Session(engine, machine, stream, options: options, hello: hello(to: nodeID),
+      let session = Session(
+        engine, machine, stream, options: options, hello: hello(to: nodeID),
         log: log)
     else {
       stream.shutdown()
       return await stream.close()
     }
     sessions.append(session)
-    let end = await session.run { theirs in
-      if let nodeID, theirs.nodeID != nodeID {
-        return Refusal(
-          code: .unrelated, words: "another node than \(nodeID) answers: \(theirs.nodeID)")
-      }
-      if theirs.peerID != .none, theirs.peerID != session.mine.nodeID {
-        return Refusal(code: .unrelated, words: "this is not the node that was called")
-      }
-      guard !self.assumeIsolated({ $0.isConnected(theirs.nodeID) }) else {
-        return Refusal(code: .busy, words: "there is a connection with this node already")
-      }
-      return nil
-    }
+    let end = await session.run(
+      isExpected: { theirs in
+        if let nodeID, theirs.nodeID != nodeID {
+          return Refusal(
+            code: .unrelated, words: "another node than \(nodeID) answers: \(theirs.nodeID)")
+        }
+        if theirs.peerID != .none, theirs.peerID != session.mine.nodeID {
+          return Refusal(code: .unrelated, words: "this is not the node that was called")
+        }
+        guard !self.assumeIsolated({ $0.isConnected(theirs.nodeID) }) else {
+          return Refusal(code: .busy, words: "there is a connection with this node already")
+        }
+        return nil
+      }, claim: { nodeID in self.assumeIsolated { $0.claim(nodeID, session) } })
     sessions.removeAll { $0 === session }
     await settle(end, session)
+    claims.removeAll { $0.session === session }
     noteEnd()
   }
 

@@ -14,6 +14,7 @@ extension Session {
     copyNumber = 0
     nextUnit = 0
     unitsDone = 0
+    requestCount = machine.randomNumber()
     post(
       .copyBegin(CopyBegin(position: base, timelines: view.timelines, pageCount: unitCount)))
   }
@@ -52,7 +53,7 @@ extension Session {
     let hold = await engine.holdRange(run)
     defer { onArray { $0.release(hold) } }
     let number = onArray { $0.streamPosition.number }
-    requestCount += 1
+    requestCount &+= 1
     let request = requestCount
     post(
       .checksumsWanted(
@@ -65,7 +66,7 @@ extension Session {
       answer.firstBlock == run.firstBlock, answer.blocks.count == Int(run.blockCount)
     else { throw .protocolError("checksums of other blocks than were asked for") }
     do throws(ArrayError) {
-      let states = try await engine.blockStates(run)
+      let states = try await engine.contentStates(run, salt: request)
       try await sendDifferences(run, states, answer.blocks)
     } catch {
       throw .stopped(error.words)
@@ -87,7 +88,7 @@ extension Session {
         differs(mine[index + count], theirs[index + count])
       { count += 1 }
       let part = BlockRun(firstBlock: run.firstBlock + UInt64(index), blockCount: UInt64(count))
-      lastPosted = try await send(part, Array(mine[index..<index + count]))
+      lastPosted = try await send(part, try await engine.blockStates(part))
       index += count
     }
     // Until it is with the stream: what clients write next comes behind it.

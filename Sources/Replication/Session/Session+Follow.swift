@@ -223,8 +223,9 @@ extension Session {
       do throws(ArrayError) {
         // As of what came before the question.
         try await engine.waitUntilPublished(records)
-        states = try await engine.blockStates(
-          BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount)))
+        states = try await engine.contentStates(
+          BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount)),
+          salt: wanted.requestNumber)
       } catch {
         throw .stopped(error.words)
       }

@@ -4,10 +4,20 @@ import RAID
 
 extension Session {
   /// Serves the connection to its end.
-  func run(isExpected: (Hello) -> Refusal?) async -> SessionEnd {
+  ///
+  /// `isExpected`: looks at the hello; a refusal ends it.
+  /// `claim`: makes this the one connection with that node; false when there is another.
+  func run(
+    isExpected: (Hello) -> Refusal?, claim: (Identifier) -> Bool
+  ) async -> SessionEnd {
     spawn { session throws(SessionEnd) in try await session.runHandshakeClock() }
     do throws(SessionEnd) {
-      let plan = try await shakeHands(isExpected)
+      var plan = try await shakeHands(isExpected)
+      if case .refuse = plan {
+      } else if let theirs, !claim(theirs.nodeID) {
+        // Both may have called at once: what one connection does must not be undone by the other.
+        plan = .refuse(Refusal(code: .busy, words: "there is a connection with this node already"))
+      }
       try await carryOut(plan)
     } catch {
       finish(error)

@@ -2,7 +2,9 @@
 package struct SessionOptions: Sendable {
   /// Where this node can be reached, for the time when the roles have changed; empty when unknown.
   package var advertisedAddress = ""
-  /// A peer that is silent for so long is gone. Each side says something four times in it.
+  /// A peer that is silent for so long is gone.
+  ///
+  /// Each side says something four times in it.
   package var silenceNanoseconds: UInt64 = 2_000_000_000
   /// Between attempts to connect: this long at first, then twice as long each time.
   package var backoffNanosecondsMin: UInt64 = 100_000_000
