@@ -24,15 +24,16 @@ if qemu-io -f raw -c 'write 0 4k' "$replica" >/dev/null 2>&1; then fail "the rep
 attach left
 mkfs.ext4 -q -F "$DEVICE" 192m
 mount "$DEVICE" "$mnt"
-fio --name=write --directory="$mnt" --rw=randrw --bsrange=4k-64k --size=64M --numjobs=2 --ioengine=psync --fsync=32 \
-  --time_based --runtime=12 --verify=crc32c --verify_fatal=1 --minimal >"$WORK/write.out" 2>&1 &
+# fio leaves files where it runs.
+(cd "$WORK" && exec fio --name=write --directory="$mnt" --rw=randrw --bsrange=4k-64k --size=64M --numjobs=2 --ioengine=psync \
+  --fsync=32 --time_based --runtime=12 --verify=crc32c --verify_fatal=1 --minimal >"$WORK/write.out" 2>&1) &
 load=$!
 on_exit "stop_pid $load"
 python3 "$HERE/read-prefix.py" "$ASHLAR_RUNTIME_DIR/left.sock" left "$ASHLAR_RUNTIME_DIR/right.sock" right 10 209715200 >"$WORK/prefix" &
 prefix=$!
 on_exit "stop_pid $prefix"
-fio --name=read --ioengine=nbd --uri="$replica" --rw=randread --bsrange=4k-128k --iodepth=8 --size=256M --time_based --runtime=10 \
-  --minimal >"$WORK/read.out" 2>&1 &
+(cd "$WORK" && exec fio --name=read --ioengine=nbd --uri="$replica" --rw=randread --bsrange=4k-128k --iodepth=8 --size=256M \
+  --time_based --runtime=10 --minimal >"$WORK/read.out" 2>&1) &
 reader=$!
 on_exit "stop_pid $reader"
 copies=0
