@@ -220,7 +220,7 @@ actor LogHost {
 
   // MARK: Using it
 
-  private var log: Log {
+  var log: Log {
     guard let openLog else { preconditionFailure("the log of a test was not opened") }
     return openLog
   }

@@ -158,6 +158,11 @@ extension WriteLog {
   /// - Returns: what to wait for by `waitForReplicas`.
   package func requestReplicaFlush() -> UInt64 {
     let number = published.number
+    askReplicas(durable: number)
+    return number
+  }
+
+  private func askReplicas(durable number: UInt64) {
     for replica in replicas where replica.counts && replica.mode != .a {
       guard replica.durable < number, replica.flushWanted < number else { continue }
       if replica.flushWanted <= replica.durable {
@@ -166,7 +171,6 @@ extension WriteLog {
       replica.flushWanted = number
       replica.signal()
     }
-    return number
   }
 
   /// Returns when every replica that counts has everything up to a number durably.
@@ -174,6 +178,8 @@ extension WriteLog {
     while replicas.contains(where: { $0.counts && $0.mode != .a && $0.durable < number }) {
       try checkRunning()
       if isAbandoned { throw .replicaLost }
+      // One that counts since, or whose session is a new one, has not been asked.
+      askReplicas(durable: number)
       // Safe: resumed once, by `resumeDurableWaiters`, or here.
       unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
         if stopReason != nil || isAbandoned {
