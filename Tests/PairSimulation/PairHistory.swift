@@ -162,13 +162,13 @@ package final class PairHistory: @unchecked Sendable {
     case 2:
       let kind = drawnCrash
       note("replica \(kind)")
-      await crash(other, kind)
+      crash(other, kind)
       await rest(milliseconds: draw(1500))
       nodes[other].boot()
     case 3:
       let kind = drawnCrash
       note("primary \(kind), and comes back")
-      await crash(primary, kind)
+      crash(primary, kind)
       await rest(milliseconds: draw(600))
       nodes[primary].boot()
     case 4, 5: try await failOver()
@@ -179,20 +179,19 @@ package final class PairHistory: @unchecked Sendable {
 
   private var drawnCrash: CrashKind { draw(2) == 0 ? .kill : .powerLoss }
 
-  private func crash(_ index: Int, _ kind: CrashKind) async {
+  private func crash(_ index: Int, _ kind: CrashKind) {
     outcome.crashCount += 1
     if kind == .powerLoss {
-      let counted = await on(index) { host in
-        await host.engine.nodeView.replication.peers.first?.counts ?? false
-      }
       // Whoever is alone loses with its power what was not flushed; a replica that lost its own has
       // not got it back from there.
-      if index == primary, counted != true || lostPower.contains(1 - index) {
-        model.loseUnflushed()
-      }
       lostPower.insert(index)
     }
     nodes[index].crash(kind)
+    if kind == .powerLoss, index == primary,
+      !nodes[index].replicaCountsOnDisk || lostPower.contains(1 - index)
+    {
+      model.loseUnflushed()
+    }
   }
 
   private func cut(both: Bool) {
@@ -217,17 +216,14 @@ package final class PairHistory: @unchecked Sendable {
       cut(both: true)
       await rest(milliseconds: draw(900))
     }
-    // What it makes of its replica at its end decides what may be lost.
-    let view = nodes[old].host.flatMap { host in nodes[old].isUp ? host : nil }
-    let state = await on(old) { host in await host.engine.nodeView }
-    guard view != nil, let state else { return }
     let kind = drawnCrash
     note("primary \(nodes[old].name) \(kind)")
     clientsRun = false
-    await crash(old, kind)
+    crash(old, kind)
     network.heal()
     await rest(milliseconds: draw(700))
-    let counted = state.replication.peers.first?.counts ?? false
+    // What it had made of its replica at its end decides what may be lost.
+    let counted = nodes[old].replicaCountsOnDisk
     let first = await promote(new, isForced: false)
     var wasForced = false
     if let refusal = first {
@@ -427,7 +423,7 @@ package final class PairHistory: @unchecked Sendable {
         let words = await self.on(self.primary) { "\(await $0.engine.clientAccess)" }
         if words?.contains("a write failed") == true {
           self.note("the primary is served again")
-          await self.crash(self.primary, .kill)
+          self.crash(self.primary, .kill)
           self.nodes[self.primary].boot()
         }
         return await self.isInStep()

@@ -91,6 +91,22 @@ package final class PairNode: @unchecked Sendable {
     }
   }
 
+  /// Whether its newest configuration on disk waits for its replica.
+  var replicaCountsOnDisk: Bool {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return false }
+    defer { withExtendedLifetime(memory) {} }
+    let buffer = memory.buffer
+    var newest: Superblock?
+    for medium in media {
+      for copy in 0..<UInt64(2) {
+        medium.copyBytes(ByteRange(from: copy * 4096, to: (copy + 1) * 4096), into: buffer)
+        guard let found = try? Superblock.decode(buffer) else { continue }
+        if found.eventCount >= newest?.eventCount ?? 0 { newest = found }
+      }
+    }
+    return newest?.replication.peers.first?.counts ?? false
+  }
+
   /// Ends the machine at once.
   package func crash(_ kind: CrashKind) {
     machine?.crash(kind)
