@@ -1,4 +1,4 @@
-// ISA-L: checksums now, parity with the array.
+// ISA-L: checksums and parity.
 #ifndef ASHLAR_CISAL_SHIM_H
 #define ASHLAR_CISAL_SHIM_H
 #include <isa-l.h>

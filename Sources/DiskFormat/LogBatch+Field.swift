@@ -78,7 +78,7 @@ extension LogRecord {
     case position = 5
   }
 
-  /// The parts of a write's record; a CRC32C for each block follows, then zeros up to 8 bytes.
+  /// The parts of a write's record; a checksum for each block follows, then zeros up to 8 bytes.
   package enum WriteField: String, FormatField {
     case kind, reserved, blockCount, firstBlock, clientSequence
 
@@ -111,7 +111,7 @@ extension LogRecord {
   /// The parts of an intent's record that have a fixed place.
   ///
   /// Behind them: the kind of each data block (1 byte each), zeros up to 8 bytes; then of the
-  /// written ones the batch sequence of each (8 bytes), then the CRC32C of each (4 bytes); then
+  /// written ones the batch sequence of each (8 bytes), then the checksum of each (4 bytes); then
   /// 8 sector checksums of 4 bytes for each parity; zeros up to 8 bytes.
   package enum IntentField: String, FormatField {
     case kind, dataCount, parityCount, reserved, row
@@ -130,7 +130,7 @@ extension LogRecord {
   /// The parts of a direct intent's record that have a fixed place.
   ///
   /// Behind them: what each block held before (1 byte each), zeros up to 8 bytes; then for each
-  /// block the CRC32C of that, 0 where there is none, and of its 8 new sectors; zeros up to 8 bytes.
+  /// block the checksum of that, 0 where there is none, and of its 8 new sectors; zeros up to 8 bytes.
   package enum DirectField: String, FormatField {
     case kind, reserved, blockCount, firstBlock
 

@@ -25,10 +25,10 @@ package struct BlockRun: Equatable, Sendable {
 ///
 /// A batch is `headerByteCount` bytes of header and descriptors, then its payload blocks, and is
 /// the same on every member that has a copy. Its checksum covers header and descriptors, and these
-/// hold a CRC32C of each payload block; so the checksum is also the *chain*: the next batch repeats
+/// hold a checksum of each payload block; so the checksum is also the *chain*: the next batch repeats
 /// it.
 package struct LogBatchHeader: Equatable, Sendable {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   package static let headerBytesMax = 256 << 10
 
   package var arrayID: Identifier
@@ -67,7 +67,7 @@ package struct LogBatchHeader: Equatable, Sendable {
 package enum IntentBlock: Equatable, Sendable {
   /// It stays as it is.
   case unchanged
-  /// It gets the content that the batch of this number logged, with this CRC32C (no mask).
+  /// It gets the content that the batch of this number logged, with this checksum (no mask).
   case written(batchSequence: UInt64, checksum: UInt32)
   /// It becomes never-written.
   case trimmed
@@ -80,7 +80,7 @@ package struct RowIntent: Equatable, Sendable {
   package var row: UInt64
   /// One for each data position.
   package var blocks: [IntentBlock]
-  /// CRC32C of each 512-byte sector of the new P, then of the new Q: 8 for each.
+  /// Checksum of each 512-byte sector of the new P, then of the new Q: 8 for each.
   ///
   /// Empty when the row becomes never-written as a whole, and its parity with it.
   package var paritySectorChecksums: [UInt32]
@@ -94,7 +94,7 @@ package struct RowIntent: Equatable, Sendable {
 
 /// What the home of a block held when a direct write to it was announced.
 package enum DirectOldBlock: Equatable, Sendable {
-  /// Content with this CRC32C (no mask).
+  /// Content with this checksum (no mask).
   case written(checksum: UInt32)
   /// Nothing: it read as zeros.
   case neverWritten
@@ -108,7 +108,7 @@ package struct DirectIntent: Equatable, Sendable {
   package var run: BlockRun
   /// What each block's home held before.
   package var old: [DirectOldBlock]
-  /// CRC32C of each 512-byte sector of the new content: 8 for each block (rule D2).
+  /// Checksum of each 512-byte sector of the new content: 8 for each block (rule D2).
   package var sectorChecksums: [UInt32]
 
   package init(run: BlockRun, old: [DirectOldBlock], sectorChecksums: [UInt32]) {
@@ -121,7 +121,7 @@ package struct DirectIntent: Equatable, Sendable {
 /// A record as a reader finds it.
 package enum LogRecord: Equatable, Sendable {
   /// Blocks that a client wrote: whole or not at all (promise P6). `payloadIndex` is its first
-  /// payload block in the batch; `checksums` are CRC32C of each block (no mask). A client sequence
+  /// payload block in the batch; `checksums` are those of each block (no mask). A client sequence
   /// number of 0: a copy from a primary, which is no client's (docs/replication.md, section 4).
   case write(run: BlockRun, clientSequence: UInt64, payloadIndex: Int, checksums: [UInt32])
   /// Blocks that become never-written.

@@ -56,7 +56,7 @@ extension LogBatch {
       else { return false }
       for (index, checksum) in checksums.enumerated() {
         let block = payload.slice((first + index) * 4096, 4096)
-        guard CRC32C.checksum(block.bytes) == checksum else { return false }
+        guard BlockChecksum.of(block.bytes) == checksum else { return false }
       }
     }
     return true

@@ -67,7 +67,7 @@ package struct LogBatchEncoder {
 
   // MARK: Records
 
-  /// Adds a write whose payload follows those added before; `checksum` gives each block's CRC32C.
+  /// Adds a write whose payload follows those added before; `checksum` gives each block's checksum.
   ///
   /// - Precondition: there is room for the record, and for its blocks in the payload.
   package mutating func appendWrite(

@@ -2,7 +2,7 @@ import Parity
 
 /// The checksum that covers all client records up to one (rule C1).
 ///
-/// CRC32C over words: the chain before, number, kind, first block, count, and the CRC32C of each
+/// CRC32C over words: the chain before, number, kind, first block, count, and the checksum of each
 /// block. It is not stored with records: whoever has them computes it, and superblocks tell it where
 /// the log begins.
 package enum RecordChain {

@@ -51,7 +51,7 @@ package struct Reserve: Equatable, Sendable {
 /// What a member says of itself and of its array: one of two, A and B, written in turn.
 package struct Superblock: Equatable, Sendable {
   package static let byteCount = 4096
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   package static let nameBytesMax = 64
   package static let timelineCountMax = 16
   package static let reserveCountMax = 8

@@ -10,7 +10,7 @@ package struct BlockEntry: Equatable, Sendable {
   }
 
   package var state: State
-  /// CRC32C of the 4096 bytes, XORed with the block's `addressMask`; 0 unless written.
+  /// The block's checksum, XORed with the block's `addressMask`; 0 unless written.
   package var checksum: UInt32
 
   @inlinable
@@ -31,7 +31,7 @@ package struct BlockEntry: Equatable, Sendable {
 
 /// The header of a page of the checksum table: 64 bytes, then 504 entries of 8 bytes.
 package struct TablePageHeader: Equatable, Sendable {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   package static let byteCount = 64
 
   package var arrayID: Identifier
@@ -54,7 +54,7 @@ package struct TablePageHeader: Equatable, Sendable {
 /// One byte for each page of the checksum table: whether it exists, whether it changed while a
 /// member was out.
 package enum PageMap {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   package static let headerBytes = 64
   /// Bytes of a map page that describe table pages.
   package static let entriesPerPage: UInt64 = 4096 - 64

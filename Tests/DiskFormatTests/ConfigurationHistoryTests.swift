@@ -51,8 +51,8 @@ struct ConfigurationHistoryTests {
     let memory = AlignedMemory.ofTest(4096)
     try sample(seed: 2, historyCount: 2).encode(into: memory.buffer)
     let buffer = memory.buffer
-    buffer.storeUInt8(2, at: Superblock.Field.version.offset)
-    #expect(throws: FormatError.version(found: 2, supported: 1)) {
+    buffer.storeUInt8(3, at: Superblock.Field.version.offset)
+    #expect(throws: FormatError.version(found: 3, supported: 2)) {
       try Superblock.decode(buffer)
     }
     #expect(!Superblock.isIntact(buffer))

@@ -78,10 +78,10 @@ enum Golden {
   static let batchRecords: [LogRecord] = [
     .write(
       run: BlockRun(firstBlock: 100, blockCount: 2), clientSequence: 5701, payloadIndex: 0,
-      checksums: [0xd134_dea2, 0x0b62_7fdf]),
+      checksums: [0x1bff_16cd, 0x795a_9e22]),
     .write(
       run: BlockRun(firstBlock: 7777, blockCount: 1), clientSequence: 5702, payloadIndex: 2,
-      checksums: [0x42af_e0f4]),
+      checksums: [0x96fd_7e37]),
     .trim(run: BlockRun(firstBlock: 1 << 20, blockCount: 4096), clientSequence: 5703),
     .intent(
       RowIntent(
@@ -102,12 +102,12 @@ enum Golden {
 @Suite("DiskFormat: golden files")
 struct GoldenTests {
   @Test(
-    "a superblock of version 1 opens, and is written the same; those of a reserve and of a failed member, too"
+    "a superblock of version 2 opens, and is written the same; those of a reserve and of a failed member, too"
   )
   func superblock() throws {
-    try check("superblock-v1.hex", try Golden.superblock())
-    try check("superblock-reserves-v1.hex", try Golden.reserveSuperblock())
-    try check("superblock-failed-v1.hex", try Golden.failedSuperblock())
+    try check("superblock-v2.hex", try Golden.superblock())
+    try check("superblock-reserves-v2.hex", try Golden.reserveSuperblock())
+    try check("superblock-failed-v2.hex", try Golden.failedSuperblock())
   }
 
   private func check(_ name: String, _ expected: Superblock) throws {
@@ -118,9 +118,9 @@ struct GoldenTests {
     #expect(memory.buffer.array == fixture.bytes.array)
   }
 
-  @Test("a table page of version 1 opens, and is written the same")
+  @Test("a table page of version 2 opens, and is written the same")
   func tablePage() throws {
-    let fixture = try Documents.fixture("table-page-v1.hex")
+    let fixture = try Documents.fixture("table-page-v2.hex")
     let header = try TablePage.verify(fixture.bytes, arrayID: Golden.arrayID, pageNumber: 7)
     #expect(header == Golden.tableHeader)
     // Row 882 is the first of page 7: its data block 0 lies on slot 1 and holds 4096 times 0x11.
@@ -131,7 +131,7 @@ struct GoldenTests {
     let place = geometry.place(ofRow: 882, position: 0)
     #expect(TablePlacement(geometry).rows(ofPage: 7).lowerBound == 882)
     let checksum =
-      0xd134_dea2 ^ BlockChecksum.mask(arrayID: Golden.arrayID, place: place)
+      0x1bff_16cd ^ ChecksumMask.of(arrayID: Golden.arrayID, place: place)
     var entries = Array(repeating: BlockEntry.neverWritten, count: 504)
     entries[0] = .written(checksum)
     entries[2] = .lost
@@ -147,9 +147,9 @@ struct GoldenTests {
     #expect(memory.buffer.array == fixture.bytes.array)
   }
 
-  @Test("a map page of version 1 opens, and is written the same")
+  @Test("a map page of version 2 opens, and is written the same")
   func mapPage() throws {
-    let fixture = try Documents.fixture("map-page-v1.hex")
+    let fixture = try Documents.fixture("map-page-v2.hex")
     #expect(try PageMap.verify(fixture.bytes, arrayID: Golden.arrayID, number: 0) == 4101)
     let flags: [Int: PageMap.Flags] = [
       0: .present, 1: .present, 2: [.present, .changed], 3: .changed, 7: .present,
@@ -164,9 +164,9 @@ struct GoldenTests {
     #expect(memory.buffer.array == fixture.bytes.array)
   }
 
-  @Test("a batch of version 1 opens with its payload, and is written the same")
+  @Test("a batch of version 2 opens with its payload, and is written the same")
   func batch() throws {
-    let fixture = try Documents.fixture("log-batch-v1.hex")
+    let fixture = try Documents.fixture("log-batch-v2.hex")
     let batch = try LogBatch.decode(fixture.bytes, arrayID: Golden.arrayID)
     let sealed = SealedBatch(Golden.batchHeader, Golden.batchRecords)
     #expect(batch == sealed.batch)
@@ -224,8 +224,8 @@ struct PagesTests {
   @Test(
     "the dump in each page is the golden file",
     arguments: [
-      ("superblock.md", "superblock-v1.hex"), ("checksum-table.md", "table-page-v1.hex"),
-      ("page-map.md", "map-page-v1.hex"), ("log.md", "log-batch-v1.hex"),
+      ("superblock.md", "superblock-v2.hex"), ("checksum-table.md", "table-page-v2.hex"),
+      ("page-map.md", "map-page-v2.hex"), ("log.md", "log-batch-v2.hex"),
     ])
   func dump(page: String, fixture: String) throws {
     let shown = try Documents.shownDump(page)

@@ -205,9 +205,9 @@ struct RefusalTests {
     let (superblock, table, map) = (try superblockBytes(), tablePage(), mapPage())
     let sealed = SealedBatch(Golden.batchHeader, Golden.batchRecords)
     let area = sealed.area
-    for found: UInt32 in [0, 2, 3, .max] {
+    for found: UInt32 in [0, 1, 3, .max] {
       for resealed in [false, true] {
-        let error = FormatError.version(found: found, supported: 1)
+        let error = FormatError.version(found: found, supported: 2)
         for bytes in [superblock.buffer, table.buffer, map.buffer, area] {
           bytes.storeUInt32(found, at: 8)
           if resealed { bytes.reseal() }

@@ -248,7 +248,7 @@ struct SuperblockFieldTests {
     try Golden.superblock().encode(into: memory.buffer)
     let bytes = memory.buffer
     #expect(Superblock.isIntact(bytes))
-    bytes.storeUInt32(2, at: Field.version.offset)
+    bytes.storeUInt32(3, at: Field.version.offset)
     #expect(!Superblock.isIntact(bytes))
     bytes.reseal()
     #expect(Superblock.isIntact(bytes))

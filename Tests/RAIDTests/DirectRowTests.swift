@@ -69,7 +69,7 @@ struct DirectRowTests {
     }
 
     static func sectors(_ block: IOBuffer) -> [UInt32] {
-      (0..<8).map { CRC32C.checksum(block.slice($0 * 512, 512).bytes) }
+      (0..<8).map { BlockChecksum.ofSector(block.slice($0 * 512, 512).bytes) }
     }
   }
 
@@ -111,12 +111,12 @@ struct DirectRowTests {
         geometry: geometry, image: image,
         old: (0..<geometry.dataCount).map {
           scene.old[$0]
-            ?? .written(checksum: CRC32C.ofSectors(scene.oldSectors[$0 * 8..<$0 * 8 + 8]))
+            ?? .written(checksum: BlockChecksum.ofSectors(scene.oldSectors[$0 * 8..<$0 * 8 + 8]))
         },
         newSectors: scene.newSectors[..<(geometry.dataCount * 8)],
         isPresent: faults.map { $0 != .missing },
         oldParity: (geometry.dataCount..<geometry.dataCount + geometry.parityCount).map {
-          hasParity ? CRC32C.ofSectors(scene.oldSectors[$0 * 8..<$0 * 8 + 8]) : nil
+          hasParity ? BlockChecksum.ofSectors(scene.oldSectors[$0 * 8..<$0 * 8 + 8]) : nil
         })
     }
   }

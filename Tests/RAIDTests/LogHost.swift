@@ -59,7 +59,7 @@ final class FakePublisher: LogPublisher {
   ) {
     for block in 0..<Int(run.blockCount) {
       let bytes = payload.slice(block * 4096, 4096)
-      #expect(CRC32C.checksum(bytes.bytes) == checksums[checksums.startIndex + block])
+      #expect(BlockChecksum.of(bytes.bytes) == checksums[checksums.startIndex + block])
     }
     #expect(token == UInt64(LogWorld.number(run)))
     if let log, log.writtenSequence < batchSequence {

@@ -90,7 +90,7 @@ final class LogWorld: @unchecked Sendable {
     let memory = AlignedMemory.ofTest((block + 1) * 4096)
     fill(memory.buffer, number: number)
     let buffer = memory.buffer
-    return CRC32C.checksum(buffer.slice(block * 4096, 4096).bytes)
+    return BlockChecksum.of(buffer.slice(block * 4096, 4096).bytes)
   }
 
   // MARK: Judging

@@ -393,9 +393,9 @@ extension ArrayLab {
     defer { withExtendedLifetime(memory) {} }
     let buffer = memory.buffer
     media[home.slot].copyBytes(home.range, into: buffer)
-    let mask = BlockChecksum.mask(
+    let mask = ChecksumMask.of(
       arrayID: superblock.arrayID, place: geometry.place(ofRow: row, position: position))
-    let entry = BlockEntry.written(CRC32C.checksum(buffer.bytes) ^ mask)
+    let entry = BlockEntry.written(BlockChecksum.of(buffer.bytes) ^ mask)
     for copy in 0..<placement.copyCount {
       let slot = placement.slot(ofPage: 0, copy: copy)
       for version in 0...1 {

@@ -20,11 +20,11 @@ enum GoldenFrames {
   ]
   private static let position = StreamPosition(number: 5703, chain: 0x89ab_cdef)
   /// Of blocks full of 0x11, 0x22 and 0x33.
-  static let checksums: [UInt32] = [0xd134_dea2, 0x0b62_7fdf, 0x42af_e0f4]
+  static let checksums: [UInt32] = [0x1bff_16cd, 0x795a_9e22, 0x96fd_7e37]
 
   static let messages: [(file: String, message: StreamMessage)] = [
     (
-      "frame-hello-v1.hex",
+      "frame-hello-v2.hex",
       .hello(
         Hello(
           nodeID: Identifier(high: 0xa54f_1c0e_7d3b_4e6f, low: 0x9081_a2b3_c4d5_e6f7),
@@ -33,12 +33,12 @@ enum GoldenFrames {
           lossPolicy: .goOn, mode: .c, peerTimeoutMilliseconds: 2000, position: position,
           timelines: timelines, address: "nbd+ashlar://10.0.0.2:10810"))
     ),
-    ("frame-chain-answer-v1.hex", .chainAnswer(ChainAnswer(number: 5000, chain: 0x0bad_cafe))),
+    ("frame-chain-answer-v2.hex", .chainAnswer(ChainAnswer(number: 5000, chain: 0x0bad_cafe))),
     (
-      "frame-records-v1.hex",
+      "frame-records-v2.hex",
       .records(
         StreamRecords(
-          previousNumber: 5700, previousChain: 0x89ab_cdef, endChain: 0xf504_5b2d,
+          previousNumber: 5700, previousChain: 0x89ab_cdef, endChain: 0x4b2d_76f8,
           records: [
             .write(run: BlockRun(firstBlock: 100, blockCount: 2), blocks: 0..<2),
             .write(run: BlockRun(firstBlock: 7777, blockCount: 1), blocks: 2..<3),
@@ -46,27 +46,27 @@ enum GoldenFrames {
           ], checksums: checksums))
     ),
     (
-      "frame-acknowledgement-v1.hex",
+      "frame-acknowledgement-v2.hex",
       .acknowledgement(Acknowledgement(received: 5703, logged: 5702, durable: 5690, copied: 17))
     ),
-    ("frame-flush-request-v1.hex", .flushRequest(FlushRequest(number: 5703))),
-    ("frame-keep-alive-v1.hex", .keepAlive(KeepAlive(number: 5703, durable: 5701))),
+    ("frame-flush-request-v2.hex", .flushRequest(FlushRequest(number: 5703))),
+    ("frame-keep-alive-v2.hex", .keepAlive(KeepAlive(number: 5703, durable: 5701))),
     (
-      "frame-refusal-v1.hex",
+      "frame-refusal-v2.hex",
       .refusal(
         Refusal(code: .diverged, firstNumber: 5000, secondNumber: 5703, words: "both went on"))
     ),
     (
-      "frame-standing-v1.hex",
+      "frame-standing-v2.hex",
       .standing(Standing(number: 5703, counts: true, lossPolicy: .stop, mode: .b))
     ),
-    ("frame-standing-noted-v1.hex", .standingNoted(StandingNoted(number: 5703))),
+    ("frame-standing-noted-v2.hex", .standingNoted(StandingNoted(number: 5703))),
     (
-      "frame-copy-begin-v1.hex",
+      "frame-copy-begin-v2.hex",
       .copyBegin(CopyBegin(position: position, timelines: timelines, pageCount: 2081))
     ),
     (
-      "frame-copy-blocks-v1.hex",
+      "frame-copy-blocks-v2.hex",
       .copyBlocks(
         CopyBlocks(
           copyNumber: 17, firstBlock: 384,
@@ -75,20 +75,20 @@ enum GoldenFrames {
             .written(checksum: checksums[1]),
           ]))
     ),
-    ("frame-copy-end-v1.hex", .copyEnd(CopyEnd(copyNumber: 17, number: 5710))),
+    ("frame-copy-end-v2.hex", .copyEnd(CopyEnd(copyNumber: 17, number: 5710))),
     (
-      "frame-checksums-wanted-v1.hex",
+      "frame-checksums-wanted-v2.hex",
       .checksumsWanted(ChecksumsWanted(requestNumber: 9, firstBlock: 8192, blockCount: 16384))
     ),
     (
-      "frame-checksums-v1.hex",
+      "frame-checksums-v2.hex",
       .checksums(
         Checksums(
           requestNumber: 9, firstBlock: 8192, number: 5710,
           blocks: [.written(checksum: checksums[2]), .lost, .neverWritten]))
     ),
     (
-      "frame-hand-over-v1.hex",
+      "frame-hand-over-v2.hex",
       .handOver(HandOver(position: StreamPosition(number: 5710, chain: 0x1357_9bdf)))
     ),
   ]
@@ -115,7 +115,7 @@ struct FrameGoldenTests {
   }
 
   @Test(
-    "a frame of version 1 is understood, and written the same", arguments: StreamFrameKind.allCases)
+    "a frame of version 2 is understood, and written the same", arguments: StreamFrameKind.allCases)
   func golden(kind: StreamFrameKind) throws {
     let (file, message) = try #require(
       GoldenFrames.messages.first { $0.message.kind == kind })
@@ -173,6 +173,6 @@ struct FramePageTests {
   func dump() throws {
     #expect(
       try Documents.shownDump("replication-stream.md")
-        == Documents.dump("ReplicationTests", "frame-records-v1.hex").lines)
+        == Documents.dump("ReplicationTests", "frame-records-v2.hex").lines)
   }
 }

@@ -76,7 +76,7 @@ final class ArrayParts<M: Machine, D: Disk> {
 
   /// What the checksum of a block at a place is XORed with.
   func mask(_ place: BlockPlace) -> UInt32 {
-    return BlockChecksum.mask(arrayID: arrayID, place: place)
+    return ChecksumMask.of(arrayID: arrayID, place: place)
   }
 
   /// Members whose blocks are believed.

@@ -15,7 +15,7 @@ enum PendingContent: Equatable {
 /// The newest published version of a block, and what older ones still need.
 struct PendingBlock {
   var content: PendingContent
-  /// CRC32C of the content, without a mask; 0 for zeros.
+  /// Checksum of the content, without a mask; 0 for zeros.
   var checksum: UInt32
   /// The batch that logged it.
   var batchSequence: UInt64

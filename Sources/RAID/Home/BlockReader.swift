@@ -223,7 +223,7 @@ final class BlockReader<M: Machine, D: Disk> {
       if run.isSlow || run.hasFailed { return index }
       let place = BlockPlace(
         slot: run.first.slot, memberBlock: run.first.memberBlock + UInt64(index - run.start))
-      let crc = CRC32C.checksum(buffer.slice(home.index * 4096, 4096).bytes)
+      let crc = BlockChecksum.of(buffer.slice(home.index * 4096, 4096).bytes)
       if crc ^ parts.mask(place) != home.copyEntry.checksum, !plantsUnverifiedRead { return index }
     }
     return nil

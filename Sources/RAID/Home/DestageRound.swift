@@ -243,7 +243,7 @@ final class DestageRound<M: Machine, D: Disk> {
     if parts.options.plants(.unverifiedReadModifyWrite) { return }
     forEachPositionRead(work, work.method) { position in
       let place = geometry.place(ofRow: work.row, position: position)
-      let found = CRC32C.checksum(readTarget(work, position).bytes) ^ parts.mask(place)
+      let found = BlockChecksum.of(readTarget(work, position).bytes) ^ parts.mask(place)
       guard found != work.entries[position].checksum else { return }
       parts.members[place.slot].counters.checksumErrors += 1
       rows[index].needsWholeRow = true
@@ -378,7 +378,7 @@ final class DestageRound<M: Machine, D: Disk> {
       for parity in geometry.dataCount..<geometry.width {
         let content = memory.new(parity, work.index)
         for sector in 0..<8 {
-          sectors.append(CRC32C.checksum(content.slice(sector * 512, 512).bytes))
+          sectors.append(BlockChecksum.ofSector(content.slice(sector * 512, 512).bytes))
         }
       }
     }
@@ -492,7 +492,7 @@ final class DestageRound<M: Machine, D: Disk> {
         : work.method == .noParity
           ? BlockEntry.neverWritten
           : .written(
-            CRC32C.checksum(memory.new(parity, work.index).bytes) ^ parts.mask(place))
+            BlockChecksum.of(memory.new(parity, work.index).bytes) ^ parts.mask(place))
       if parts.options.plants(.tableSplitByMember) {
         parts.lateEntries.append((work.row, parity, entry))
         continue

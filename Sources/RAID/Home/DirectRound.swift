@@ -96,7 +96,7 @@ final class DirectRound<M: Machine, D: Disk> {
       let content = blocks(memoryBlock, Int(run.blockCount))
       request.copyPayload(from: Int(run.firstBlock - request.run.firstBlock) * 4096, into: content)
       for block in run.firstBlock..<run.endBlock { part.intent.old.append(old(block)) }
-      CRC32C.appendSectors(of: content.bytes, to: &part.intent.sectorChecksums)
+      BlockChecksum.appendSectors(of: content.bytes, to: &part.intent.sectorChecksums)
       // While its data is in the processor's cache.
       if geometry.parityCount > 0, (index + 1) % geometry.dataCount == 0 {
         computeParity(&part, stripe: index / geometry.dataCount)
@@ -190,7 +190,7 @@ final class DirectRound<M: Machine, D: Disk> {
     }
     for index in 0..<count {
       for parity in parities {
-        part.parityChecksums.append(CRC32C.checksum(parity.slice(index * 4096, 4096).bytes))
+        part.parityChecksums.append(BlockChecksum.of(parity.slice(index * 4096, 4096).bytes))
       }
     }
   }
@@ -264,7 +264,7 @@ final class DirectRound<M: Machine, D: Disk> {
     // Each copy of a mirror has the same.
     let block = geometry.block(ofRow: row, position: geometry.isMirrored ? 0 : position)
     let index = Int(block - part.request.run.firstBlock)
-    return CRC32C.ofSectors(part.intent.sectorChecksums[index * 8..<index * 8 + 8])
+    return BlockChecksum.ofSectors(part.intent.sectorChecksums[index * 8..<index * 8 + 8])
   }
 
   /// Tells those that went on that they are home.

@@ -69,7 +69,7 @@ struct DirectRow {
   /// The checksum of the block's new content.
   func newChecksum(_ data: Int) -> UInt32 {
     let start = newSectors.startIndex + data * 8
-    return CRC32C.ofSectors(newSectors[start..<start + 8])
+    return BlockChecksum.ofSectors(newSectors[start..<start + 8])
   }
 
   /// Decides what the row holds, and brings the image to that, parity included.
@@ -88,7 +88,7 @@ struct DirectRow {
   /// Whether a sector, of a whole block or by itself, is the new one.
   func isNew(_ data: Int, _ sector: Int, _ content: IOBuffer) -> Bool {
     let bytes = content.byteCount == 512 ? content : content.slice(Self.bytes(ofSector: sector))
-    return CRC32C.checksum(bytes.bytes) == newSector(data, sector)
+    return BlockChecksum.ofSector(bytes.bytes) == newSector(data, sector)
   }
 
   /// Whether all of a block is.
@@ -98,7 +98,7 @@ struct DirectRow {
 
   func isOld(_ data: Int, _ content: IOBuffer) -> Bool {
     switch old[data] {
-    case .written(let checksum): CRC32C.checksum(content.bytes) == checksum
+    case .written(let checksum): BlockChecksum.of(content.bytes) == checksum
     case .neverWritten: content.isZero
     case .lost: false
     }
@@ -112,7 +112,7 @@ struct DirectRow {
     if newCount == 8 { return .new }
     switch old[data] {
     case .written(let checksum):
-      if CRC32C.checksum(content.bytes) == checksum { return .old }
+      if BlockChecksum.of(content.bytes) == checksum { return .old }
       return newCount > 0 || plantsRotAdopted ? .torn : .damaged
     // What lies there says nothing, as long as nothing of it is new.
     case .neverWritten, .lost: return newCount > 0 ? .torn : .old
@@ -198,7 +198,7 @@ struct DirectRow {
   private func isOldParity(_ parity: Int) -> Bool {
     let position = geometry.dataCount + parity
     guard isPresent[position], let expected = oldParity[parity] else { return false }
-    return CRC32C.checksum(image.buffer(position).bytes) == expected
+    return BlockChecksum.of(image.buffer(position).bytes) == expected
   }
 
   /// Solves sectors that are not new from those of the same column of the row.

@@ -281,7 +281,7 @@ final class DirectSettler<M: Machine, D: Disk> {
       let entry: BlockEntry =
         switch outcome {
         case .written:
-          .written(CRC32C.checksum(work.image.buffer(position).bytes) ^ parts.mask(place))
+          .written(BlockChecksum.of(work.image.buffer(position).bytes) ^ parts.mask(place))
         case .neverWritten: .neverWritten
         case .lost: .lost
         }

@@ -488,7 +488,7 @@ final class Resync<M: Machine, D: Disk> {
     return true
   }
 
-  /// What a written block's CRC32C must be, without the mask.
+  /// What a written block's checksum must be, without the mask.
   private func plainChecksum(_ image: PageImage, _ index: Int) -> UInt32 {
     image.entries[index].checksum ^ parts.mask(image.places[index])
   }

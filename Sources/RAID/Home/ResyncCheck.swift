@@ -252,7 +252,7 @@ final class ResyncCheck<M: Machine, D: Disk> {
     guard let first = blocks.first else { return true }
     return blocks.allSatisfy { block in
       let offset = Int(block.memberBlock - first.memberBlock) * 4096
-      return CRC32C.checksum(buffer.slice(offset, 4096).bytes) == block.checksum
+      return BlockChecksum.of(buffer.slice(offset, 4096).bytes) == block.checksum
     }
   }
 
@@ -304,6 +304,6 @@ private struct ReadBackRun {
 
 private struct ReadBackBlock {
   var memberBlock: UInt64
-  /// The CRC32C of its content, without the mask.
+  /// The checksum of its content, without the mask.
   var checksum: UInt32
 }

@@ -9,7 +9,7 @@ struct RoundRow {
     var position: Int
     var block: UInt64
     var batchSequence: UInt64
-    /// CRC32C without a mask; 0 for zeros.
+    /// Checksum without a mask; 0 for zeros.
     var checksum: UInt32
     /// It becomes never-written.
     var isTrim: Bool

@@ -121,7 +121,7 @@ final class RowImage {
 
   private func accept(_ position: Int, _ checksum: (Int) -> UInt32?) -> Bool {
     guard let expected = checksum(position) else { return false }
-    guard CRC32C.checksum(buffer(position).bytes) == expected else { return false }
+    guard BlockChecksum.of(buffer(position).bytes) == expected else { return false }
     if parts[position] == .bad { solvedBad.append(position) }
     parts[position] = .good
     return true

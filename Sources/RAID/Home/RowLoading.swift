@@ -60,14 +60,14 @@ extension ArrayParts {
     for position in 0..<geometry.width where image.parts[position] == .good {
       guard image.entries[position].state == .written else { continue }
       let place = geometry.place(ofRow: row, position: position)
-      let found = CRC32C.checksum(image.buffer(position).bytes) ^ mask(place)
+      let found = BlockChecksum.of(image.buffer(position).bytes) ^ mask(place)
       guard found != image.entries[position].checksum else { continue }
       image.parts[position] = .bad
       if !isAgain { members[place.slot].counters.checksumErrors += 1 }
     }
   }
 
-  /// What a written block's CRC32C must be, without the mask.
+  /// What a written block's checksum must be, without the mask.
   func plainChecksum(_ image: RowImage, row: UInt64, _ position: Int) -> UInt32? {
     guard image.entries[position].state == .written else { return nil }
     return image.entries[position].checksum ^ mask(geometry.place(ofRow: row, position: position))

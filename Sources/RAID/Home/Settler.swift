@@ -193,7 +193,7 @@ final class Settler<M: Machine, D: Disk> {
     for index in rows.indices {
       for position in positions(index) where rows[index].entries[position].state == .written {
         let place = geometry.place(ofRow: rows[index].intent.row, position: position)
-        let found = CRC32C.checksum(rows[index].home(position).bytes) ^ parts.mask(place)
+        let found = BlockChecksum.of(rows[index].home(position).bytes) ^ parts.mask(place)
         rows[index].isOldKnown[position] =
           rows[index].isPresent[position] && found == rows[index].entries[position].checksum
       }
@@ -283,7 +283,7 @@ final class Settler<M: Machine, D: Disk> {
         for sector in 0..<8 {
           let content = row.home(position).slice(sector * 512, 512)
           flags[sector] =
-            CRC32C.checksum(content.bytes)
+            BlockChecksum.ofSector(content.bytes)
             == row.intent.paritySectorChecksums[parity * 8 + sector]
         }
         // A parity that was never written counts as zeros, whatever lies there.
@@ -332,7 +332,7 @@ final class Settler<M: Machine, D: Disk> {
         }
         // Whatever an old sector was taken for, the result is known to be right.
         let expected = row.intent.paritySectorChecksums[parity * 8 + sector]
-        if CRC32C.checksum(piece.bytes) != expected,
+        if BlockChecksum.ofSector(piece.bytes) != expected,
           !parts.options.plants(.solvedRowsUnverified)
         {
           isGood = false
@@ -365,7 +365,7 @@ final class Settler<M: Machine, D: Disk> {
     }
     for position in missing {
       let place = geometry.place(ofRow: row.intent.row, position: position)
-      let found = CRC32C.checksum(row.image.buffer(position).bytes) ^ parts.mask(place)
+      let found = BlockChecksum.of(row.image.buffer(position).bytes) ^ parts.mask(place)
       guard
         found == row.entries[position].checksum || parts.options.plants(.solvedRowsUnverified)
       else { return false }
@@ -488,7 +488,7 @@ final class Settler<M: Machine, D: Disk> {
         entry = .neverWritten
       } else if row.image.parts[parity] == .good {
         entry = .written(
-          CRC32C.checksum(row.image.buffer(parity).bytes) ^ parts.mask(place))
+          BlockChecksum.of(row.image.buffer(parity).bytes) ^ parts.mask(place))
       } else {
         entry = .lost
       }

@@ -14,7 +14,7 @@ package protocol LogPublisher: AnyObject {
   ///   - batchSequence: the batch that holds it.
   ///   - payload: the blocks' content; it is the log's, and valid during the call only.
   ///   - payloadIndex: its first block among the payload of the batch.
-  ///   - checksums: CRC32C of each block, without a mask.
+  ///   - checksums: the checksum of each block, without a mask.
   ///   - token: what the caller of `append` gave.
   func publishWrite(
     _ run: BlockRun, batchSequence: UInt64, payload: IOBuffer, payloadIndex: Int,

@@ -138,7 +138,7 @@ final class PendingBatch {
     for index in 0..<blockCount {
       let block = buffer.slice(headerBytesMax + payloadBlockCount * 4096, 4096)
       block.copy(from: source.slice(index * 4096, 4096))
-      checksums.append(CRC32C.checksum(block.bytes))
+      checksums.append(BlockChecksum.of(block.bytes))
       payloadBlockCount += 1
     }
   }

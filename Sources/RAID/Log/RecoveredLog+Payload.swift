@@ -8,7 +8,7 @@ struct PayloadWant {
   var batchSequence: UInt64
   /// Its place in the batch's payload.
   var payloadIndex: Int
-  /// The CRC32C that the record says.
+  /// The checksum that the record says.
   var checksum: UInt32
   /// The array's block, for the error.
   var block: UInt64
@@ -66,7 +66,7 @@ extension RecoveredLog {
     var missed: [PayloadWant] = []
     for (index, want) in wants.enumerated() {
       let bytes = buffer.slice(index * 4096, 4096)
-      if isAsked[index], CRC32C.checksum(bytes.bytes) == want.checksum {
+      if isAsked[index], BlockChecksum.of(bytes.bytes) == want.checksum {
         want.target.copy(from: bytes)
       } else {
         missed.append(want)

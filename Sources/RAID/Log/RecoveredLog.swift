@@ -158,7 +158,7 @@ package final class RecoveredLog<M: Machine, D: Disk> {
   /// - Parameters:
   ///   - sequence: the batch.
   ///   - payloadIndex: the block's place in the batch's payload.
-  ///   - checksum: the CRC32C that the record says.
+  ///   - checksum: the checksum that the record says.
   ///   - block: the array's block, for the error.
   ///   - buffer: 4096 bytes.
   /// - Throws: `unreadable` when no copy is good.
@@ -184,7 +184,7 @@ package final class RecoveredLog<M: Machine, D: Disk> {
         let isRead = group.failures.isEmpty
         members.release(group)
         let bytes = memory.buffer
-        if isRead, CRC32C.checksum(bytes.bytes) == checksum {
+        if isRead, BlockChecksum.of(bytes.bytes) == checksum {
           buffer.copy(from: bytes)
           return
         }

@@ -115,7 +115,7 @@ extension ArrayEngine {
 
   /// What the blocks of a run hold, by the checksum table and the log.
   ///
-  /// CRC32C without a mask; nil where nothing was ever written.
+  /// Checksum without a mask; nil where nothing was ever written.
   package func blockStates(_ run: BlockRun) async throws(ArrayError) -> [BlockEntry] {
     var states: [BlockEntry] = []
     states.reserveCapacity(Int(run.blockCount))

@@ -23,7 +23,7 @@ package final class StreamBatch: @unchecked Sendable {
   package let start: StreamPosition
   package let end: StreamPosition
   package let records: [Record]
-  /// CRC32C of each payload block, without a mask.
+  /// Checksum of each payload block, without a mask.
   package let checksums: [UInt32]
   package let payload: IOBuffer
   private let memory: OwnedBuffer

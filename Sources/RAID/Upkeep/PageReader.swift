@@ -148,7 +148,7 @@ final class PageReader<M: Machine, D: Disk> {
     guard image.memory.isIdle else { return false }
     for index in image.places.indices where isRead[index] {
       guard image.entries[index].state == .written else { continue }
-      let found = CRC32C.checksum(image.buffer(index).bytes) ^ parts.mask(image.places[index])
+      let found = BlockChecksum.of(image.buffer(index).bytes) ^ parts.mask(image.places[index])
       if found == image.entries[index].checksum {
         image.parts[index] = .good
       } else {

@@ -449,7 +449,7 @@ final class Scrub<M: Machine, D: Disk> {
     for position in positions where written.contains(slot(row, position)) {
       let place = geometry.place(ofRow: row, position: position)
       parts.table.setEntry(
-        .written(CRC32C.checksum(image.buffer(position).bytes) ^ parts.mask(place)), row: row,
+        .written(BlockChecksum.of(image.buffer(position).bytes) ^ parts.mask(place)), row: row,
         position: position)
     }
     parts.forgetTouched()

@@ -7,7 +7,7 @@ internal import IO
 /// in another place.
 package enum StreamBlock: Equatable, Sendable {
   case neverWritten
-  /// Content with this CRC32C.
+  /// Content with this checksum.
   case written(checksum: UInt32)
   /// Beyond repair: reads fail until it is written.
   case lost

@@ -26,7 +26,7 @@ package enum StreamFrameKind: UInt8, CaseIterable, Sendable {
 
 /// The 64 bytes in front of each frame's body, which its payload follows.
 package struct StreamFrameHead: Equatable, Sendable {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   package static let byteCount = 64
   package static let bodyBytesMax = 256 << 10
   package static let payloadBlocksMax = 1024

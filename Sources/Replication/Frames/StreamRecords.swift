@@ -34,7 +34,7 @@ package struct StreamRecords: Equatable, Sendable {
   ///
   /// The first has `previousNumber` + 1, each other one more than the one before.
   package var records: [StreamRecord]
-  /// CRC32C of each block of the payload, without a mask.
+  /// The checksum of each block of the payload, without a mask.
   package var checksums: [UInt32]
 
   package init(
@@ -211,9 +211,9 @@ extension IOBuffer {
     guard found == number else { throw .field(field, found) }
   }
 
-  /// Whether the payload has this block, with this CRC32C.
+  /// Whether the payload has this block, with this checksum.
   func hasBlock(_ index: Int, checksum: UInt32) -> Bool {
     guard index >= 0, index < byteCount / 4096 else { return false }
-    return CRC32C.checksum(slice(index * 4096, 4096).bytes) == checksum
+    return BlockChecksum.of(slice(index * 4096, 4096).bytes) == checksum
   }
 }

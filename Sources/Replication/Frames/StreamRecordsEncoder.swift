@@ -37,7 +37,7 @@ package struct StreamRecordsEncoder {
   package var hasRoomForTrim: Bool { LogRecord.trimBytes <= body.byteCount - end }
 
   /// Adds a write with the next number, whose payload follows those added before; `checksum` gives
-  /// each block's CRC32C.
+  /// each block's checksum.
   ///
   /// - Precondition: it has 1 to 32 blocks, and there is room.
   package mutating func appendWrite(_ run: BlockRun, checksum: (Int) -> UInt32) {

@@ -170,8 +170,8 @@ private final class Audit {
       guard entry.state == .written else { continue }
       let place = geometry.place(ofRow: row, position: position)
       let bytes = read(place.slot, layout.dataOffset + place.memberBlock * 4096, into: 1)
-      let mask = BlockChecksum.mask(arrayID: arrayID, place: place)
-      guard CRC32C.checksum(bytes.bytes) ^ mask == entry.checksum else {
+      let mask = ChecksumMask.of(arrayID: arrayID, place: place)
+      guard BlockChecksum.of(bytes.bytes) ^ mask == entry.checksum else {
         return "row \(row), position \(position): the block does not have its checksum"
       }
       let content = (0..<4096).map { bytes[$0] }

@@ -3,8 +3,8 @@ import Geometry
 import TestSupport
 import Testing
 
-@Suite("DiskFormat: block checksum")
-struct BlockChecksumTests {
+@Suite("DiskFormat: checksum mask")
+struct ChecksumMaskTests {
   @Test("no two places of a small array have one mask, nor the same place in another array")
   func masksDiffer() {
     var samples = Samples(seed: 5)
@@ -13,9 +13,9 @@ struct BlockChecksumTests {
     for slot in 0..<32 {
       for memberBlock in 0..<512 {
         let place = BlockPlace(slot: slot, memberBlock: UInt64(memberBlock))
-        let mask = BlockChecksum.mask(arrayID: one, place: place)
+        let mask = ChecksumMask.of(arrayID: one, place: place)
         #expect(seen.insert(mask).inserted, "slot \(slot), block \(memberBlock)")
-        #expect(mask != BlockChecksum.mask(arrayID: other, place: place))
+        #expect(mask != ChecksumMask.of(arrayID: other, place: place))
       }
     }
   }
@@ -28,15 +28,15 @@ struct BlockChecksumTests {
         bit < 5
         ? BlockPlace(slot: 1 << bit, memberBlock: 0)
         : BlockPlace(slot: 0, memberBlock: 1 << UInt64(bit - 5))
-      return BlockChecksum.mask(arrayID: arrayID, place: place)
+      return ChecksumMask.of(arrayID: arrayID, place: place)
     }
-    let none = BlockChecksum.mask(arrayID: arrayID, place: BlockPlace(slot: 0, memberBlock: 0))
+    let none = ChecksumMask.of(arrayID: arrayID, place: BlockPlace(slot: 0, memberBlock: 0))
     #expect(Set(masks + [none]).count == 54)
   }
 
   @Test("the mask of one place, computed by another program")
   func known() {
-    let mask = BlockChecksum.mask(
+    let mask = ChecksumMask.of(
       arrayID: Golden.arrayID, place: BlockPlace(slot: 1, memberBlock: 882))
     #expect(mask == 0xed98_35c9)
   }
