@@ -46,6 +46,7 @@ private func frame(_ bytes: IOBuffer) throws(FormatError) {
   switch message {
   case .records(let records): _ = records.firstBadBlock(payload)
   case .copyBlocks(let copy): _ = copy.firstBadBlock(payload)
+  case .blocks(let blocks): _ = blocks.firstBadBlock(payload)
   default: precondition(head.payloadBlockCount == 0)
   }
   let memory = AlignedMemory.ofTest(StreamFrameHead.byteCount + StreamFrameHead.bodyBytesMax)

@@ -56,7 +56,8 @@ struct FrameFieldTests {
       (StreamFrameKind.hello, [62, 63, 92, 95, 124, 127, 155, 159]), (.chainAnswer, [13, 15]),
       (.records, [20, 23, 25, 27, 57, 59, 84, 87, 89, 95]), (.refusal, [20, 23, 36, 39]),
       (.standing, [11, 15]), (.copyBegin, [21, 23, 52, 55]), (.copyBlocks, [20, 23, 28, 31]),
-      (.checksumsWanted, [20, 23]), (.checksums, [28, 31, 35, 39, 52, 55]), (.handOver, [12, 15]),
+      (.checksumsWanted, [20, 23]), (.checksums, [28, 31, 35, 39]), (.handOver, [12, 15]),
+      (.blocksWanted, [20, 23]), (.blocks, [20, 23, 27, 31, 44, 47]),
     ])
   func reserved(kind: StreamFrameKind, offsets: [Int]) throws {
     for offset in offsets { try expect(kind, byte: 9, at: offset, "reserved") }
@@ -227,9 +228,10 @@ extension FrameFieldTests {
 
   @Test("a list of blocks with impossible values is refused by field and value")
   func blocks() throws {
-    for (kind, count, list, checksums, max) in [
-      (StreamFrameKind.copyBlocks, 16, 24, 32, 256), (.checksums, 24, 32, 40, 16384),
-    ] as [(StreamFrameKind, Int, Int, Int, UInt32)] {
+    for (kind, count, list, sums, second, name, max) in [
+      (.copyBlocks, 16, 24, 32, 4, "checksums", 256), (.blocks, 16, 24, 32, 4, "checksums", 256),
+      (.checksums, 24, 32, 40, 8, "hashes", 16384),
+    ] as [(StreamFrameKind, Int, Int, Int, Int, String, UInt32)] {
       for blockCount in [0, max + 1, .max] {
         try expect(kind, half: blockCount, at: count, "blockCount")
       }
@@ -238,11 +240,10 @@ extension FrameFieldTests {
       for state: UInt8 in [3, 255] { try expect(kind, byte: state, at: list, "states") }
       // The first is written; without that its checksum is none.
       for state: UInt8 in [0, 2] {
-        #expect(
-          try refusal(kind) { $0.storeUInt8(state, at: list) }?.fieldName == "checksums")
+        #expect(try refusal(kind) { $0.storeUInt8(state, at: list) }?.fieldName == name)
       }
       // The second is not.
-      try expect(kind, half: 7, at: checksums + 4, "checksums")
+      try expect(kind, half: 7, at: sums + second, name)
       try expect(kind, word: .max, at: 8, "firstBlock")
     }
     try expect(.copyBlocks, word: 0, at: 0, "copyNumber")
@@ -255,5 +256,11 @@ extension FrameFieldTests {
     }
     try expect(.checksumsWanted, word: .max - 16383, at: 8, "firstBlock")
     #expect(try refusal(.checksumsWanted) { $0.storeUInt64(.max - 16384, at: 8) } == nil)
+    for count: UInt32 in [0, 257, .max] {
+      try expect(.blocksWanted, half: count, at: 16, "blockCount")
+    }
+    try expect(.blocksWanted, word: 0, at: 0, "requestNumber")
+    try expect(.blocksWanted, word: .max - 255, at: 8, "firstBlock")
+    #expect(try refusal(.blocksWanted) { $0.storeUInt64(.max - 256, at: 8) } == nil)
   }
 }

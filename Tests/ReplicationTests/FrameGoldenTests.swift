@@ -1,6 +1,7 @@
 import DiskFormat
 import IO
 import Parity
+import RAID
 import Replication
 import TestSupport
 import Testing
@@ -85,11 +86,22 @@ enum GoldenFrames {
       .checksums(
         Checksums(
           requestNumber: 9, firstBlock: 8192, number: 5710,
-          blocks: [.written(checksum: checksums[2]), .lost, .neverWritten]))
+          blocks: [.written(hash: 0x0123_4567_89ab_cdef), .lost, .neverWritten]))
     ),
     (
       "frame-hand-over-v2.hex",
       .handOver(HandOver(position: StreamPosition(number: 5710, chain: 0x1357_9bdf)))
+    ),
+    (
+      "frame-blocks-wanted-v2.hex",
+      .blocksWanted(BlocksWanted(requestNumber: 11, firstBlock: 8200, blockCount: 256))
+    ),
+    (
+      "frame-blocks-v2.hex",
+      .blocks(
+        Blocks(
+          requestNumber: 11, firstBlock: 8200,
+          blocks: [.written(checksum: checksums[1]), .neverWritten, .lost]))
     ),
   ]
 
@@ -167,6 +179,8 @@ struct FramePageTests {
     try check("Checksums wanted", ChecksumsWanted.Field.self, byteCount: ChecksumsWanted.byteCount)
     try check("Checksums", Checksums.Field.self, byteCount: Checksums.fixedByteCount)
     try check("Hand over", HandOver.Field.self, byteCount: HandOver.byteCount)
+    try check("Blocks wanted", BlocksWanted.Field.self, byteCount: BlocksWanted.byteCount)
+    try check("Blocks", Blocks.Field.self, byteCount: Blocks.fixedByteCount)
   }
 
   @Test("the dump in the page is the golden frame of records")

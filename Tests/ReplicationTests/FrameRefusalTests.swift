@@ -104,6 +104,7 @@ struct FrameRefusalTests {
     switch message {
     case .records(let records): _ = records.firstBadBlock(payload)
     case .copyBlocks(let copy): _ = copy.firstBadBlock(payload)
+    case .blocks(let blocks): _ = blocks.firstBadBlock(payload)
     default: #expect(message.payloadBlockCount == 0)
     }
   }
@@ -135,7 +136,7 @@ struct FrameRefusalTests {
           == .field(name: "bodyByteCount", value: UInt64(byteCount)))
     }
     for kind in StreamFrameKind.allCases {
-      let max: UInt32 = kind == .records || kind == .copyBlocks ? 1024 : 0
+      let max: UInt32 = [.records, .copyBlocks, .blocks].contains(kind) ? 1024 : 0
       for count: UInt32 in [0, 1, 1024, 1025, 1 << 31, .max] {
         let error = FormatError.field(name: "payloadBlockCount", value: UInt64(count))
         #expect(
@@ -147,7 +148,7 @@ struct FrameRefusalTests {
 
   @Test("a head of another kind, version or number, or with reserved bytes, is refused by field")
   func headFields() throws {
-    for kind in [0, 16, 255] as [UInt8] {
+    for kind in [0, 18, 255] as [UInt8] {
       #expect(
         try headRefusal(.hello) { $0.storeUInt8(kind, at: 48) }
           == .field(name: "kind", value: UInt64(kind)))

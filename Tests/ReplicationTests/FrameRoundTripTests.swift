@@ -1,6 +1,7 @@
 import DiskFormat
 import IO
 import Parity
+import RAID
 import Replication
 import TestSupport
 import Testing
@@ -53,11 +54,17 @@ struct FrameRoundTripTests {
           copyNumber: .max, firstBlock: .max - 256,
           blocks: Array(repeating: .written(checksum: .max), count: 256))),
       bodyByteCount: 24 + 256 * 5)
-    let blocks = samples.blocks(16384)
+    try expectWhole(
+      .blocks(
+        Blocks(
+          requestNumber: .max, firstBlock: .max - 256,
+          blocks: Array(repeating: .written(checksum: .max), count: 256))),
+      bodyByteCount: 24 + 256 * 5)
+    let blocks = samples.contents(16384)
     try expectWhole(
       .checksums(
         Checksums(requestNumber: .max, firstBlock: .max - 16384, number: .max, blocks: blocks)),
-      bodyByteCount: 32 + 16384 * 5)
+      bodyByteCount: 32 + 16384 * 9)
     var trims = StreamRecords(
       previousNumber: .max - 8191, previousChain: 1, endChain: 2,
       records: Array(

@@ -1,6 +1,7 @@
 import DiskFormat
 import IO
 import Parity
+import RAID
 import Replication
 import Simulator
 import TestSupport
@@ -149,6 +150,16 @@ struct FrameSamples {
     }
   }
 
+  mutating func contents(_ count: Int) -> [BlockContent] {
+    (0..<count).map { _ in
+      switch below(4) {
+      case 0: .neverWritten
+      case 1: .lost
+      default: .written(hash: number())
+      }
+    }
+  }
+
   mutating func records(_ count: Int) -> StreamRecords {
     var records = StreamRecords(
       previousNumber: min(number(), .max - UInt64(count)), previousChain: checksum(),
@@ -211,7 +222,7 @@ struct FrameSamples {
         ChecksumsWanted(
           requestNumber: number(), firstBlock: run.firstBlock, blockCount: Int(run.blockCount)))
     case .checksums:
-      let blocks = blocks(1 + below(40))
+      let blocks = contents(1 + below(40))
       return .checksums(
         Checksums(
           requestNumber: number(), firstBlock: run(UInt64(blocks.count)).firstBlock,
@@ -219,6 +230,18 @@ struct FrameSamples {
     case .handOver:
       return .handOver(
         HandOver(position: StreamPosition(number: number(), chain: checksum())))
+    case .blocksWanted:
+      let run = run(UInt64(1 + below(Blocks.blockCountMax)))
+      return .blocksWanted(
+        BlocksWanted(
+          requestNumber: max(1, number()), firstBlock: run.firstBlock,
+          blockCount: Int(run.blockCount)))
+    case .blocks:
+      let blocks = blocks(1 + below(40))
+      return .blocks(
+        Blocks(
+          requestNumber: number(), firstBlock: run(UInt64(blocks.count)).firstBlock,
+          blocks: blocks))
     }
   }
 

@@ -141,24 +141,35 @@ extension ArrayEngine {
 
   /// What blocks hold, for a comparison: for those that were written a hash of their content.
   ///
-  /// Blocks that cannot be read count as lost.
-  package func contentStates(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [BlockEntry]
-  {
-    var states = try await blockStates(run)
-    for index in states.indices where states[index].state == .written {
-      guard let memory = buffers.take() else { throw .outOfMemory }
-      defer { buffers.give(memory) }
-      do throws(ArrayError) {
-        let found = try await reader.read(
-          run.firstBlock + UInt64(index), count: 1, into: memory)
-        states[index] = .written(ContentHash.hash(found.buffer.prefix(4096), salt: salt))
-        withExtendedLifetime(found) {}
-      } catch {
-        guard case .unreadable = error else { throw error }
-        states[index] = .lost
+  /// What is read is verified, and healed where this node can; blocks that cannot be read count as
+  /// lost.
+  package func contents(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [BlockContent] {
+    var contents: [BlockContent] = []
+    contents.reserveCapacity(Int(run.blockCount))
+    for (index, entry) in try await blockStates(run).enumerated() {
+      switch entry.state {
+      case .neverWritten: contents.append(.neverWritten)
+      case .lost: contents.append(.lost)
+      case .written:
+        contents.append(try await writtenContent(run.firstBlock + UInt64(index), salt: salt))
       }
     }
-    return states
+    return contents
+  }
+
+  private func writtenContent(
+    _ block: UInt64, salt: UInt64
+  ) async throws(ArrayError) -> BlockContent {
+    guard let memory = buffers.take() else { throw .outOfMemory }
+    defer { buffers.give(memory) }
+    do throws(ArrayError) {
+      let found = try await reader.read(block, count: 1, into: memory)
+      defer { withExtendedLifetime(found) {} }
+      return .written(hash: ContentHash.hash(found.buffer.prefix(4096), salt: salt))
+    } catch {
+      guard case .unreadable = error else { throw error }
+      return .lost
+    }
   }
 
   /// Whether a run has a page that was ever written, or records that are not home.

@@ -1,5 +1,14 @@
 import DiskFormat
-import IO
+package import IO
+
+/// What a node holds in one block of its device, as far as a comparison goes.
+package enum BlockContent: Equatable, Sendable {
+  case neverWritten
+  /// Content with this hash.
+  case written(hash: UInt64)
+  /// It cannot be read: beyond what redundancy repairs.
+  case lost
+}
 
 /// A hash of a block's content, for comparing what two nodes have.
 ///
@@ -7,8 +16,8 @@ import IO
 /// same CRC32C for every version of it, and a comparison would leave an old one in place. That holds
 /// for every CRC, since all are linear; so this multiplies. It is no defence against somebody who
 /// means to collide. Each comparison has a salt of its own, so that what one misses the next finds.
-enum ContentHash {
-  static func hash(_ block: IOBuffer, salt: UInt64) -> UInt32 {
+package enum ContentHash {
+  package static func hash(_ block: IOBuffer, salt: UInt64) -> UInt64 {
     var state = salt ^ 0x9e37_79b9_7f4a_7c15
     var offset = 0
     while offset + 8 <= block.byteCount {
@@ -17,6 +26,6 @@ enum ContentHash {
       offset += 8
     }
     state = (state ^ (state >> 29)) &* 0xc4ce_b9fe_1a85_ec53
-    return UInt32(truncatingIfNeeded: state ^ (state >> 32))
+    return state ^ (state >> 32)
   }
 }

@@ -1,5 +1,6 @@
 package import DiskFormat
 package import IO
+package import RAID
 
 /// The question what the other node holds in a run of blocks.
 package struct ChecksumsWanted: Equatable, Sendable {
@@ -67,7 +68,7 @@ package struct ChecksumsWanted: Equatable, Sendable {
   }
 }
 
-/// What a node holds in a run of blocks.
+/// What a node holds in a run of blocks: a hash of each block that was written.
 package struct Checksums: Equatable, Sendable {
   package static let blockCountMax = 16384
 
@@ -77,9 +78,9 @@ package struct Checksums: Equatable, Sendable {
   /// The record as of which this is so.
   package var number: UInt64
   /// 1 to 16384.
-  package var blocks: [StreamBlock]
+  package var blocks: [BlockContent]
 
-  package init(requestNumber: UInt64, firstBlock: UInt64, number: UInt64, blocks: [StreamBlock]) {
+  package init(requestNumber: UInt64, firstBlock: UInt64, number: UInt64, blocks: [BlockContent]) {
     self.requestNumber = requestNumber
     self.firstBlock = firstBlock
     self.number = number
@@ -116,7 +117,7 @@ package struct Checksums: Equatable, Sendable {
     fixed.store(firstBlock, Field.firstBlock)
     fixed.store(number, Field.number)
     fixed.store(UInt64(blocks.count), Field.blockCount)
-    let list = body.slice(Self.fixedByteCount, StreamBlock.byteCount(blocks.count))
+    let list = body.slice(Self.fixedByteCount, BlockContent.byteCount(blocks.count))
     list.store(blocks)
     return Self.fixedByteCount + list.byteCount
   }
@@ -128,7 +129,7 @@ package struct Checksums: Equatable, Sendable {
     let checksums = Checksums(
       requestNumber: reader.word(.requestNumber), firstBlock: reader.word(.firstBlock),
       number: reader.word(.number),
-      blocks: try reader.blocks(.blockCount, countMax: blockCountMax))
+      blocks: try reader.contents(.blockCount, countMax: blockCountMax))
     try reader.expectEnd()
     try checksums.validate()
     return checksums
@@ -138,5 +139,62 @@ package struct Checksums: Equatable, Sendable {
     guard BlockRun(firstBlock: firstBlock, blockCount: UInt64(blocks.count)).isPossible else {
       throw .field(Field.firstBlock, firstBlock)
     }
+  }
+}
+
+extension BlockContent {
+  /// The byte that stands for it.
+  fileprivate var state: BlockEntry.State {
+    switch self {
+    case .neverWritten: .neverWritten
+    case .written: .written
+    case .lost: .lost
+    }
+  }
+
+  fileprivate var storedHash: UInt64 {
+    if case .written(let hash) = self { hash } else { 0 }
+  }
+
+  /// The bytes of a list: states, zeros up to a multiple of 8, hashes.
+  fileprivate static func byteCount(_ count: Int) -> Int { paddedToWord(count) + count * 8 }
+}
+
+extension IOBuffer {
+  /// Writes a list of contents, which fills the view.
+  fileprivate func store(_ contents: [BlockContent]) {
+    fill(with: 0)
+    let hashes = dropFirst(paddedToWord(contents.count))
+    for (index, content) in contents.enumerated() {
+      storeUInt8(content.state.rawValue, at: index)
+      hashes.storeUInt64(content.storedHash, at: index * 8)
+    }
+  }
+}
+
+extension BodyReader {
+  /// The list of contents that follows, as many as `field` says.
+  fileprivate mutating func contents(
+    _ field: Field, countMax: Int
+  ) throws(FormatError) -> [BlockContent] {
+    let count = count(field)
+    guard count >= 1, count <= countMax else { throw .field(field, UInt64(count)) }
+    let states = try take(paddedToWord(count), field)
+    let hashes = try take(count * 8, field)
+    try states.dropFirst(count).expectZeros()
+    var contents: [BlockContent] = []
+    contents.reserveCapacity(count)
+    for index in 0..<count {
+      let raw = states.loadUInt8(at: index)
+      let hash = hashes.loadUInt64(at: index * 8)
+      switch BlockEntry.State(rawValue: raw) {
+      case .written: contents.append(.written(hash: hash))
+      case .neverWritten where hash == 0: contents.append(.neverWritten)
+      case .lost where hash == 0: contents.append(.lost)
+      case .neverWritten, .lost: throw .field(name: "hashes", value: hash)
+      case nil: throw .field(name: "states", value: UInt64(raw))
+      }
+    }
+    return contents
   }
 }

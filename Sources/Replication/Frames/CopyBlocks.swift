@@ -24,9 +24,7 @@ package struct CopyBlocks: Equatable, Sendable {
   }
 
   /// The written ones.
-  package var payloadBlockCount: Int {
-    blocks.reduce(0) { $0 + ($1.state == .written ? 1 : 0) }
-  }
+  package var payloadBlockCount: Int { blocks.writtenCount }
 
   /// The parts that have a fixed place; the list of blocks follows.
   package enum Field: String, FormatField {
@@ -88,14 +86,6 @@ package struct CopyBlocks: Equatable, Sendable {
   ///
   /// One without payload counts as wrong.
   package func firstBadBlock(_ payload: IOBuffer) -> UInt64? {
-    var payloadIndex = 0
-    for (index, block) in blocks.enumerated() {
-      guard case .written(let checksum) = block else { continue }
-      guard payload.hasBlock(payloadIndex, checksum: checksum) else {
-        return firstBlock &+ UInt64(index)
-      }
-      payloadIndex += 1
-    }
-    return nil
+    blocks.firstBadIndex(payload).map { firstBlock &+ UInt64($0) }
   }
 }

@@ -31,6 +31,22 @@ package enum StreamBlock: Equatable, Sendable {
   static func byteCount(_ count: Int) -> Int { paddedToWord(count) + paddedToWord(count * 4) }
 }
 
+extension [StreamBlock] {
+  /// Those that have a payload.
+  var writtenCount: Int { reduce(0) { $0 + ($1.state == .written ? 1 : 0) } }
+
+  /// The first whose payload has not the checksum that is told; one without payload counts as wrong.
+  func firstBadIndex(_ payload: IOBuffer) -> Int? {
+    var payloadIndex = 0
+    for (index, block) in enumerated() {
+      guard case .written(let checksum) = block else { continue }
+      guard payload.hasBlock(payloadIndex, checksum: checksum) else { return index }
+      payloadIndex += 1
+    }
+    return nil
+  }
+}
+
 extension IOBuffer {
   /// Writes a list of blocks, which fills the view.
   func store(_ blocks: [StreamBlock]) {

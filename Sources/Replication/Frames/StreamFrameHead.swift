@@ -19,9 +19,11 @@ package enum StreamFrameKind: UInt8, CaseIterable, Sendable {
   case checksumsWanted = 13
   case checksums = 14
   case handOver = 15
+  case blocksWanted = 16
+  case blocks = 17
 
   /// Whether blocks may follow the body.
-  package var hasPayload: Bool { self == .records || self == .copyBlocks }
+  package var hasPayload: Bool { self == .records || self == .copyBlocks || self == .blocks }
 }
 
 /// The 64 bytes in front of each frame's body, which its payload follows.

@@ -18,6 +18,8 @@ package enum StreamMessage: Equatable, Sendable {
   case checksumsWanted(ChecksumsWanted)
   case checksums(Checksums)
   case handOver(HandOver)
+  case blocksWanted(BlocksWanted)
+  case blocks(Blocks)
 
   package var kind: StreamFrameKind {
     switch self {
@@ -36,6 +38,8 @@ package enum StreamMessage: Equatable, Sendable {
     case .checksumsWanted: .checksumsWanted
     case .checksums: .checksums
     case .handOver: .handOver
+    case .blocksWanted: .blocksWanted
+    case .blocks: .blocks
     }
   }
 
@@ -44,6 +48,7 @@ package enum StreamMessage: Equatable, Sendable {
     switch self {
     case .records(let records): records.payloadBlockCount
     case .copyBlocks(let copy): copy.payloadBlockCount
+    case .blocks(let blocks): blocks.payloadBlockCount
     default: 0
     }
   }
@@ -92,6 +97,9 @@ package enum StreamMessage: Equatable, Sendable {
     case .checksumsWanted: return .checksumsWanted(try ChecksumsWanted.decode(body))
     case .checksums: return .checksums(try Checksums.decode(body))
     case .handOver: return .handOver(try HandOver.decode(body))
+    case .blocksWanted: return .blocksWanted(try BlocksWanted.decode(body))
+    case .blocks:
+      return .blocks(try Blocks.decode(body, payloadBlockCount: payloadBlockCount))
     }
   }
 
@@ -129,6 +137,8 @@ package enum StreamMessage: Equatable, Sendable {
     case .checksumsWanted(let wanted): wanted.encode(into: body)
     case .checksums(let checksums): checksums.encode(into: body)
     case .handOver(let handOver): handOver.encode(into: body)
+    case .blocksWanted(let wanted): wanted.encode(into: body)
+    case .blocks(let blocks): blocks.encode(into: body)
     }
   }
 }

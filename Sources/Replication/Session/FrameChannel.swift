@@ -156,6 +156,7 @@ final class FrameChannel<Stream: ByteStream> {
       switch message {
       case .records(let records): records.firstBadBlock(payload)
       case .copyBlocks(let copy): copy.firstBadBlock(payload)
+      case .blocks(let blocks): blocks.firstBadBlock(payload)
       default: nil
       }
     if let bad { throw .protocolError("block \(bad) does not have its checksum") }

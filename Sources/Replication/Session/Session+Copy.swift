@@ -66,7 +66,7 @@ extension Session {
       answer.firstBlock == run.firstBlock, answer.blocks.count == Int(run.blockCount)
     else { throw .protocolError("checksums of other blocks than were asked for") }
     do throws(ArrayError) {
-      let states = try await engine.contentStates(run, salt: request)
+      let states = try await engine.contents(run, salt: request)
       try await sendDifferences(run, states, answer.blocks)
     } catch {
       throw .stopped(error.words)
@@ -74,18 +74,18 @@ extension Session {
   }
 
   private func sendDifferences(
-    _ run: BlockRun, _ mine: [BlockEntry], _ theirs: [StreamBlock]
+    _ run: BlockRun, _ mine: [BlockContent], _ theirs: [BlockContent]
   ) async throws(ArrayError) {
     var lastPosted: UInt64 = 0
     var index = 0
     while index < mine.count, end == nil {
-      guard differs(mine[index], theirs[index]) else {
+      guard mine[index] != theirs[index] else {
         index += 1
         continue
       }
       var count = 1
       while count < CopyBlocks.blockCountMax, index + count < mine.count,
-        differs(mine[index + count], theirs[index + count])
+        mine[index + count] != theirs[index + count]
       { count += 1 }
       let part = BlockRun(firstBlock: run.firstBlock + UInt64(index), blockCount: UInt64(count))
       lastPosted = try await send(part, try await engine.blockStates(part))
@@ -93,14 +93,6 @@ extension Session {
     }
     // Until it is with the stream: what clients write next comes behind it.
     await wait { self.copyFramesSent >= lastPosted }
-  }
-
-  private func differs(_ mine: BlockEntry, _ theirs: StreamBlock) -> Bool {
-    switch mine.state {
-    case .neverWritten: theirs != .neverWritten
-    case .written: theirs != .written(checksum: mine.checksum)
-    case .lost: theirs != .lost
-    }
   }
 
   /// - Returns: the number of the copy frame.

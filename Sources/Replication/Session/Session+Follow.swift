@@ -219,11 +219,11 @@ extension Session {
       await wait { !self.checksumsWanted.isEmpty }
       guard end == nil else { return }
       let (wanted, records) = checksumsWanted.removeFirst()
-      let states: [BlockEntry]
+      let contents: [BlockContent]
       do throws(ArrayError) {
         // As of what came before the question.
         try await engine.waitUntilPublished(records)
-        states = try await engine.contentStates(
+        contents = try await engine.contents(
           BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount)),
           salt: wanted.requestNumber)
       } catch {
@@ -233,14 +233,7 @@ extension Session {
         .checksums(
           Checksums(
             requestNumber: wanted.requestNumber, firstBlock: wanted.firstBlock,
-            number: received.number,
-            blocks: states.map { entry in
-              switch entry.state {
-              case .neverWritten: .neverWritten
-              case .written: .written(checksum: entry.checksum)
-              case .lost: .lost
-              }
-            })))
+            number: received.number, blocks: contents)))
     }
   }
 }
