@@ -52,7 +52,7 @@ let package = Package(
     library("NBDServer", "Units", "NBDWire", "IO", "Volumes"),
     library("NBDClient", "Units", "NBDWire", "IO"),
     library(
-      "Control", "Units", "Geometry", "DiskFormat", "IO", "Volumes", "RAID", "NBDServer",
+      "Control", "Units", "Parity", "Geometry", "DiskFormat", "IO", "Volumes", "RAID", "NBDServer",
       "CJansson", "CBlkid"),
     library("Bench", "Units", "Parity", "IO", "NBDWire", "NBDClient", "Control"),
     .executableTarget(

@@ -173,6 +173,10 @@ package struct OrderOutcome: Equatable, Sendable {
   package var destroyed: [String] = []
   /// What an operator should know.
   package var notes: [String] = []
+  /// The bytes of the device that it is about.
+  package var ranges: [ArrayRangeReport] = []
+  /// A file that was written.
+  package var file: String?
 
   package init(_ words: String, memberID: String? = nil) {
     self.words = words
@@ -185,7 +189,8 @@ package struct OrderOutcome: Equatable, Sendable {
       "words": .string(words), "member_id": memberID.map { .string($0) } ?? .null,
       "slot": slot.map { .count($0) } ?? .null, "seat": seat.map { .count($0) } ?? .null,
       "created": .bool(wasCreated), "destroyed": .array(destroyed.map { .string($0) }),
-      "notes": .array(notes.map { .string($0) }),
+      "notes": .array(notes.map { .string($0) }), "ranges": .array(ranges.map(\.json)),
+      "file": file.map { .string($0) } ?? .null,
     ]
   }
 
@@ -198,5 +203,9 @@ package struct OrderOutcome: Equatable, Sendable {
     wasCreated = try reader.bool("created")
     destroyed = try reader.strings("destroyed")
     notes = try reader.strings("notes")
+    ranges = try reader.objects("ranges") { element throws(ControlError) in
+      try ArrayRangeReport(element)
+    }
+    file = try reader.optionalString("file")
   }
 }

@@ -10,8 +10,10 @@ package enum ReplicaOrder: Equatable, Sendable {
   case demote
   /// What only this node has; nothing is changed.
   case diff
-  /// Gives that up, if this is the word that is asked for.
-  case resync(discard: String?)
+  /// Saves that in a file, which must not exist; an absolute path.
+  case exportDiverged(String)
+  /// Gives that up, if this is the word that is asked for, or this the file that it was saved in.
+  case resync(discard: String?, exported: String?)
 
   /// What a peer's timeout may be.
   package static let timeoutMilliseconds: ClosedRange<UInt64> = 100...3_600_000
@@ -26,6 +28,13 @@ package enum ReplicaOrder: Equatable, Sendable {
         throw malformed("'\(name)' is missing, empty or not text", "send \"\(name)\":\"...\"")
       }
       return text
+    }
+    func path(_ name: String) throws(ControlRefusal) -> String {
+      let path = try text(name)
+      guard path.hasPrefix("/") else {
+        throw malformed("'\(name)' is no absolute path", "send one")
+      }
+      return path
     }
     switch json["action"]?.string {
     case "add":
@@ -54,10 +63,14 @@ package enum ReplicaOrder: Equatable, Sendable {
       self = .promote(isForced: isForced)
     case "demote": self = .demote
     case "diff": self = .diff
-    case "resync": self = .resync(discard: json["discard"]?.string)
+    case "export-diverged": self = .exportDiverged(try path("file"))
+    case "resync":
+      self = .resync(
+        discard: json["discard"]?.string,
+        exported: json["exported"] == nil ? nil : try path("exported"))
     default:
       throw malformed(
-        "'action' is missing, or none of add, remove, promote, demote, diff, resync",
+        "'action' is missing, or none of add, remove, promote, demote, diff, export-diverged, resync",
         "send one of them")
     }
   }
@@ -75,8 +88,10 @@ package enum ReplicaOrder: Equatable, Sendable {
     case .promote(let isForced): [("action", "promote"), ("force", .bool(isForced))]
     case .demote: [("action", "demote")]
     case .diff: [("action", "diff")]
-    case .resync(let word):
+    case .exportDiverged(let path): [("action", "export-diverged"), ("file", .string(path))]
+    case .resync(let word, let path):
       [("action", "resync")] + (word.map { [("discard", .string($0))] } ?? [])
+        + (path.map { [("exported", .string($0))] } ?? [])
     }
   }
 }

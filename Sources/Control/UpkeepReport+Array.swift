@@ -1,4 +1,4 @@
-import DiskFormat
+package import DiskFormat
 import RAID
 import Units
 
@@ -91,7 +91,7 @@ extension ScrubRecordReport {
 
 extension ArrayRangeReport {
   /// Blocks as bytes.
-  init(_ run: BlockRun) {
+  package init(_ run: BlockRun) {
     self.init(offsetBytes: run.firstBlock * 4096, byteCount: run.blockCount * 4096)
   }
 }

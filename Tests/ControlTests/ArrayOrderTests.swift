@@ -1,3 +1,4 @@
+import DiskFormat
 import Testing
 
 @testable import Control
@@ -8,6 +9,12 @@ private let allOrders: [ArrayOrder] = [
   .replaceMember("2", place: "/srv/d.img", isForced: false), .pauseRebuild, .resumeRebuild,
   .beginScrub(repairs: false), .beginScrub(repairs: true), .pauseScrub, .resumeScrub, .cancelScrub,
   .setLatencyBudget(nanoseconds: 20_000_000),
+  .replica(
+    .add(address: "tcp:b:1", mode: .b, lossPolicy: .stop, timeoutMilliseconds: 2000)),
+  .replica(.remove("tcp:b:1")), .replica(.promote(isForced: true)), .replica(.demote),
+  .replica(.diff), .replica(.exportDiverged("/srv/saved")),
+  .replica(.resync(discard: "4096", exported: nil)),
+  .replica(.resync(discard: nil, exported: "/srv/saved")),
 ]
 
 @Suite("Control: orders")
@@ -62,6 +69,11 @@ struct ArrayOrderTests {
       (#""command":"rebuild""#, "action"), (#""command":"rebuild","action":"cancel""#, "action"),
       (#""command":"scrub","action":"begin""#, "action"),
       (#""command":"scrub","action":["check"]"#, "action"),
+      (#""command":"replica","action":"erase""#, "action"),
+      (#""command":"replica","action":"export-diverged""#, "file"),
+      (#""command":"replica","action":"export-diverged","file":"relative""#, "file"),
+      (#""command":"replica","action":"resync","exported":"relative""#, "exported"),
+      (#""command":"replica","action":"resync","exported":7"#, "exported"),
       (#""command":"latency-budget""#, "nanoseconds"),
       (#""command":"latency-budget","nanoseconds":-1"#, "nanoseconds"),
       (#""command":"latency-budget","nanoseconds":99999"#, "nanoseconds"),
@@ -85,6 +97,8 @@ struct ArrayOrderTests {
     #expect(try ControlResponse(line: Array(response.line.dropLast())) == response)
     (outcome.slot, outcome.seat, outcome.wasCreated) = (1, 4, true)
     (outcome.destroyed, outcome.notes) = (["x holds data"], ["not direct"])
+    outcome.ranges = [ArrayRangeReport(offsetBytes: 4096, byteCount: 8192)]
+    outcome.file = "/saved"
     response = .done(outcome, processID: 7)
     #expect(try ControlResponse(line: Array(response.line.dropLast())) == response)
   }

@@ -209,6 +209,11 @@ struct PagesTests {
     try check("page-map.md", "## Fields", PageMap.Field.self, byteCount: 4096)
   }
 
+  @Test("the fields of the head of a file of diverged data tile its 4096 bytes")
+  func divergedHead() throws {
+    try check("diverged-file.md", "## Fields", DivergedFileHead.Field.self, byteCount: 4096)
+  }
+
   @Test("the fields of a batch's fixed part, of copies, runs and records tile them")
   func batch() throws {
     try check("log.md", "### Fixed part", LogBatchHeader.Field.self, byteCount: 96)
@@ -226,6 +231,7 @@ struct PagesTests {
     arguments: [
       ("superblock.md", "superblock-v2.hex"), ("checksum-table.md", "table-page-v2.hex"),
       ("page-map.md", "map-page-v2.hex"), ("log.md", "log-batch-v2.hex"),
+      ("diverged-file.md", "diverged-head-v1.hex"),
     ])
   func dump(page: String, fixture: String) throws {
     let shown = try Documents.shownDump(page)

@@ -149,7 +149,7 @@ for ((round = 1; round <= rounds; round++)); do
   settled() { in_step "$primary" || [[ -n $(mirror "$replica" .divergence) ]]; }
   wait_until 60 settled || true
   if [[ -n $(mirror "$replica" .divergence) ]]; then
-    bytes=$("$ASHLAR" replica diff "$replica" --json | jq -r '.done[0].words' | grep -oE '[0-9]+ bytes' | cut -d' ' -f1)
+    bytes=$("$ASHLAR" replica diff "$replica" --json | jq '[.done[0].ranges[].byte_count] | add')
     expect_refusal "--discard $bytes" "$ASHLAR" replica resync "$replica" --discard 1
     "$ASHLAR" replica resync "$replica" --discard "$bytes" >"$WORK/resync" 2>&1 || { cat "$WORK/resync"; fail "resync"; }
     note "$bytes bytes that nobody was told of are given up"

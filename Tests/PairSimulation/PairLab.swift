@@ -130,7 +130,7 @@ package final class PairLab: @unchecked Sendable {
     }
   }
 
-  private func ask<Answer: Sendable>(
+  func ask<Answer: Sendable>(
     _ node: PairNode, _ body: @escaping @Sendable (PairHost) async -> Answer
   ) async throws -> Answer {
     guard node.isUp, let host = node.host, let machine = node.machine else {

@@ -332,8 +332,10 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   }
 
   /// Gives up what only this node has, and follows the other history.
-  package func resync(discarding word: String?) async throws(ReplicaCommandError) -> DivergedData {
-    let data = try await engine.resync(discarding: word)
+  package func resync(
+    _ consent: DivergenceConsent
+  ) async throws(ReplicaCommandError) -> DivergedData {
+    let data = try await engine.resync(consent)
     noteChange()
     return data
   }

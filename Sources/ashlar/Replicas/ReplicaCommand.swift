@@ -4,14 +4,16 @@ import Glibc
 import IO
 import Units
 
-/// `ashlar replica add|remove NAME REPLICA`.
+/// `ashlar replica ACTION NAME`.
 enum ReplicaCommand {
+  private static let actions = ["add", "remove", "diff", "export-diverged", "resync"]
+
   static let command = Command(
     name: "replica",
     summary: "mirror an array to another node, or no longer",
     usage: [
       "add NAME ADDRESS [options]", "remove NAME REPLICA", "diff NAME",
-      "resync NAME --discard BYTES",
+      "export-diverged NAME FILE", "resync NAME --exported FILE | --discard BYTES",
     ],
     discussion: [
       "add: the array that is served at ADDRESS ('ashlar serve --replication ADDRESS' there) becomes a "
@@ -26,16 +28,19 @@ enum ReplicaCommand {
         + "that nothing is ever acknowledged that the replica lacks.",
       "remove: nobody waits for the replica any more, and nothing is kept for it. REPLICA is its "
         + "address or identity, as in 'ashlar status'.",
-      "diff, resync: when two nodes have written different things, because the link between them was "
+      "diff, export-diverged, resync: when two nodes have written different things, because the link between them was "
         + "cut or somebody was promoted by force, neither takes anything from the other. 'diff' lists "
-        + "what only this node has, and changes nothing. 'resync' gives that up and makes this node a "
-        + "replica again: exactly the blocks that differ are copied from the other. --discard repeats the "
-        + "number of bytes that 'diff' tells ('all' where the log does not list them any more).",
+        + "what only this node has, and changes nothing. 'export-diverged' saves it in FILE, which the "
+        + "server makes and which must not exist. 'resync' gives it up and makes this node a replica "
+        + "again: exactly the blocks that differ are copied from the other. It wants to see that FILE "
+        + "(--exported), which has to hold what is given up, all of it and intact; or --discard repeats "
+        + "the number of bytes that 'diff' tells ('all' where the log does not list them any more).",
     ],
     operands: [
-      Operand("ACTION", help: "add, remove, diff or resync"), Operand("NAME", help: "the array"),
+      Operand("ACTION", help: actions.joined(separator: ", ")), Operand("NAME", help: "the array"),
       Operand(
-        "REPLICA", isRequired: false, help: "where it listens; with remove, its identity too"),
+        "WHICH", isRequired: false,
+        help: "the replica: where it listens; with remove, its identity too; or the FILE"),
     ],
     options: [
       Option("mode", "MODE", default: "C", help: "A, B or C"),
@@ -45,6 +50,7 @@ enum ReplicaCommand {
       Option(
         "peer-timeout", "DURATION", default: "2s", help: "for the replica to answer"),
       Option("discard", "BYTES", help: "with resync: what is given up"),
+      Option("exported", "FILE", help: "with resync: where what is given up was saved"),
       .flag("json", help: "print a JSON object"),
     ],
     run: run)
@@ -58,13 +64,14 @@ enum ReplicaCommand {
         throw UsageError("--\(name) goes with 'add' only")
       }
     }
-    if action != "resync", options.isGiven("discard") {
-      throw UsageError("--discard goes with 'resync' only")
+    for name in ["discard", "exported"] where options.isGiven(name) && action != "resync" {
+      throw UsageError("--\(name) goes with 'resync' only")
     }
-    let takesReplica = action == "add" || action == "remove"
-    guard options.operands.count == (takesReplica ? 3 : 2) else {
-      throw UsageError(
-        takesReplica ? "say which REPLICA" : "'\(action)' takes the array's NAME only")
+    switch (action, options.operands.count) {
+    case ("add", 2), ("remove", 2): throw UsageError("say which REPLICA")
+    case ("export-diverged", 2): throw UsageError("say which FILE")
+    case ("diff", 3), ("resync", 3): throw UsageError("'\(action)' takes the array's NAME only")
+    default: break
     }
     switch action {
     case "add":
@@ -89,8 +96,23 @@ enum ReplicaCommand {
         timeoutMilliseconds: UInt32(clamping: timeout / 1_000_000))
     case "remove": order = .remove(options.operands[2])
     case "diff": order = .diff
-    case "resync": order = .resync(discard: try options.value("discard", as: .text))
-    default: throw UsageError("'\(action)' is none of add, remove, diff, resync")
+    case "export-diverged":
+      order = .exportDiverged(
+        SmallFile.absolute(
+          try Conversion<String>.path.convert(
+            options.operands[2], for: "FILE")))
+    case "resync":
+      let path = try options.value("exported", as: .path)
+      guard path == nil || !options.isGiven("discard") else {
+        throw UsageError("--exported and --discard exclude each other")
+      }
+      order = .resync(
+        discard: try options.value("discard", as: .text),
+        exported: path.map { SmallFile.absolute($0) })
+    default:
+      let nearest = nearestName(to: action, among: actions).map { "; did you mean '\($0)'?" } ?? ""
+      throw UsageError(
+        "ACTION: '\(action)' is not one of \(actions.joined(separator: ", "))\(nearest)")
     }
     return runReplicaOrder("replica", name, order, wantsJSON: options.flag("json"))
   }

@@ -8,6 +8,7 @@ import Ring
 /// The node of a served array: its listeners, how it calls others, and what operators order of it.
 struct ReplicaDesk: Sendable {
   let node: ReplicationNode<RingMachine, MemberDisk>
+  private let diverged: DivergedSaving
 
   init(
     _ engine: ArrayEngine<RingMachine, MemberDisk>, machine: RingMachine, advertised: String,
@@ -16,6 +17,7 @@ struct ReplicaDesk: Sendable {
     var options = SessionOptions()
     options.advertisedAddress = advertised
     let dialer = ReplicaDialer(machine: machine)
+    diverged = DivergedSaving(engine: engine, machine: machine)
     node = ReplicationNode(
       engine: engine, machine: machine, options: options, call: { await dialer.call($0) },
       log: log)
@@ -47,23 +49,28 @@ struct ReplicaDesk: Sendable {
       return OrderOutcome("node \(peer.nodeID) is no replica any more: nobody waits for it")
     case .promote(let isForced): return OrderOutcome(try await node.promote(isForced: isForced))
     case .demote: return OrderOutcome(try await node.demote())
-    case .diff:
-      guard let data = try await node.divergedData() else {
-        return OrderOutcome("no other history was met: nothing here differs from it by its history")
-      }
-      var outcome = OrderOutcome(
-        "\(data.recordCount) records here are not in the other history, \(data.byteCount) bytes"
-          + (data.isComplete ? "" : ", as far as the log still has them"))
-      outcome.notes = data.runs.map {
-        "bytes \($0.firstBlock * 4096) to \(($0.firstBlock + $0.blockCount) * 4096 - 1)"
-      }
-      return outcome
-    case .resync(let word):
-      let data = try await node.resync(discarding: word)
+    case .diff: return try await diff()
+    case .exportDiverged(let path): return try await diverged.save(to: path)
+    case .resync(let word, let path):
+      var consent = word.map { DivergenceConsent.discard($0) } ?? .none
+      if let path { consent = try await diverged.receipt(path) }
+      let data = try await node.resync(consent)
       return OrderOutcome(
-        "\(data.byteCount) bytes of \(data.recordCount) records are given up: what differs is copied "
+        "\(data.byteCount) bytes of \(data.recordCount) records are given up"
+          + (path.map { " (saved in \($0))" } ?? "") + ": what differs is copied "
           + "from the other node, and 'ashlar status' shows how far that is")
     }
+  }
+
+  private func diff() async throws(ReplicaCommandError) -> OrderOutcome {
+    guard let data = try await node.divergedData() else {
+      return OrderOutcome("no other history was met: nothing here differs from it by its history")
+    }
+    var outcome = OrderOutcome(
+      "\(data.recordCount) records here are not in the other history, \(data.byteCount) bytes"
+        + (data.isComplete ? "" : ", as far as the log still has them"))
+    outcome.ranges = data.runs.map { ArrayRangeReport($0) }
+    return outcome
   }
 
   /// What connections do, put beside what the array says.

@@ -86,7 +86,11 @@ struct OrderSession {
       ]
       text = document.text + "\n"
     } else {
-      text = outcomes.map { "\(name): \($0.words)\n" }.joined()
+      text = outcomes.map { outcome in
+        outcome.ranges.reduce("\(name): \(outcome.words)\n") { text, range in
+          text + "  bytes \(range.offsetBytes) to \(range.offsetBytes + range.byteCount - 1)\n"
+        }
+      }.joined()
     }
     guard Terminal.output.write(text) else {
       Complaint.print(command: command, "it is done, but standard output is closed")
