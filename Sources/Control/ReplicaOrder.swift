@@ -15,6 +15,19 @@ package enum ReplicaOrder: Equatable, Sendable {
   /// Gives that up, if this is the word that is asked for, or this the file that it was saved in.
   case resync(discard: String?, exported: String?)
 
+  /// About the copy that is under way to this node.
+  case stepBack(StepBackChoice)
+
+  /// What an operator wants of a copy that can be taken back.
+  package enum StepBackChoice: String, CaseIterable, Sendable {
+    /// It is taken back, and the node follows nobody for the time being.
+    case takeBack = "take-back"
+    /// It goes on, and cannot be taken back any more.
+    case giveUp = "give-up"
+    /// It was taken back, and the node follows its primary again.
+    case follow
+  }
+
   /// What a peer's timeout may be.
   package static let timeoutMilliseconds: ClosedRange<UInt64> = 100...3_600_000
 
@@ -68,9 +81,15 @@ package enum ReplicaOrder: Equatable, Sendable {
       self = .resync(
         discard: json["discard"]?.string,
         exported: json["exported"] == nil ? nil : try path("exported"))
+    case "step-back":
+      guard let choice = StepBackChoice(rawValue: json["choice"]?.string ?? "take-back") else {
+        throw malformed("'choice' is none of take-back, give-up, follow", "send one of them")
+      }
+      self = .stepBack(choice)
     default:
       throw malformed(
-        "'action' is missing, or none of add, remove, promote, demote, diff, export-diverged, resync",
+        "'action' is missing, or none of add, remove, promote, demote, diff, export-diverged, resync, "
+          + "step-back",
         "send one of them")
     }
   }
@@ -92,6 +111,8 @@ package enum ReplicaOrder: Equatable, Sendable {
     case .resync(let word, let path):
       [("action", "resync")] + (word.map { [("discard", .string($0))] } ?? [])
         + (path.map { [("exported", .string($0))] } ?? [])
+    case .stepBack(let choice):
+      [("action", "step-back"), ("choice", .string(choice.rawValue))]
     }
   }
 }

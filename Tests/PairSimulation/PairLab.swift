@@ -120,6 +120,39 @@ package final class PairLab: @unchecked Sendable {
     }
   }
 
+  /// Where it is when its copy was taken back; else why that was not done.
+  package func stepBack(_ node: PairNode) async throws -> Result<StreamPosition, Refused> {
+    try await ask(node) { host in
+      do throws(ReplicaCommandError) {
+        return .success(try await host.node.stepBack())
+      } catch {
+        return .failure(Refused(words: error.words))
+      }
+    }
+  }
+
+  package struct Refused: Error, Equatable { package let words: String }
+
+  /// A step back that nobody waits for.
+  package func beginStepBack(_ node: PairNode) {
+    guard let host = node.host, let machine = node.machine else { return }
+    machine.start {
+      do throws(ReplicaCommandError) { _ = try await host.node.stepBack() } catch {}
+    }
+  }
+
+  package func followAgain(_ node: PairNode) async throws {
+    _ = try await ask(node) { host in
+      do throws(ReplicaCommandError) { try await host.node.followAgain() } catch {}
+    }
+  }
+
+  package func giveUpUndo(_ node: PairNode) async throws {
+    _ = try await ask(node) { host in
+      do throws(ReplicaCommandError) { try await host.node.giveUpUndo() } catch {}
+    }
+  }
+
   package func access(_ node: PairNode) async throws -> ClientAccess {
     try await ask(node) { await $0.engine.clientAccess }
   }

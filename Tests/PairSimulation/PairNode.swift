@@ -14,6 +14,8 @@ package final class PairNode: @unchecked Sendable {
   let simulation: Simulation
   let network: SimulatedNetwork
   let media: [SimulatedMedium]
+  /// Where what a copy overwrites is kept; nil for nowhere.
+  package var undoMedium: SimulatedMedium?
   let level: RAIDLevel
   package var options = ArrayOptions()
   package private(set) var machine: SimulatedMachine?
@@ -83,7 +85,19 @@ package final class PairNode: @unchecked Sendable {
         log: { [name, simulation] in
           unsafe PairNode.tell("\(simulation.nowNanoseconds / 1_000_000) ms \(name): \($1)")
         })
-      let host = PairHost(machine, volume, self)
+      var undo: UndoRegion<SimulatedDisk>?
+      if let undoMedium {
+        let nodeID = await volume.engine.nodeView.nodeID
+        do throws(UndoError) {
+          undo = try await UndoRegion(
+            SimulatedDisk(machine, undoMedium), byteCount: undoMedium.live.byteCount,
+            arrayID: nodeID)
+        } catch {
+          startFailure = error.words
+          return
+        }
+      }
+      let host = PairHost(machine, volume, self, undo: undo)
       await host.open()
       if machine.crashKind == nil { self.host = host }
     } catch {
@@ -129,7 +143,8 @@ package actor PairHost {
 
   init(
     _ machine: SimulatedMachine,
-    _ volume: sending ArrayVolume<SimulatedMachine, SimulatedDisk>, _ owner: PairNode
+    _ volume: sending ArrayVolume<SimulatedMachine, SimulatedDisk>, _ owner: PairNode,
+    undo: UndoRegion<SimulatedDisk>?
   ) {
     self.machine = machine
     self.owner = owner
@@ -143,7 +158,7 @@ package actor PairHost {
     let network = owner.network
     let name = owner.name
     node = ReplicationNode(
-      engine: engine, machine: machine, options: options,
+      engine: engine, machine: machine, options: options, undo: undo,
       call: { address in
         guard case .success(let stream) = await network.connect(from: machine, to: address) else {
           return nil

@@ -1,11 +1,14 @@
 import IO
 
 /// Lets tasks of one actor through one at a time, in the order in which they came.
-final class TurnLock {
+package final class TurnLock {
   private var isTaken = false
   private var waiting: [WaitPoint] = []
 
-  func acquire() async {
+  package init() {}
+
+  /// Waits for the turn.
+  package func acquire() async {
     guard isTaken else {
       isTaken = true
       return
@@ -24,7 +27,10 @@ final class TurnLock {
     }
   }
 
-  func release() {
+  /// Passes the turn on to who has waited longest.
+  ///
+  /// - Precondition: the caller has it.
+  package func release() {
     precondition(isTaken)
     guard !waiting.isEmpty else {
       isTaken = false

@@ -26,7 +26,10 @@ extension ArrayEngine {
     case .alone: return .readWrite
     case .replica:
       guard state.isConsistent else {
-        return .none("it is a replica, and the copy that it is being made is not complete")
+        return .none(
+          "it is a replica, and the copy that it is being made is not complete"
+            + (state.canStepBack
+              ? " ('ashlar replica step-back NAME' returns to the state before it)" : ""))
       }
       return .readOnly(
         "it is a replica: writes are its primary's ('ashlar promote NAME' makes it one)")
@@ -330,6 +333,7 @@ extension ArrayEngine {
     state.lossPolicy = lossPolicy
     state.peerTimeoutMilliseconds = timeoutMilliseconds
     state.isConsistent = old.isConsistent && copyBase == nil
+    state.canStepBack = copyBase == nil ? old.canStepBack : nodes.keepsUndo
     let known = old.peers.first { $0.nodeID == primary }
     // In another timeline the primary may have gone on without this node: what it said before holds
     // no longer.
@@ -476,7 +480,10 @@ extension ArrayEngine {
   /// The copy is complete and durable: this node is a prefix of its primary again (rule C3).
   package func endCopy() async throws(ArrayError) {
     try await parts.log.flush()
-    try await record { $0.isConsistent = true }
+    try await record {
+      $0.isConsistent = true
+      $0.canStepBack = false
+    }
     parts.events.note("the copy is complete: this node has all of its primary's data")
   }
 

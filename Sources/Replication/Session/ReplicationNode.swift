@@ -13,11 +13,15 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     unsafe machine.unownedExecutor
   }
 
-  private let engine: ArrayEngine<M, D>
+  let engine: ArrayEngine<M, D>
+  /// Keeps what a copy overwrites here; nil when nobody asked for that.
+  let undo: UndoRegion<D>?
   private let options: SessionOptions
   private let call: @Sendable (String) async -> M.MachineStream?
   private let log: @Sendable (String) -> Void
-  private var sessions: [Session<M, D>] = []
+  private(set) var sessions: [Session<M, D>] = []
+  /// A copy was taken back: no primary is followed before an operator says so.
+  var isHolding = false
   /// The one session that serves each node.
   private var claims: [(nodeID: Identifier, session: Session<M, D>)] = []
   private var listeners: [M.MachineListener] = []
@@ -35,13 +39,14 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   /// `call` connects to an address, and returns nil when nobody answers; it is bounded in time. `log`
   /// is told what happens, a line each.
   package init(
-    engine: ArrayEngine<M, D>, machine: M, options: SessionOptions,
+    engine: ArrayEngine<M, D>, machine: M, options: SessionOptions, undo: UndoRegion<D>? = nil,
     call: @escaping @Sendable (String) async -> M.MachineStream?,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.engine = engine
     self.machine = machine
     self.options = options
+    self.undo = undo
     self.call = call
     self.log = log
   }
@@ -93,7 +98,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     for var point in waiting { point.signal() }
   }
 
-  private func waitForChange() async {
+  func waitForChange() async {
     let seen = changeCount
     // Safe: resumed once, by `noteEnd`, or here.
     unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
@@ -174,7 +179,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   }
 
   private func serve(_ stream: M.MachineStream, expecting nodeID: Identifier?) async {
-    guard !isStopped,
+    guard !isStopped, !isHolding,
       let session = Session(
         engine, machine, stream, options: options, hello: hello(to: nodeID),
         log: log)
@@ -182,6 +187,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
       stream.shutdown()
       return await stream.close()
     }
+    session.undo = undo
     sessions.append(session)
     let end = await session.run(
       isExpected: { theirs in
@@ -316,6 +322,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   /// - Returns: what was done, in words.
   package func promote(isForced: Bool) async throws(ReplicaCommandError) -> String {
     let words = try await engine.promote(isForced: isForced)
+    isHolding = false
     // Whoever still sends as a primary is refused; the peers are called anew.
     for session in sessions where session.replica == nil {
       session.finish(.stopped("this node was promoted"))

@@ -76,6 +76,7 @@ extension Session {
         try await note(standing)
       case .copyBegin(let begin):
         phase = .receivingCopy
+        try await beginUndo()
         try await beginFollowing(theirs, begin.timelines, copyBase: begin.position)
         received = begin.position
         durable = 0
@@ -141,6 +142,7 @@ extension Session {
       }
       if !isTrim { payloadIndex += 1 }
     }
+    try await keepOld(records.map { ($0.run, $0.isTrim) })
     do throws(ArrayError) {
       try await engine.applyReplicated(
         records, payload: slot?.buffer ?? channel.noPayload, isCopy: true,
@@ -183,6 +185,7 @@ extension Session {
       await wait { self.hasFlushWork }
       guard end == nil else { return }
       let count = onArray { $0.enqueuedRecordCount }
+      var hasEnded = false
       do throws(ArrayError) {
         if let copyEnd {
           // It came in order: all blocks of the copy are with the log.
@@ -191,6 +194,7 @@ extension Session {
           self.copyEnd = nil
           copied = copyEnd.copyNumber
           isCopying = false
+          hasEnded = true
           phase = .following
         } else {
           try await engine.flushLog()
@@ -198,6 +202,7 @@ extension Session {
       } catch {
         throw .stopped(error.words)
       }
+      if hasEnded { try await endUndo() }
       durable = onArray { $0.durablePosition.number }
       signal()
     }

@@ -206,6 +206,7 @@ extension Session {
         list.append(StreamBatch.Record(isTrim: true, run: run, payloadIndex: 0))
       }
     }
+    try await keepOld(list.map { ($0.run, $0.isTrim) })
     received = records.end
     signal()
     do throws(ArrayError) {

@@ -17,6 +17,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
 
   /// Why it is over; the first reason counts.
   private(set) var end: SessionEnd?
+  /// Keeps what a copy overwrites here; nil when nobody asked for that.
+  var undo: UndoRegion<D>?
   var mine: Hello
   var theirs: Hello?
   /// One side does not know its record chain any more where both have records.

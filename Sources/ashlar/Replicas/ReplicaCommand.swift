@@ -6,7 +6,7 @@ import Units
 
 /// `ashlar replica ACTION NAME`.
 enum ReplicaCommand {
-  private static let actions = ["add", "remove", "diff", "export-diverged", "resync"]
+  private static let actions = ["add", "remove", "diff", "export-diverged", "resync", "step-back"]
 
   static let command = Command(
     name: "replica",
@@ -14,6 +14,7 @@ enum ReplicaCommand {
     usage: [
       "add NAME ADDRESS [options]", "remove NAME REPLICA", "diff NAME",
       "export-diverged NAME FILE", "resync NAME --exported FILE | --discard BYTES",
+      "step-back NAME [--give-up | --follow]",
     ],
     discussion: [
       "add: the array that is served at ADDRESS ('ashlar serve --replication ADDRESS' there) becomes a "
@@ -35,6 +36,11 @@ enum ReplicaCommand {
         + "again: exactly the blocks that differ are copied from the other. It wants to see that FILE "
         + "(--exported), which has to hold what is given up, all of it and intact; or --discard repeats "
         + "the number of bytes that 'diff' tells ('all' where the log does not list them any more).",
+      "step-back: a replica that was away for longer than the primary's log reaches back is copied to, and amid "
+        + "that is no state that the primary ever had: it serves nothing, and is not promoted. Served with "
+        + "'--undo FILE' it keeps what the copy overwrites; when the primary is lost before the copy is "
+        + "complete, step-back returns it to its last consistent state, which can be promoted by force. It follows "
+        + "nobody then; --follow lets it begin anew. --give-up goes on with a copy whose FILE is full.",
     ],
     operands: [
       Operand("ACTION", help: actions.joined(separator: ", ")), Operand("NAME", help: "the array"),
@@ -51,6 +57,8 @@ enum ReplicaCommand {
         "peer-timeout", "DURATION", default: "2s", help: "for the replica to answer"),
       Option("discard", "BYTES", help: "with resync: what is given up"),
       Option("exported", "FILE", help: "with resync: where what is given up was saved"),
+      .flag("give-up", help: "with step-back: go on, without a way back"),
+      .flag("follow", help: "with step-back: follow the primary again"),
       .flag("json", help: "print a JSON object"),
     ],
     run: run)
@@ -67,10 +75,13 @@ enum ReplicaCommand {
     for name in ["discard", "exported"] where options.isGiven(name) && action != "resync" {
       throw UsageError("--\(name) goes with 'resync' only")
     }
+    for name in ["give-up", "follow"] where options.flag(name) && action != "step-back" {
+      throw UsageError("--\(name) goes with 'step-back' only")
+    }
     switch (action, options.operands.count) {
     case ("add", 2), ("remove", 2): throw UsageError("say which REPLICA")
     case ("export-diverged", 2): throw UsageError("say which FILE")
-    case ("diff", 3), ("resync", 3): throw UsageError("'\(action)' takes the array's NAME only")
+    case ("diff", 3), ("resync", 3), ("step-back", 3): throw UsageError("'\(action)' takes the array's NAME only")
     default: break
     }
     switch action {
@@ -109,6 +120,12 @@ enum ReplicaCommand {
       order = .resync(
         discard: try options.value("discard", as: .text),
         exported: path.map { SmallFile.absolute($0) })
+    case "step-back":
+      guard !options.flag("give-up") || !options.flag("follow") else {
+        throw UsageError("--give-up and --follow exclude each other")
+      }
+      order = .stepBack(
+        options.flag("give-up") ? .giveUp : options.flag("follow") ? .follow : .takeBack)
     default:
       let nearest = nearestName(to: action, among: actions).map { "; did you mean '\($0)'?" } ?? ""
       throw UsageError(

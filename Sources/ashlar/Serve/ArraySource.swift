@@ -18,10 +18,14 @@ struct ArraySource: Sendable {
   /// Where they find this one; empty when nobody said.
   let advertisedAddress: String
 
+  /// Where what a copy overwrites is kept; nil for nowhere.
+  let undoPath: String?
+  let undoByteCount: UInt64
+
   /// The options of `serve` that are for arrays only.
   static let optionNames = [
     "force", "no-resync", "log-policy", "member-timeout", "spare-delay", "latency-budget",
-    "table-cache", "write-memory", "replication", "advertise",
+    "table-cache", "write-memory", "replication", "advertise", "undo", "undo-size",
   ]
 
   var registeredName: String? {
@@ -54,6 +58,14 @@ struct ArraySource: Sendable {
     advertisedAddress =
       try options.value("advertise", as: .listenAddress)?.description
       ?? replicationAddress?.description ?? ""
+    undoPath = try options.value("undo", as: .path)
+    undoByteCount = try options.required("undo-size", as: .size(in: 16 << 20...(1 << 50)))
+    guard undoPath == nil || replicationAddress != nil else {
+      throw UsageError("--undo goes with --replication: it is for copies that come from there")
+    }
+    guard undoPath != nil || !options.isGiven("undo-size") else {
+      throw UsageError("--undo-size goes with --undo")
+    }
   }
 
   /// One word may be an array's name and a file's: the registry decides.

@@ -116,11 +116,12 @@ actor Daemon {
       throw StartError(error.explanation)
     }
     let engine = volume.engine
+    let undo = try await openUndo(source, engine)
     let watch = MemberWatch(engine, machine: machine, log: log)
     await recorder?.tell(watch)
     await watch.start(array.watchedPlaces)
     let replicas = ReplicaDesk(
-      engine, machine: machine, advertised: source.advertisedAddress,
+      engine, machine: machine, advertised: source.advertisedAddress, undo: undo,
       log: { log(.notice, $0) })
     let desk = ArrayDesk(
       engine, watch: watch, recorder: recorder, pauses: pauses, replicas: replicas,
@@ -137,6 +138,28 @@ actor Daemon {
     recorder?.drain()
     scrubs?.drain()
     return code
+  }
+
+  /// Opens the file that keeps what a copy overwrites, or makes it.
+  private func openUndo(
+    _ source: ArraySource, _ engine: ArrayEngine<RingMachine, MemberDisk>
+  ) async throws(StartError) -> UndoRegion<MemberDisk>? {
+    guard let path = source.undoPath else { return nil }
+    let isMissing = SmallFile.isMissing(path)
+    let options = FileOptions(createByteCount: isMissing ? source.undoByteCount : nil)
+    let (disk, byteCount): (RingDisk, UInt64)
+    do throws(FileOpeningError) {
+      (disk, byteCount) = try await machine.openDisk(path: path, options: options)
+    } catch {
+      throw StartError("--undo: " + error.explanation(path: path, options: options))
+    }
+    do throws(UndoError) {
+      return try await UndoRegion(
+        .file(disk), byteCount: byteCount, arrayID: await engine.nodeView.nodeID)
+    } catch {
+      await disk.close()
+      throw StartError("--undo \(path): \(error.words)")
+    }
   }
 
   private func openFile(

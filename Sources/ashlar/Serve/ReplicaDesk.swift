@@ -12,6 +12,7 @@ struct ReplicaDesk: Sendable {
 
   init(
     _ engine: ArrayEngine<RingMachine, MemberDisk>, machine: RingMachine, advertised: String,
+    undo: UndoRegion<MemberDisk>?,
     log: @escaping @Sendable (String) -> Void
   ) {
     var options = SessionOptions()
@@ -19,7 +20,7 @@ struct ReplicaDesk: Sendable {
     let dialer = ReplicaDialer(machine: machine)
     diverged = DivergedSaving(engine: engine, machine: machine)
     node = ReplicationNode(
-      engine: engine, machine: machine, options: options, call: { await dialer.call($0) },
+      engine: engine, machine: machine, options: options, undo: undo, call: { await dialer.call($0) },
       log: log)
   }
 
@@ -59,6 +60,17 @@ struct ReplicaDesk: Sendable {
         "\(data.byteCount) bytes of \(data.recordCount) records are given up"
           + (path.map { " (saved in \($0))" } ?? "") + ": what differs is copied "
           + "from the other node, and 'ashlar status' shows how far that is")
+    case .stepBack(.takeBack):
+      let position = try await node.stepBack()
+      return OrderOutcome(
+        "the copy is taken back: this node is as it was at record \(position.number), and follows nobody "
+          + "before 'ashlar replica step-back NAME --follow', a promotion or the next start")
+    case .stepBack(.giveUp):
+      try await node.giveUpUndo()
+      return OrderOutcome("the copy goes on, and cannot be taken back any more")
+    case .stepBack(.follow):
+      try await node.followAgain()
+      return OrderOutcome("this node follows its primary again: the copy begins anew")
     }
   }
 

@@ -66,6 +66,13 @@ let serveCommand = Command(
     Option(
       "advertise", "ADDRESS",
       help: "what other nodes are told that they reach this one by; default: as --replication"),
+    Option(
+      "undo", "FILE",
+      help: "while this array is copied to as a replica, keep what is overwritten in FILE, so that the "
+        + "copy can be taken back ('ashlar replica step-back')"),
+    Option(
+      "undo-size", "SIZE", default: "4G",
+      help: "create FILE with this size when it does not exist; when it is full, a copy waits"),
     Option("file", "PATH", help: "serve a file or block device"),
     Option("size", "SIZE", help: "create the file with this size when it does not exist"),
     Option(
