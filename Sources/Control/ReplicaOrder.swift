@@ -15,6 +15,8 @@ package enum ReplicaOrder: Equatable, Sendable {
   /// Gives that up, if this is the word that is asked for, or this the file that it was saved in.
   case resync(discard: String?, exported: String?)
 
+  /// What this array holds is given up for a copy, which leaves out what is the same already.
+  case seed
   /// About the copy that is under way to this node.
   case stepBack(StepBackChoice)
 
@@ -81,6 +83,7 @@ package enum ReplicaOrder: Equatable, Sendable {
       self = .resync(
         discard: json["discard"]?.string,
         exported: json["exported"] == nil ? nil : try path("exported"))
+    case "seed": self = .seed
     case "step-back":
       guard let choice = StepBackChoice(rawValue: json["choice"]?.string ?? "take-back") else {
         throw malformed("'choice' is none of take-back, give-up, follow", "send one of them")
@@ -89,7 +92,7 @@ package enum ReplicaOrder: Equatable, Sendable {
     default:
       throw malformed(
         "'action' is missing, or none of add, remove, promote, demote, diff, export-diverged, resync, "
-          + "step-back",
+          + "seed, step-back",
         "send one of them")
     }
   }
@@ -111,6 +114,7 @@ package enum ReplicaOrder: Equatable, Sendable {
     case .resync(let word, let path):
       [("action", "resync")] + (word.map { [("discard", .string($0))] } ?? [])
         + (path.map { [("exported", .string($0))] } ?? [])
+    case .seed: [("action", "seed")]
     case .stepBack(let choice):
       [("action", "step-back"), ("choice", .string(choice.rawValue))]
     }

@@ -12,7 +12,7 @@ private let allOrders: [ArrayOrder] = [
   .replica(
     .add(address: "tcp:b:1", mode: .b, lossPolicy: .stop, timeoutMilliseconds: 2000)),
   .replica(.remove("tcp:b:1")), .replica(.promote(isForced: true)), .replica(.demote),
-  .replica(.diff), .replica(.stepBack(.takeBack)), .replica(.stepBack(.giveUp)),
+  .replica(.diff), .replica(.seed), .replica(.stepBack(.takeBack)), .replica(.stepBack(.giveUp)),
   .replica(.stepBack(.follow)), .replica(.exportDiverged("/srv/saved")),
   .replica(.resync(discard: "4096", exported: nil)),
   .replica(.resync(discard: nil, exported: "/srv/saved")),

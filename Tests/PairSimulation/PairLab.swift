@@ -133,6 +133,18 @@ package final class PairLab: @unchecked Sendable {
 
   package struct Refused: Error, Equatable { package let words: String }
 
+  /// Nil when it is a seed; else why not.
+  package func becomeSeed(_ node: PairNode) async throws -> String? {
+    try await ask(node) { host in
+      do throws(ReplicaCommandError) {
+        try await host.node.becomeSeed()
+        return nil
+      } catch {
+        return error.words
+      }
+    }
+  }
+
   /// A step back that nobody waits for.
   package func beginStepBack(_ node: PairNode) {
     guard let host = node.host, let machine = node.machine else { return }

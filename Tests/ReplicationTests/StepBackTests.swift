@@ -160,3 +160,35 @@ struct StepBackTests {
     }
   }
 }
+
+/// An array that was filled with a copy of a primary's device by other means.
+@Suite("Replication: a seed")
+struct SeedTests {
+  @Test("a seed becomes the same as its primary, and before that nothing is served")
+  func seed() throws {
+    let lab = try PairLab(seed: 61)
+    try lab.play { lab in
+      try await lab.boot(lab.a)
+      try await lab.boot(lab.b)
+      for block in UInt64(0)..<40 {
+        #expect(try await lab.write(lab.a, block, 1))
+        // Two are older there, and one was never written at the primary.
+        #expect(try await lab.write(lab.b, block + (block == 39 ? 20 : 0), block < 2 ? 8 : 1))
+      }
+      await #expect(throws: PairLab.Late.self) { try await lab.addReplica(.goOn) }
+      #expect(try await lab.becomeSeed(lab.b) == nil)
+      #expect(try await lab.read(lab.b, 3) == nil)
+      #expect(try await lab.promote(lab.b, isForced: true) != nil)
+      // Also after a restart.
+      lab.b.crash(.powerLoss)
+      try await lab.boot(lab.b)
+      #expect(try await lab.read(lab.b, 3) == nil)
+      try await lab.addReplica(.goOn)
+      try await lab.wait(for: "in step", seconds: 60) { await lab.isInStep(lab.a) }
+      for block in UInt64(0)..<60 {
+        #expect(try await lab.read(lab.b, block) == (block < 40 ? 1 : 0), "block \(block)")
+      }
+      #expect(try await lab.becomeSeed(lab.b) != nil)
+    }
+  }
+}

@@ -66,6 +66,36 @@ extension ArrayEngine {
     return data
   }
 
+  /// It was given up what this array holds, and nobody has begun to copy to it.
+  var isSeed: Bool {
+    let state = membership.replication
+    return state.role == .replica && !state.isConsistent && state.peers.isEmpty
+  }
+
+  /// Gives up what this array holds, for a primary that is going to copy to it what differs.
+  package func becomeSeed() async throws(ReplicaCommandError) {
+    await commandTurn.acquire()
+    defer { commandTurn.release() }
+    guard membership.replication.role == .alone else {
+      throw .notNow("it has replicas or is one: only an array that is alone becomes a seed")
+    }
+    do throws(ArrayError) {
+      // Nobody is served from here on, and what is under way ends first.
+      membership.replication.role = .replica
+      membership.replication.isConsistent = false
+      let hold = await reservations.reserve(
+        ByteRange(from: 0, to: geometry.byteCount), isExclusive: true)
+      reservations.release(hold)
+      try await flushAll()
+      try await membership.change()
+      if let reason = membership.stopReason { throw .stopped(reason) }
+    } catch {
+      throw .array(error)
+    }
+    nodes.onChange()
+    parts.events.note("what it holds is a seed: it waits for a primary", .warning)
+  }
+
   private static func joined(_ runs: [BlockRun]) -> [BlockRun] {
     var joined: [BlockRun] = []
     for run in runs.sorted(by: { $0.firstBlock < $1.firstBlock }) {

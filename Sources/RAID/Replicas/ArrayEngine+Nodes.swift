@@ -15,8 +15,8 @@ extension ArrayEngine {
       // A crash can have taken the records behind which the last of them began.
       timelines: membership.timelines.filter { $0.start.number <= position.number },
       position: position, isOpen: isOpen && clientAccess == .readWrite,
-      isEmpty: position.number == 0 && parts.table.nextPresent(from: 0) == nil
-        && parts.index.isEmpty)
+      isEmpty: isSeed
+        || position.number == 0 && parts.table.nextPresent(from: 0) == nil && parts.index.isEmpty)
   }
 
   /// Whether clients are served.

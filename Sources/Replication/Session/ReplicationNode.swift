@@ -298,8 +298,9 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     let isKnown = view.replication.peers.contains { $0.nodeID == theirs.nodeID }
     guard isKnown || theirs.flags.contains(.isEmpty) else {
       throw .notNow(
-        "the array at \(address) is not empty: a replica's data would take its place. Create it anew "
-          + "there ('ashlar create --force' names what it destroys)")
+        "the array at \(address) is not empty: a replica's data would take its place. 'ashlar replica seed' "
+          + "there gives up what it holds; or create it anew ('ashlar create --force' names what it destroys)"
+      )
     }
     try await engine.addPeer(
       nodeID: theirs.nodeID, mode: mode, lossPolicy: lossPolicy,

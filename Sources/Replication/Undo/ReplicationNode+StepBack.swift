@@ -61,6 +61,9 @@ extension ReplicationNode {
     }
   }
 
+  /// What this array holds is given up for the copy that a primary is going to make of it.
+  package func becomeSeed() async throws(ReplicaCommandError) { try await engine.becomeSeed() }
+
   /// Follows a primary again, after a step back.
   package func followAgain() throws(ReplicaCommandError) {
     guard isHolding else { throw .notNow("it follows its primary already, or is none's replica") }

@@ -89,7 +89,9 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
     guard !isForeign else { throw UndoError("it holds something else: name another file") }
   }
 
-  /// Finds what was kept before a crash. The last group may be torn: nothing was overwritten for its
+  /// Finds what was kept before a crash.
+  ///
+  /// The last group may be torn: nothing was overwritten for its
   /// sake yet. Any before it is known to be durable.
   private func findGroups() async throws(UndoError) {
     while let group = try await descriptor(at: endOffset) {

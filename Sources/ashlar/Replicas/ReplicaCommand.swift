@@ -6,7 +6,9 @@ import Units
 
 /// `ashlar replica ACTION NAME`.
 enum ReplicaCommand {
-  private static let actions = ["add", "remove", "diff", "export-diverged", "resync", "step-back"]
+  private static let actions = [
+    "add", "remove", "diff", "export-diverged", "resync", "seed", "step-back",
+  ]
 
   static let command = Command(
     name: "replica",
@@ -14,7 +16,7 @@ enum ReplicaCommand {
     usage: [
       "add NAME ADDRESS [options]", "remove NAME REPLICA", "diff NAME",
       "export-diverged NAME FILE", "resync NAME --exported FILE | --discard BYTES",
-      "step-back NAME [--give-up | --follow]",
+      "seed NAME --discard NAME", "step-back NAME [--give-up | --follow]",
     ],
     discussion: [
       "add: the array that is served at ADDRESS ('ashlar serve --replication ADDRESS' there) becomes a "
@@ -36,6 +38,10 @@ enum ReplicaCommand {
         + "again: exactly the blocks that differ are copied from the other. It wants to see that FILE "
         + "(--exported), which has to hold what is given up, all of it and intact; or --discard repeats "
         + "the number of bytes that 'diff' tells ('all' where the log does not list them any more).",
+      "seed: the array NAME, which is nobody's replica, was filled with a copy of a primary's device, by whatever means "
+        + "(a disk that was shipped, for one). It is served no more, and may be named to 'replica add' at the "
+        + "primary though it is not empty: both sides compare, and only what differs is sent. What it holds is given "
+        + "up with that: --discard repeats its name.",
       "step-back: a replica that was away for longer than the primary's log reaches back is copied to, and amid "
         + "that is no state that the primary ever had: it serves nothing, and is not promoted. Served with "
         + "'--undo FILE' it keeps what the copy overwrites; when the primary is lost before the copy is "
@@ -55,7 +61,7 @@ enum ReplicaCommand {
         help: "continue without a lost replica, or stop"),
       Option(
         "peer-timeout", "DURATION", default: "2s", help: "for the replica to answer"),
-      Option("discard", "BYTES", help: "with resync: what is given up"),
+      Option("discard", "BYTES", help: "with resync: what is given up; with seed: NAME again"),
       Option("exported", "FILE", help: "with resync: where what is given up was saved"),
       .flag("give-up", help: "with step-back: go on, without a way back"),
       .flag("follow", help: "with step-back: follow the primary again"),
@@ -72,8 +78,11 @@ enum ReplicaCommand {
         throw UsageError("--\(name) goes with 'add' only")
       }
     }
-    for name in ["discard", "exported"] where options.isGiven(name) && action != "resync" {
-      throw UsageError("--\(name) goes with 'resync' only")
+    if options.isGiven("exported"), action != "resync" {
+      throw UsageError("--exported goes with 'resync' only")
+    }
+    if options.isGiven("discard"), action != "resync", action != "seed" {
+      throw UsageError("--discard goes with 'resync' and 'seed' only")
     }
     for name in ["give-up", "follow"] where options.flag(name) && action != "step-back" {
       throw UsageError("--\(name) goes with 'step-back' only")
@@ -81,7 +90,8 @@ enum ReplicaCommand {
     switch (action, options.operands.count) {
     case ("add", 2), ("remove", 2): throw UsageError("say which REPLICA")
     case ("export-diverged", 2): throw UsageError("say which FILE")
-    case ("diff", 3), ("resync", 3), ("step-back", 3): throw UsageError("'\(action)' takes the array's NAME only")
+    case ("diff", 3), ("resync", 3), ("seed", 3), ("step-back", 3):
+      throw UsageError("'\(action)' takes the array's NAME only")
     default: break
     }
     switch action {
@@ -120,6 +130,11 @@ enum ReplicaCommand {
       order = .resync(
         discard: try options.value("discard", as: .text),
         exported: path.map { SmallFile.absolute($0) })
+    case "seed":
+      guard try options.value("discard", as: .text) == name else {
+        throw UsageError("what '\(name)' holds is given up: say --discard \(name)")
+      }
+      order = .seed
     case "step-back":
       guard !options.flag("give-up") || !options.flag("follow") else {
         throw UsageError("--give-up and --follow exclude each other")

@@ -20,7 +20,8 @@ struct ReplicaDesk: Sendable {
     let dialer = ReplicaDialer(machine: machine)
     diverged = DivergedSaving(engine: engine, machine: machine)
     node = ReplicationNode(
-      engine: engine, machine: machine, options: options, undo: undo, call: { await dialer.call($0) },
+      engine: engine, machine: machine, options: options, undo: undo,
+      call: { await dialer.call($0) },
       log: log)
   }
 
@@ -60,6 +61,11 @@ struct ReplicaDesk: Sendable {
         "\(data.byteCount) bytes of \(data.recordCount) records are given up"
           + (path.map { " (saved in \($0))" } ?? "") + ": what differs is copied "
           + "from the other node, and 'ashlar status' shows how far that is")
+    case .seed:
+      try await node.becomeSeed()
+      return OrderOutcome(
+        "what this array holds is a seed now: 'ashlar replica add' at a primary copies what differs from "
+          + "there, and nothing is served before that is done")
     case .stepBack(.takeBack):
       let position = try await node.stepBack()
       return OrderOutcome(

@@ -68,7 +68,8 @@ let serveCommand = Command(
       help: "what other nodes are told that they reach this one by; default: as --replication"),
     Option(
       "undo", "FILE",
-      help: "while this array is copied to as a replica, keep what is overwritten in FILE, so that the "
+      help:
+        "while this array is copied to as a replica, keep what is overwritten in FILE, so that the "
         + "copy can be taken back ('ashlar replica step-back')"),
     Option(
       "undo-size", "SIZE", default: "4G",
