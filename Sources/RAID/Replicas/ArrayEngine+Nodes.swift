@@ -519,7 +519,8 @@ extension ArrayEngine {
       state.isHandedOver = false
     }
     for replica in parts.log.replicas { parts.log.setCounts(replica, false) }
-    return "it goes on as the primary, in a new timeline, without its replicas"
+    return "it goes on as the primary, in a new timeline, without its replicas: a replica that cannot be "
+      + "reached does not know that, and must not be promoted"
   }
 
   private func takeOver(
@@ -586,9 +587,13 @@ extension ArrayEngine {
       }
       nodes.timelinesAhead = []
       let position = parts.log.position
+      let seconds = options.unixSeconds()
       try await record {
         change(&$0)
-        for index in $0.peers.indices { $0.peers[index].position = position }
+        for index in $0.peers.indices {
+          $0.peers[index].position = position
+          $0.peers[index].sinceSeconds = seconds
+        }
       }
     } catch {
       throw .array(error)
