@@ -49,7 +49,7 @@ expect_refusal "no receipt" "$ASHLAR" replica resync left --exported taken
 put left 5 2M 4k
 expect_refusal "export it again" "$ASHLAR" replica resync left --exported saved
 "$ASHLAR" replica export-diverged left again >/dev/null || fail "export again"
-"$ASHLAR" replica resync left --exported again >resync 2>&1 || { cat resync; fail "resync"; }
+"$ASHLAR" replica resync left --exported again >resync.log 2>&1 || { cat resync.log; fail "resync"; }
 expect_in_step right 60
 for node in left right; do nbdcopy "$(socket_uri $node)" "$node.image" || fail "nbdcopy of $node"; done
 cmp left.image right.image || fail "the nodes differ"

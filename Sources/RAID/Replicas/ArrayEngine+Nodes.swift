@@ -519,7 +519,8 @@ extension ArrayEngine {
       state.isHandedOver = false
     }
     for replica in parts.log.replicas { parts.log.setCounts(replica, false) }
-    return "it goes on as the primary, in a new timeline, without its replicas: a replica that cannot be "
+    return
+      "it goes on as the primary, in a new timeline, without its replicas: a replica that cannot be "
       + "reached does not know that, and must not be promoted"
   }
 
