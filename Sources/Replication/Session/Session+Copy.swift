@@ -33,8 +33,12 @@ extension Session {
     while end == nil, nextUnit < unitCount {
       let unit = nextUnit
       nextUnit += 1
+      await pace()
+      let began = machine.nowNanoseconds
+      defer { endStep(began: began) }
       try await copy(unit: unit)
       unitsDone += 1
+      copyRate.note(unitsDone * Self.unitBlockCount * 4096, at: machine.nowNanoseconds)
       guard unitsDone == unitCount else { continue }
       // All of them: what it has is whole again when it has this, durably.
       unitsDone = .max

@@ -101,10 +101,17 @@ extension Session {
 
   private func runFeedReader(_ replica: ReplicaProgress) async throws(SessionEnd) {
     while end == nil {
-      switch try await receiveControl() {
+      let frame = try await receiveFrame()
+      switch frame.message {
       case .acknowledgement(let acknowledgement): note(acknowledgement, replica)
       case .checksums(let checksums):
         checksumAnswers[checksums.requestNumber] = checksums
+        signal()
+      case .blocks(let blocks):
+        guard blocksAwaited.contains(blocks.requestNumber) else {
+          throw .protocolError("blocks that nobody asked for")
+        }
+        blockAnswers[blocks.requestNumber] = (blocks, frame.payload)
         signal()
       case .standingNoted: break
       case let other: throw .protocolError("\(other.kind) from a replica")

@@ -40,11 +40,16 @@ extension Session {
   private func noSlot(_ byteCount: Int) async -> PayloadSlot? { PayloadSlot(byteCount: byteCount) }
 
   func receiveControl() async throws(SessionEnd) -> StreamMessage {
+    try await receiveFrame().message
+  }
+
+  /// The next frame that is no sign of life, with what payload it has.
+  func receiveFrame() async throws(SessionEnd) -> FrameChannel<M.MachineStream>.Frame {
     while true {
       let frame = try await channel.receive(noSlot)
       if case .refusal(let refusal) = frame.message { throw .refused(refusal) }
       if case .keepAlive = frame.message { continue }
-      return frame.message
+      return frame
     }
   }
 

@@ -43,11 +43,18 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var copyNumber: UInt64 = 0
   var nextUnit: UInt64 = 0
   var unitsDone: UInt64 = 0
+  var copyRate = WorkRate()
   var checksumAnswers: [UInt64: Checksums] = [:]
   var requestCount: UInt64 = 0
   var standingSent: Bool?
   var wantsToCount = false
   var handOverPosition: StreamPosition?
+  var verification: Verification?
+  var blocksAwaited: Set<UInt64> = []
+  var blockAnswers: [UInt64: (blocks: Blocks, slot: PayloadSlot?)] = [:]
+  /// Steps of copies and comparisons that are under way, and how long they rested for clients.
+  var stepCount = 0
+  var restedNanoseconds: UInt64 = 0
 
   // A replica's side.
   var received = StreamPosition(number: 0, chain: 0)
@@ -60,6 +67,9 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var slots: [PayloadSlot] = []
   var slotsInUse: [PayloadSlot] = []
   var checksumsWanted: [(wanted: ChecksumsWanted, records: UInt64)] = []
+  var blocksWanted: [(wanted: BlocksWanted, records: UInt64)] = []
+  /// Blocks were mended since the log was flushed.
+  var hasMended = false
 
   struct Outgoing {
     var message: StreamMessage
