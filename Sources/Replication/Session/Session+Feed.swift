@@ -24,6 +24,7 @@ extension Session {
     } catch {
       throw .stopped(error.words)
     }
+    guard end == nil else { throw .lost("it has ended") }
     guard !hasBegun else { throw .lost("a timeline has begun after a crash: it is told of that") }
     guard !replica.isConnected else { throw .lost("another connection serves it") }
     self.replica = replica

@@ -20,6 +20,11 @@ extension Session {
     log("the primary \(theirs.nodeID) is connected: this node has records up to \(received.number)")
     phase = .following
     try await beginFollowing(theirs, theirs.timelines, copyBase: nil)
+    guard end == nil else {
+      // It took longer than anybody waits for it.
+      onArray { $0.notePrimaryLost() }
+      throw .lost("it has ended")
+    }
     onArray { array in
       array.watchPublished { [weak self] in self?.signal() }
     }

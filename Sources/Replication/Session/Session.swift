@@ -33,7 +33,11 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   private var rests: [WaitPoint] = []
   /// Counts signals, so that none is missed.
   private var signalCount: UInt64 = 0
-  private var runningTaskCount = 0
+  private(set) var runningTaskCount = 0
+  private var isGivenUp = false
+  /// Records go back to a primary that lost them, and a frame is being sent meanwhile.
+  var isTail = false
+  var isSendingAlone = false
 
   // A primary's side.
   var replica: ReplicaProgress?
@@ -155,7 +159,7 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   /// Returns when it is over and all of its tasks have ended.
   func waitForTasks() async {
     await wait { false }
-    while runningTaskCount > 0 {
+    while runningTaskCount > 0, !isGivenUp {
       let seen = signalCount
       // Safe: resumed once, by `signal`, or here.
       unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
@@ -165,6 +169,13 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
         rests.append(point)
       }
     }
+  }
+
+  /// Whoever has not ended by now is not waited for any more.
+  func giveUpTasks() {
+    guard runningTaskCount > 1 else { return }
+    isGivenUp = true
+    signal()
   }
 
   // MARK: Sending
@@ -263,6 +274,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
 /// What a session is doing.
 package enum SessionPhase: String, Sendable {
   case connecting = "connecting"
+  case fetchingTail = "fetching what it lost"
+  case givingTail = "giving back what the primary lost"
   case catchingUp = "catching up"
   case copying = "copying"
   case inStep = "in step"
