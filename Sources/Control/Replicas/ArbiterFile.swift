@@ -33,7 +33,7 @@ package struct ArbiterFile: Sendable {
     while flock(lock, LOCK_EX | LOCK_NB) != 0 {
       guard errno == EWOULDBLOCK || errno == EINTR else { throw SystemError.last }
       guard !isLate() else { throw SystemError(ETIMEDOUT) }
-      usleep(5000)
+      Deadline.pause(milliseconds: 5)
     }
     guard let record = ArbiterRecord.answer(request, try load()) else { return false }
     guard !isLate() else { throw SystemError(ETIMEDOUT) }

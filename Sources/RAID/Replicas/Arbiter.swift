@@ -3,6 +3,7 @@ import IO
 
 /// What a node asks of whoever decides between two (docs/replication.md, section 7).
 package struct ArbiterRequest: Equatable, Sendable {
+  /// What is asked.
   package enum Question: String, Equatable, Sendable {
     /// May this node acknowledge without the replicas that are not in `inSync`?
     case goOnAlone

@@ -2,6 +2,7 @@ package import DiskFormat
 
 /// How far a comparison is, and what it has found.
 package struct VerificationStatus: Equatable, Sendable {
+  /// Whether it goes on.
   package enum State: String, Sendable {
     case running
     /// Everything was compared.
@@ -22,6 +23,7 @@ package struct VerificationStatus: Equatable, Sendable {
     case fork = "different"
   }
 
+  /// A run of blocks that was not the same, or not readable.
   package struct Finding: Equatable, Sendable {
     package var outcome: Outcome
     package var run: BlockRun

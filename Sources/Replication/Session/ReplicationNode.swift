@@ -31,7 +31,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   private var lastEnds: [Identifier: String] = [:]
   /// The last comparison with each peer.
   private var verifications: [Identifier: Verification] = [:]
-  private var isStopped = false
+  private(set) var isStopped = false
   private var runningTaskCount = 0
   private var rests: [WaitPoint] = []
   private var changeCount: UInt64 = 0
@@ -60,6 +60,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     engine.assumeIsolated { array in
       array.watchNodes { [weak self] in self?.assumeIsolated { $0.noteChange() } }
     }
+    spawn { node in await node.runWatchdog() }
     noteChange()
   }
 
@@ -123,7 +124,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   }
 
   /// The peers that this node calls: those of a primary.
-  private var wanted: [Peer] {
+  var wanted: [Peer] {
     let state = engine.assumeIsolated { $0.nodeView.replication }
     guard state.role == .primary else { return [] }
     return state.peers.filter { !$0.address.isEmpty }

@@ -64,12 +64,16 @@ extension Session {
         ChecksumsWanted(
           requestNumber: request, firstBlock: run.firstBlock, blockCount: Int(run.blockCount))),
       afterNumber: number)
+    questionsSince[request] = machine.nowNanoseconds
     await wait { self.checksumAnswers[request] != nil }
+    questionsSince[request] = nil
     guard end == nil else { return }
     guard let answer = checksumAnswers.removeValue(forKey: request),
       answer.firstBlock == run.firstBlock, answer.blocks.count == Int(run.blockCount)
     else { throw .protocolError("checksums of other blocks than were asked for") }
     do throws(ArrayError) {
+      readsSince[request] = machine.nowNanoseconds
+      defer { readsSince[request] = nil }
       let states = try await engine.contents(run, salt: request)
       try await sendDifferences(run, states, answer.blocks)
     } catch {

@@ -28,6 +28,7 @@ extension Session {
     guard !hasBegun else { throw .lost("a timeline has begun after a crash: it is told of that") }
     guard !replica.isConnected else { throw .lost("another connection serves it") }
     self.replica = replica
+    progressNanoseconds = machine.nowNanoseconds
     let start = theirs.position.number
     let mayFollow =
       theirs.flags.contains(.isConsistent) && !theirs.flags.contains(.isEmpty)
@@ -87,6 +88,8 @@ extension Session {
   private func sendBatch(_ replica: ReplicaProgress) async throws(SessionEnd) {
     let batch: StreamBatch?
     do throws(ArrayError) {
+      readsSince[0] = machine.nowNanoseconds
+      defer { readsSince[0] = nil }
       batch = try await engine.streamBatch(behind: replica.sent)
     } catch {
       throw .stopped(error.words)
@@ -122,6 +125,7 @@ extension Session {
 
   private func note(_ acknowledgement: Acknowledgement, _ replica: ReplicaProgress) {
     copiedCount = acknowledgement.copied
+    if acknowledgement.logged > replica.logged { progressNanoseconds = machine.nowNanoseconds }
     if isCopying, copyNumber > 0, unitsDone == .max, copiedCount >= copyNumber {
       isCopying = false
       phase = .catchingUp

@@ -59,6 +59,11 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   /// Steps of copies and comparisons that are under way, and how long they rested for clients.
   var stepCount = 0
   var restedNanoseconds: UInt64 = 0
+  // For the watchdog: since when answers are awaited, and reads of this node are under way, by a number;
+  // when the replica said last that it has more.
+  var questionsSince: [UInt64: UInt64] = [:]
+  var readsSince: [UInt64: UInt64] = [:]
+  var progressNanoseconds: UInt64 = 0
 
   // A replica's side.
   var received = StreamPosition(number: 0, chain: 0)
