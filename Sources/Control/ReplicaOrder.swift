@@ -12,6 +12,10 @@ package enum ReplicaOrder: Equatable, Sendable {
   case diff
   /// Saves that in a file, which must not exist; an absolute path.
   case exportDiverged(String)
+  /// Begins to compare everything with a replica, by identity or address; nil for the only one.
+  case verify(String?)
+  /// Ends such comparisons.
+  case cancelVerify
   /// Gives that up, if this is the word that is asked for, or this the file that it was saved in.
   case resync(discard: String?, exported: String?)
 
@@ -78,6 +82,8 @@ package enum ReplicaOrder: Equatable, Sendable {
       self = .promote(isForced: isForced)
     case "demote": self = .demote
     case "diff": self = .diff
+    case "verify": self = .verify(json["replica"] == nil ? nil : try text("replica"))
+    case "cancel-verify": self = .cancelVerify
     case "export-diverged": self = .exportDiverged(try path("file"))
     case "resync":
       self = .resync(
@@ -92,7 +98,7 @@ package enum ReplicaOrder: Equatable, Sendable {
     default:
       throw malformed(
         "'action' is missing, or none of add, remove, promote, demote, diff, export-diverged, resync, "
-          + "seed, step-back",
+          + "seed, step-back, verify, cancel-verify",
         "send one of them")
     }
   }
@@ -110,6 +116,9 @@ package enum ReplicaOrder: Equatable, Sendable {
     case .promote(let isForced): [("action", "promote"), ("force", .bool(isForced))]
     case .demote: [("action", "demote")]
     case .diff: [("action", "diff")]
+    case .verify(let replica):
+      [("action", "verify")] + (replica.map { [("replica", .string($0))] } ?? [])
+    case .cancelVerify: [("action", "cancel-verify")]
     case .exportDiverged(let path): [("action", "export-diverged"), ("file", .string(path))]
     case .resync(let word, let path):
       [("action", "resync")] + (word.map { [("discard", .string($0))] } ?? [])

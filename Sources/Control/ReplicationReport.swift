@@ -34,6 +34,10 @@ package struct PeerReport: Equatable, Sendable {
   package var durableNumber: UInt64
   package var copiedUnitCount: UInt64
   package var copyUnitCount: UInt64
+  /// How far a copy is that is under way.
+  package var copy: PassReport?
+  /// The last comparison of everything with it.
+  package var verification: VerificationReport?
 }
 
 extension ReplicationReport {
@@ -54,7 +58,9 @@ extension ReplicationReport {
         counts: peer.counts, sinceSeconds: peer.sinceSeconds, connection: peer.connection,
         lastEnd: peer.lastEnd, receivedNumber: peer.receivedNumber,
         loggedNumber: peer.loggedNumber, durableNumber: peer.durableNumber,
-        copiedUnitCount: peer.copiedUnitCount, copyUnitCount: peer.copyUnitCount)
+        copiedUnitCount: peer.copiedUnitCount, copyUnitCount: peer.copyUnitCount,
+        copy: peer.copyUnitCount > 0 ? PassReport(copying: peer, status.byteCount) : nil,
+        verification: peer.verification.map { VerificationReport($0) })
     }
   }
 
@@ -88,6 +94,19 @@ extension ReplicationReport {
   }
 }
 
+extension PassReport {
+  /// A copy to a peer, of a device of so many bytes.
+  fileprivate init(copying peer: PeerStatus, _ byteCount: UInt64) {
+    let (done, all) = (min(peer.copiedUnitCount, peer.copyUnitCount), peer.copyUnitCount)
+    let product = byteCount.multipliedFullWidth(by: done)
+    self.init(
+      donePages: done, pages: all, doneBytes: all.dividingFullWidth(product).quotient,
+      byteCount: byteCount, bytesPerSecond: peer.copyBytesPerSecond,
+      secondsLeftMin: peer.copySecondsLeft?.lowerBound,
+      secondsLeftMax: peer.copySecondsLeft?.upperBound, isPaused: false)
+  }
+}
+
 extension PeerReport {
   fileprivate var json: JSONValue {
     [
@@ -97,6 +116,8 @@ extension PeerReport {
       "received_record": .count(receivedNumber), "logged_record": .count(loggedNumber),
       "durable_record": .count(durableNumber), "copied_units": .count(copiedUnitCount),
       "copy_units": .count(copyUnitCount),
+      "copy": copy.map { .object($0.members) } ?? .null,
+      "verify": verification?.json ?? .null,
     ]
   }
 
@@ -113,5 +134,11 @@ extension PeerReport {
     durableNumber = try reader.count("durable_record")
     copiedUnitCount = try reader.count("copied_units")
     copyUnitCount = try reader.count("copy_units")
+    copy = try reader.optionalObject("copy").map { object throws(ControlError) in
+      try PassReport(object)
+    }
+    verification = try reader.optionalObject("verify").map { object throws(ControlError) in
+      try VerificationReport(object)
+    }
   }
 }

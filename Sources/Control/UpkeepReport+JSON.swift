@@ -65,7 +65,7 @@ extension ArrayReserveReport {
 }
 
 extension PassReport {
-  fileprivate var members: [JSONMember] {
+  var members: [JSONMember] {
     [
       JSONMember(name: "done_pages", value: .count(donePages)),
       JSONMember(name: "pages", value: .count(pages)),
@@ -78,7 +78,7 @@ extension PassReport {
     ]
   }
 
-  fileprivate init(_ reader: JSONReader) throws(ControlError) {
+  init(_ reader: JSONReader) throws(ControlError) {
     donePages = try reader.count("done_pages")
     pages = try reader.count("pages")
     doneBytes = try reader.count("done_bytes")

@@ -14,6 +14,7 @@ private let allOrders: [ArrayOrder] = [
   .replica(.remove("tcp:b:1")), .replica(.promote(isForced: true)), .replica(.demote),
   .replica(.diff), .replica(.seed), .replica(.stepBack(.takeBack)), .replica(.stepBack(.giveUp)),
   .replica(.stepBack(.follow)), .replica(.exportDiverged("/srv/saved")),
+  .replica(.verify("tcp:b:1")), .replica(.verify(nil)), .replica(.cancelVerify),
   .replica(.resync(discard: "4096", exported: nil)),
   .replica(.resync(discard: nil, exported: "/srv/saved")),
 ]

@@ -18,6 +18,8 @@ package final class PairNode: @unchecked Sendable {
   package var undoMedium: SimulatedMedium?
   let level: RAIDLevel
   package var options = ArrayOptions()
+  /// Who decides between the nodes, where one does.
+  package var arbiter: PairArbiter?
   package private(set) var machine: SimulatedMachine?
   /// Nil while it is down, or has not come up yet.
   package private(set) var host: PairHost?
@@ -171,6 +173,10 @@ package actor PairHost {
   }
 
   func open() async {
+    if let arbiter = owner.arbiter {
+      let (machine, owner) = (machine, owner)
+      await engine.setArbiter { await arbiter.ask($0, of: owner, on: machine) }
+    }
     await node.start()
     if let listener = owner.network.listen(on: machine, at: owner.address) {
       await node.listen(at: listener)

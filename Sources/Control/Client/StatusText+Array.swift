@@ -50,11 +50,16 @@ extension StatusText {
         words += ", \(peer.connection)"
       }
       if peer.copyUnitCount > 0 {
-        words += " (\(peer.copiedUnitCount * 100 / peer.copyUnitCount) %)"
+        words += peer.copy.map { " \(PassText.line($0))" } ?? ""
       } else if replication.role == "primary", peer.loggedNumber < replication.number {
         words += ", \(replication.number - peer.loggedNumber) records behind"
       }
       lines.append(words)
+      if let verification = peer.verification {
+        lines.append(
+          verification.state == "running"
+            ? "comparing \(PassText.line(verification.pass))" : verification.standing.words)
+      }
     }
     return lines
   }

@@ -47,6 +47,8 @@ package struct ArrayOptions: Sendable {
   package var sealDelayNanoseconds: UInt64 = 5_000_000
   /// What the slowest of a hundred requests of clients may take while rebuild or scrub go on.
   package var latencyBudgetNanoseconds: UInt64 = 20_000_000
+  /// An arbiter that has not answered by then has said no.
+  package var arbiterDeadlineNanoseconds: UInt64 = 3_000_000_000
   /// Rebuilds were paused when the array was last served, and nobody has let them go on since.
   package var rebuildIsPaused = false
   /// What was kept of scrubs at the last run: one that was under way goes on.

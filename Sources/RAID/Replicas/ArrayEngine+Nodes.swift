@@ -62,15 +62,6 @@ extension ArrayEngine {
   /// Told when there is something new for sessions to look at.
   package func watchNodes(_ onChange: @escaping @Sendable () -> Void) { nodes.onChange = onChange }
 
-  /// Who is asked before this node goes on alone, or is promoted.
-  package func setArbiter(
-    mayGoOnAlone: @escaping @Sendable (StreamPosition) async -> Bool,
-    mayBePromoted: @escaping @Sendable (StreamPosition) async -> Bool
-  ) {
-    nodes.mayGoOnAlone = mayGoOnAlone
-    nodes.mayBePromoted = mayBePromoted
-  }
-
   // MARK: Configuration
 
   private func peerIndex(_ nodeID: Identifier) -> Int? {
@@ -152,6 +143,11 @@ extension ArrayEngine {
     defer { commandTurn.release() }
     guard let index = peerIndex(nodeID) else { throw .unknownReplica(nodeID) }
     let isLast = membership.replication.peers.count == 1
+    if membership.replication.role == .primary {
+      guard await askArbiter(.goOnAlone, without: nodeID) ?? true else {
+        throw .notNow("the arbiter does not let this node go on without it")
+      }
+    }
     do throws(ArrayError) {
       try await record {
         $0.peers.remove(at: index)
@@ -223,7 +219,10 @@ extension ArrayEngine {
   package func beginCopying(_ nodeID: Identifier) async throws(ArrayError) {
     guard let replica = parts.log.replica(nodeID), let index = peerIndex(nodeID) else { return }
     guard replica.counts || membership.replication.peers[index].counts else { return }
-    if membership.replication.lossPolicy == .stop {
+    replica.isBeingSetAside = true
+    defer { replica.isBeingSetAside = false }
+    let mayGoOn = await askArbiter(.goOnAlone, without: nodeID) ?? true
+    if membership.replication.lossPolicy == .stop || !mayGoOn {
       stopByPolicy("replica \(nodeID) has to be copied to anew")
     }
     let seconds = options.unixSeconds()
@@ -235,11 +234,11 @@ extension ArrayEngine {
     parts.log.setCounts(replica, false)
   }
 
-  private func endPolicyStop() {
+  private func endPolicyStop(_ reason: String = "its replica is back") {
     guard nodes.stoppedSinceSeconds != nil, !nodes.hasFailedClients else { return }
     parts.log.endAbandoning()
     nodes.stoppedSinceSeconds = nil
-    parts.events.note("its replica is back: writes are accepted again")
+    parts.events.note("\(reason): writes are accepted again")
     nodes.onChange()
   }
 
@@ -254,11 +253,9 @@ extension ArrayEngine {
     }
     replica.isBeingSetAside = true
     defer { replica.isBeingSetAside = false }
-    if let mayGoOnAlone = nodes.mayGoOnAlone {
-      guard await mayGoOnAlone(parts.log.published) else {
-        return stopByPolicy(
-          "replica \(nodeID) \(reason), and the arbiter does not let this node go on alone")
-      }
+    guard await askArbiter(.goOnAlone, without: nodeID) ?? true else {
+      return stopByPolicy(
+        "replica \(nodeID) \(reason), and the arbiter does not let this node go on alone")
     }
     guard let index = peerIndex(nodeID), replica.counts else { return }
     let known = replica.durable
@@ -275,6 +272,8 @@ extension ArrayEngine {
       return
     }
     parts.log.setCounts(replica, false)
+    // It may have been refused before.
+    endPolicyStop("the arbiter lets this node go on alone")
     parts.events.note(
       "replica \(nodeID) is set aside: it \(reason); the data is not mirrored", .warning)
   }
@@ -302,6 +301,7 @@ extension ArrayEngine {
       let timeout = UInt64(membership.replication.peerTimeoutMilliseconds) * 1_000_000
       await machine.sleep(nanoseconds: max(1_000_000, min(timeout / 8, 250_000_000)))
       guard isOpen else { continue }
+      await tendArbiter()
       let now = machine.nowNanoseconds
       for replica in parts.log.replicas {
         guard let since = parts.log.waitsSince(replica), now > since, now - since > timeout else {
@@ -509,7 +509,7 @@ extension ArrayEngine {
     if nodes.superseded == nil, nodes.isHeard, !state.isHandedOver {
       throw .notNow("it is the primary, and serves")
     }
-    guard isForced else {
+    guard await isLetGoOn(isForced: isForced) else {
       throw .needsForce(
         nodes.superseded ?? "its replicas have not been heard: one of them may have been promoted, "
           + "and would have writes that this node does not have")
@@ -524,6 +524,19 @@ extension ArrayEngine {
       + "reached does not know that, and must not be promoted"
   }
 
+  /// A primary that has not heard its replicas may go on: an operator, or the arbiter, says so.
+  private func isLetGoOn(isForced: Bool) async -> Bool {
+    guard !isForced else {
+      _ = await askArbiter(.force)
+      return true
+    }
+    guard nodes.superseded == nil, !membership.replication.isHandedOver else { return false }
+    // Nobody counts any more before it is asked: what it notes is that this node is alone.
+    for replica in parts.log.replicas { replica.isBeingSetAside = true }
+    defer { for replica in parts.log.replicas { replica.isBeingSetAside = false } }
+    return await askArbiter(.goOnAlone) ?? false
+  }
+
   private func takeOver(
     _ state: ReplicationState, isForced: Bool
   ) async throws(ReplicaCommandError) -> String {
@@ -536,15 +549,17 @@ extension ArrayEngine {
       throw .notNow("its configuration does not say whose replica it is")
     }
     var doubt: String?
-    if !state.isHandedOver {
-      if nodes.primaryIsConnected {
-        doubt =
-          "its primary \(primary.nodeID) is connected: 'ashlar demote' there hands the role over"
-      } else if let mayBePromoted = nodes.mayBePromoted {
-        if await !mayBePromoted(parts.log.position) {
-          doubt = "the arbiter does not say that this node may be promoted"
-        }
-      } else if !(primary.counts && primary.mode == .c && state.lossPolicy == .stop)
+    if !state.isHandedOver, nodes.primaryIsConnected {
+      doubt =
+        "its primary \(primary.nodeID) is connected: 'ashlar demote' there hands the role over"
+    }
+    if doubt == nil || isForced, let isLet = await askArbiter(isForced ? .force : .bePromoted) {
+      if !isLet { doubt = doubt ?? "the arbiter does not say that this node may be promoted" }
+      guard membership.replication == state, isForced || !nodes.primaryIsConnected else {
+        throw .notNow("its primary has come back meanwhile")
+      }
+    } else if doubt == nil, !state.isHandedOver {
+      if !(primary.counts && primary.mode == .c && state.lossPolicy == .stop)
         || !(nodes.standingIsKnown || plan.isClean)
       {
         // With `stop`, nothing was acknowledged that is not here.

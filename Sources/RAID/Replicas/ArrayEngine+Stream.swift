@@ -145,6 +145,9 @@ extension ArrayEngine {
   /// lost.
   package func contents(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [BlockContent] {
     var contents: [BlockContent] = []
+    guard mayHaveContent(run) else {
+      return Array(repeating: .neverWritten, count: Int(run.blockCount))
+    }
     contents.reserveCapacity(Int(run.blockCount))
     for (index, entry) in try await blockStates(run).enumerated() {
       switch entry.state {

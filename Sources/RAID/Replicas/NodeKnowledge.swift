@@ -38,10 +38,16 @@ struct NodeKnowledge {
   var isWatched = false
   /// Told when the role or a replica's standing has changed, and sessions have to look.
   var onChange: () -> Void = {}
-  /// Whether this node may go on without a replica, from a position on; nil without an arbiter.
-  var mayGoOnAlone: (@Sendable (StreamPosition) async -> Bool)?
-  /// Whether it may be promoted.
-  var mayBePromoted: (@Sendable (StreamPosition) async -> Bool)?
+  /// Who decides between two nodes; nil without an arbiter.
+  var arbiter: (@Sendable (ArbiterRequest) async -> Bool)?
+  var arbiterRunID = Identifier.none
+  var arbiterNumber: UInt64 = 0
+  let arbiterTurn = TurnLock()
+  /// Whom it knows to be in sync with this primary; nil when that is not known.
+  var arbiterKnows: [Identifier]?
+  /// When it is asked again at the earliest.
+  var arbiterNextNanoseconds: UInt64 = 0
+  var unheardSinceNanoseconds: UInt64?
 }
 
 /// What a node tells others, and status, of itself.

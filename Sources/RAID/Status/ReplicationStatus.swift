@@ -1,4 +1,5 @@
 package import DiskFormat
+import Geometry
 
 /// How an array stands to other nodes with the same device, at one instant.
 package struct ReplicationStatus: Equatable, Sendable {
@@ -16,6 +17,8 @@ package struct ReplicationStatus: Equatable, Sendable {
   package var number: UInt64
   package var durableNumber: UInt64
   package var timelineCount: Int
+  /// Of the device.
+  package var byteCount: UInt64
   package var peers: [PeerStatus]
 }
 
@@ -38,6 +41,10 @@ package struct PeerStatus: Equatable, Sendable {
   /// Of a copy that is under way; both 0 else.
   package var copiedUnitCount: UInt64 = 0
   package var copyUnitCount: UInt64 = 0
+  package var copyBytesPerSecond: UInt64 = 0
+  package var copySecondsLeft: ClosedRange<UInt64>?
+  /// The last comparison of everything with it.
+  package var verification: VerificationStatus?
 }
 
 extension ArrayEngine {
@@ -55,6 +62,7 @@ extension ArrayEngine {
       isHandedOver: state.isHandedOver, refusal: refusal, divergence: nodes.divergence ?? "",
       stoppedSinceSeconds: nodes.stoppedSinceSeconds, number: log.published.number,
       durableNumber: log.durablePosition.number, timelineCount: membership.timelines.count,
+      byteCount: geometry.byteCount,
       peers: state.peers.map { peer in
         let progress = state.role == .primary ? log.replica(peer.nodeID) : nil
         return PeerStatus(

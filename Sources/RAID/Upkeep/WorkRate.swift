@@ -1,6 +1,6 @@
 /// How fast a long work goes lately, and when it will end: as a range, because that is all that can
 /// be known.
-struct WorkRate {
+package struct WorkRate {
   private struct Sample {
     var atNanoseconds: UInt64
     var byteCount: UInt64
@@ -10,8 +10,10 @@ struct WorkRate {
   private static let countMax = 11
   private var samples: [Sample] = []
 
+  package init() {}
+
   /// Takes note of how much is done by now.
-  mutating func note(_ byteCount: UInt64, at now: UInt64) {
+  package mutating func note(_ byteCount: UInt64, at now: UInt64) {
     if let last = samples.last {
       guard now >= last.atNanoseconds &+ Self.intervalNanoseconds else { return }
     }
@@ -20,10 +22,10 @@ struct WorkRate {
   }
 
   /// Forgets the past: the work has begun, or rested.
-  mutating func restart() { samples.removeAll(keepingCapacity: true) }
+  package mutating func restart() { samples.removeAll(keepingCapacity: true) }
 
   /// Over the last seconds; 0 while nobody knows.
-  var bytesPerSecond: UInt64 {
+  package var bytesPerSecond: UInt64 {
     guard let first = samples.first, let last = samples.last else { return 0 }
     return Self.rate(first, last)
   }
@@ -38,7 +40,7 @@ struct WorkRate {
   /// How long the rest takes, at the fastest and at the slowest of the last seconds.
   ///
   /// - Returns: nil while nobody knows.
-  func secondsLeft(forBytes byteCount: UInt64) -> ClosedRange<UInt64>? {
+  package func secondsLeft(forBytes byteCount: UInt64) -> ClosedRange<UInt64>? {
     guard samples.count > 1 else { return nil }
     var (slowest, fastest) = (UInt64.max, UInt64(0))
     for index in 1..<samples.count {

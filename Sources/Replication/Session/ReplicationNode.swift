@@ -29,7 +29,9 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   private var called: Set<String> = []
   /// Why the last connection with each peer ended; for status.
   private var lastEnds: [Identifier: String] = [:]
-  private var isStopped = false
+  /// The last comparison with each peer.
+  private var verifications: [Identifier: Verification] = [:]
+  private(set) var isStopped = false
   private var runningTaskCount = 0
   private var rests: [WaitPoint] = []
   private var changeCount: UInt64 = 0
@@ -58,6 +60,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     engine.assumeIsolated { array in
       array.watchNodes { [weak self] in self?.assumeIsolated { $0.noteChange() } }
     }
+    spawn { node in await node.runWatchdog() }
     noteChange()
   }
 
@@ -121,7 +124,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
   }
 
   /// The peers that this node calls: those of a primary.
-  private var wanted: [Peer] {
+  var wanted: [Peer] {
     let state = engine.assumeIsolated { $0.nodeView.replication }
     guard state.role == .primary else { return [] }
     return state.peers.filter { !$0.address.isEmpty }
@@ -204,6 +207,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
         return nil
       }, claim: { nodeID in self.assumeIsolated { $0.claim(nodeID, session) } })
     sessions.removeAll { $0 === session }
+    session.interrupt("the connection ended: \(end.words)")
     await settle(end, session)
     claims.removeAll { $0.session === session }
     noteEnd()
@@ -348,6 +352,47 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     return data
   }
 
+  /// Begins to compare everything with a replica that is in step: the only one, without its identity.
+  ///
+  /// - Returns: with whom.
+  package func beginVerify(_ nodeID: Identifier?) async throws(ReplicaCommandError) -> Identifier {
+    let view = await engine.nodeView
+    guard view.replication.role == .primary else {
+      throw .notNow("it is not a primary: a comparison is begun there")
+    }
+    guard nodeID != nil || view.replication.peers.count == 1 else {
+      throw .notNow("it has \(view.replication.peers.count) replicas: say which one")
+    }
+    guard let peer = view.replication.peers.first(where: { $0.nodeID == nodeID ?? $0.nodeID })
+    else { throw .unknownReplica(nodeID ?? .none) }
+    if let old = verifications[peer.nodeID], old.isRunning {
+      throw .notNow("a comparison with it is under way")
+    }
+    guard
+      let session = sessions.first(where: {
+        $0.theirs?.nodeID == peer.nodeID && $0.end == nil && $0.phase == .inStep
+      })
+    else { throw .notNow("the replica is not in step: only then there is something to compare") }
+    let seconds = engine.options.unixSeconds()
+    let verification = Verification(
+      of: peer.nodeID, blockCount: view.blockCount, unixSeconds: seconds)
+    verifications[peer.nodeID] = verification
+    session.begin(verification)
+    return peer.nodeID
+  }
+
+  /// Ends comparisons that are under way, where they are.
+  ///
+  /// - Returns: whether there was one.
+  package func cancelVerify() -> Bool {
+    var wasRunning = false
+    for session in sessions where session.verification?.isRunning == true {
+      session.interrupt("it was cancelled")
+      wasRunning = true
+    }
+    return wasRunning
+  }
+
   /// What that would be; nil when no other history was met.
   package func divergedData() async throws(ReplicaCommandError) -> DivergedData? {
     do throws(ArrayError) {
@@ -368,7 +413,10 @@ package actor ReplicationNode<M: Machine, D: Disk> {
         lastEnd: session == nil ? lastEnds[peer.nodeID] : nil,
         receivedNumber: progress?.received ?? 0, loggedNumber: progress?.logged ?? 0,
         durableNumber: progress?.durable ?? 0, copiedUnitCount: session?.copyProgress.done ?? 0,
-        copyUnitCount: session?.copyProgress.all ?? 0)
+        copyUnitCount: session?.copyProgress.all ?? 0,
+        copyBytesPerSecond: session?.copyRate.bytesPerSecond ?? 0,
+        copySecondsLeft: session?.copySecondsLeft,
+        verification: verifications[peer.nodeID]?.status)
     }
   }
 }
@@ -386,6 +434,10 @@ package struct ConnectionStatus: Equatable, Sendable {
   /// Of a copy that is under way; both 0 else.
   package var copiedUnitCount: UInt64
   package var copyUnitCount: UInt64
+  package var copyBytesPerSecond: UInt64
+  package var copySecondsLeft: ClosedRange<UInt64>?
+  /// The last comparison of everything, since this node was started.
+  package var verification: VerificationStatus?
 }
 
 extension Session {
@@ -393,6 +445,12 @@ extension Session {
   func handOver(at position: StreamPosition) {
     handOverPosition = position
     signal()
+  }
+
+  var copySecondsLeft: ClosedRange<UInt64>? {
+    let (done, all) = copyProgress
+    return all > 0
+      ? copyRate.secondsLeft(forBytes: (all - done) * Self.unitBlockCount * 4096) : nil
   }
 
   var copyProgress: (done: UInt64, all: UInt64) {

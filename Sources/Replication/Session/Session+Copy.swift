@@ -33,8 +33,12 @@ extension Session {
     while end == nil, nextUnit < unitCount {
       let unit = nextUnit
       nextUnit += 1
+      await pace()
+      let began = machine.nowNanoseconds
+      defer { endStep(began: began) }
       try await copy(unit: unit)
       unitsDone += 1
+      copyRate.note(unitsDone * Self.unitBlockCount * 4096, at: machine.nowNanoseconds)
       guard unitsDone == unitCount else { continue }
       // All of them: what it has is whole again when it has this, durably.
       unitsDone = .max
@@ -60,12 +64,16 @@ extension Session {
         ChecksumsWanted(
           requestNumber: request, firstBlock: run.firstBlock, blockCount: Int(run.blockCount))),
       afterNumber: number)
+    questionsSince[request] = machine.nowNanoseconds
     await wait { self.checksumAnswers[request] != nil }
+    questionsSince[request] = nil
     guard end == nil else { return }
     guard let answer = checksumAnswers.removeValue(forKey: request),
       answer.firstBlock == run.firstBlock, answer.blocks.count == Int(run.blockCount)
     else { throw .protocolError("checksums of other blocks than were asked for") }
     do throws(ArrayError) {
+      readsSince[request] = machine.nowNanoseconds
+      defer { readsSince[request] = nil }
       let states = try await engine.contents(run, salt: request)
       try await sendDifferences(run, states, answer.blocks)
     } catch {

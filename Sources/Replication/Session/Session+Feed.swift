@@ -24,9 +24,11 @@ extension Session {
     } catch {
       throw .stopped(error.words)
     }
+    guard end == nil else { throw .lost("it has ended") }
     guard !hasBegun else { throw .lost("a timeline has begun after a crash: it is told of that") }
     guard !replica.isConnected else { throw .lost("another connection serves it") }
     self.replica = replica
+    progressNanoseconds = machine.nowNanoseconds
     let start = theirs.position.number
     let mayFollow =
       theirs.flags.contains(.isConsistent) && !theirs.flags.contains(.isEmpty)
@@ -86,6 +88,8 @@ extension Session {
   private func sendBatch(_ replica: ReplicaProgress) async throws(SessionEnd) {
     let batch: StreamBatch?
     do throws(ArrayError) {
+      readsSince[0] = machine.nowNanoseconds
+      defer { readsSince[0] = nil }
       batch = try await engine.streamBatch(behind: replica.sent)
     } catch {
       throw .stopped(error.words)
@@ -101,10 +105,17 @@ extension Session {
 
   private func runFeedReader(_ replica: ReplicaProgress) async throws(SessionEnd) {
     while end == nil {
-      switch try await receiveControl() {
+      let frame = try await receiveFrame()
+      switch frame.message {
       case .acknowledgement(let acknowledgement): note(acknowledgement, replica)
       case .checksums(let checksums):
         checksumAnswers[checksums.requestNumber] = checksums
+        signal()
+      case .blocks(let blocks):
+        guard blocksAwaited.contains(blocks.requestNumber) else {
+          throw .protocolError("blocks that nobody asked for")
+        }
+        blockAnswers[blocks.requestNumber] = (blocks, frame.payload)
         signal()
       case .standingNoted: break
       case let other: throw .protocolError("\(other.kind) from a replica")
@@ -114,6 +125,7 @@ extension Session {
 
   private func note(_ acknowledgement: Acknowledgement, _ replica: ReplicaProgress) {
     copiedCount = acknowledgement.copied
+    if acknowledgement.logged > replica.logged { progressNanoseconds = machine.nowNanoseconds }
     if isCopying, copyNumber > 0, unitsDone == .max, copiedCount >= copyNumber {
       isCopying = false
       phase = .catchingUp

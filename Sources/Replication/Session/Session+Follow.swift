@@ -20,6 +20,11 @@ extension Session {
     log("the primary \(theirs.nodeID) is connected: this node has records up to \(received.number)")
     phase = .following
     try await beginFollowing(theirs, theirs.timelines, copyBase: nil)
+    guard end == nil else {
+      // It took longer than anybody waits for it.
+      onArray { $0.notePrimaryLost() }
+      throw .lost("it has ended")
+    }
     onArray { array in
       array.watchPublished { [weak self] in self?.signal() }
     }
@@ -91,6 +96,13 @@ extension Session {
         else { throw .protocolError("checksums wanted of blocks outside the device") }
         checksumsWanted.append((wanted, onArray { $0.enqueuedRecordCount }))
         signal()
+      case .blocksWanted(let wanted):
+        guard wanted.firstBlock < mine.blockCount,
+          UInt64(wanted.blockCount) <= mine.blockCount - wanted.firstBlock
+        else { throw .protocolError("blocks wanted outside the device") }
+        blocksWanted.append((wanted, onArray { $0.enqueuedRecordCount }))
+        signal()
+      case .blocks(let blocks): try await mend(blocks, frame.payload)
       case .handOver(let handOver): try await note(handOver)
       case .refusal(let refusal): throw .refused(refusal)
       default: throw .protocolError("\(frame.message.kind) from a primary")
@@ -219,15 +231,32 @@ extension Session {
 
   // MARK: Checksums
 
+  /// What came before a question counts for its answer, and what was mended is durable then.
+  private func waitUntilPublished(_ count: UInt64) async throws(SessionEnd) {
+    do throws(ArrayError) {
+      try await engine.waitUntilPublished(count)
+      guard hasMended else { return }
+      hasMended = false
+      try await engine.flushLog()
+    } catch {
+      throw .stopped(error.words)
+    }
+  }
+
   private func runAnswerer() async throws(SessionEnd) {
     while end == nil {
-      await wait { !self.checksumsWanted.isEmpty }
+      await wait { !self.checksumsWanted.isEmpty || !self.blocksWanted.isEmpty }
       guard end == nil else { return }
+      if !blocksWanted.isEmpty {
+        let (wanted, records) = blocksWanted.removeFirst()
+        try await waitUntilPublished(records)
+        try await answer(wanted)
+        continue
+      }
       let (wanted, records) = checksumsWanted.removeFirst()
+      try await waitUntilPublished(records)
       let contents: [BlockContent]
       do throws(ArrayError) {
-        // As of what came before the question.
-        try await engine.waitUntilPublished(records)
         contents = try await engine.contents(
           BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount)),
           salt: wanted.requestNumber)

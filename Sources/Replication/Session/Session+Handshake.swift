@@ -8,43 +8,56 @@ extension Session {
   /// `isExpected`: looks at the hello; a refusal ends it.
   /// `claim`: makes this the one connection with that node; false when there is another.
   func run(
-    isExpected: (Hello) -> Refusal?, claim: (Identifier) -> Bool
+    isExpected: @escaping @Sendable (Hello) -> Refusal?,
+    claim: @escaping @Sendable (Identifier) -> Bool
   ) async -> SessionEnd {
-    spawn { session throws(SessionEnd) in try await session.runHandshakeClock() }
-    do throws(SessionEnd) {
-      var plan = try await shakeHands(isExpected)
+    spawn { session throws(SessionEnd) in await session.runHandshakeClock() }
+    // In a task of its own: should it wait for something that never comes, the session ends without it.
+    spawn { session throws(SessionEnd) in
+      var plan = try await session.shakeHands(isExpected)
       if case .refuse = plan {
-      } else if let theirs, !claim(theirs.nodeID) {
+      } else if let theirs = session.theirs, !claim(theirs.nodeID) {
         // Both may have called at once: what one connection does must not be undone by the other.
         plan = .refuse(Refusal(code: .busy, words: "there is a connection with this node already"))
       }
-      try await carryOut(plan)
-    } catch {
-      finish(error)
+      try await session.carryOut(plan)
+      session.finish(.lost("it has ended"))
     }
-    finish(.lost("it has ended"))
     await waitForTasks()
-    await channel.stream.close()
+    if runningTaskCount > 0 {
+      // Whoever is left may still use the stream: it stays as it is.
+      log("a part of the connection does not come to its end, and is left behind")
+    } else {
+      await channel.stream.close()
+    }
     return end ?? .lost("it has ended")
   }
 
-  /// Nobody takes for ever to say who he is.
-  private func runHandshakeClock() async throws(SessionEnd) {
+  /// Nobody takes for ever to say who he is; and when it is over nobody is waited for for ever.
+  private func runHandshakeClock() async {
     for _ in 0..<8 where end == nil && phase == .connecting {
       await machine.sleep(nanoseconds: options.silenceNanoseconds / 4)
     }
-    if end == nil, phase == .connecting { throw .lost("it did not say who it is in time") }
+    if end == nil, phase == .connecting { finish(.lost("it did not say who it is in time")) }
     await wait { false }
+    // Itself is one of them.
+    for _ in 0..<3000 where runningTaskCount > 1 { await machine.sleep(nanoseconds: 10_000_000) }
+    giveUpTasks()
   }
 
   private func noSlot(_ byteCount: Int) async -> PayloadSlot? { PayloadSlot(byteCount: byteCount) }
 
   func receiveControl() async throws(SessionEnd) -> StreamMessage {
+    try await receiveFrame().message
+  }
+
+  /// The next frame that is no sign of life, with what payload it has.
+  func receiveFrame() async throws(SessionEnd) -> FrameChannel<M.MachineStream>.Frame {
     while true {
       let frame = try await channel.receive(noSlot)
       if case .refusal(let refusal) = frame.message { throw .refused(refusal) }
       if case .keepAlive = frame.message { continue }
-      return frame.message
+      return frame
     }
   }
 
@@ -129,8 +142,60 @@ extension Session {
     }
   }
 
+  // MARK: What a primary lost
+
+  /// Says something now and then while records go back to a primary, and ends it when the other is
+  /// silent, or takes nothing.
+  ///
+  /// Frames are sent by whoever has set `isSendingAlone`.
+  private func runTailClock() async throws(SessionEnd) {
+    while end == nil, isTail {
+      await machine.sleep(nanoseconds: max(1_000_000, options.silenceNanoseconds / 4))
+      guard end == nil, isTail else { return }
+      let now = machine.nowNanoseconds
+      let since = isSendingAlone ? channel.sentNanoseconds : channel.receivedNanoseconds
+      // Who gives reads nothing meanwhile: he only knows that what he sends is taken.
+      let isWaiting = isSendingAlone || phase == .fetchingTail
+      if isWaiting, now > since, now - since > 2 * options.silenceNanoseconds {
+        throw .lost("it has been silent while records went back to the primary")
+      }
+      guard !isSendingAlone else { continue }
+      let durable = onArray { $0.durablePosition.number }
+      try await sendAlone { session throws(SessionEnd) in
+        try await session.channel.send(
+          .keepAlive(KeepAlive(number: 0, durable: durable)), timelineID: session.timelineID)
+      }
+    }
+  }
+
+  private func sendAlone(
+    _ send: (Session) async throws(SessionEnd) -> Void
+  ) async throws(SessionEnd) {
+    await wait { !self.isSendingAlone }
+    guard end == nil else { throw .lost("it has ended") }
+    isSendingAlone = true
+    defer {
+      isSendingAlone = false
+      signal()
+    }
+    try await send(self)
+  }
+
+  private func beginTail(_ phase: SessionPhase) {
+    self.phase = phase
+    isTail = true
+    spawn { session throws(SessionEnd) in try await session.runTailClock() }
+  }
+
+  /// From here on others send.
+  private func endTail() async {
+    isTail = false
+    await wait { !self.isSendingAlone }
+  }
+
   /// Sends the primary what it lost.
   private func giveTail(_ theirs: Hello) async throws(SessionEnd) {
+    beginTail(.givingTail)
     var number = theirs.position.number
     while number < mine.position.number {
       let batch: StreamBatch?
@@ -144,17 +209,23 @@ extension Session {
           code: .diverged, firstNumber: theirs.position.number,
           secondNumber: mine.position.number,
           words: "the replica has what the primary lost, but no longer in its log")
-        try? await channel.send(.refusal(refusal), timelineID: timelineID)
+        try? await sendAlone { session throws(SessionEnd) in
+          try await session.channel.send(.refusal(refusal), timelineID: session.timelineID)
+        }
         throw .refused(refusal)
       }
-      try await channel.send(batch, timelineID: timelineID)
+      try await sendAlone { session throws(SessionEnd) in
+        try await session.channel.send(batch, timelineID: session.timelineID)
+      }
       number = batch.end.number
     }
+    await endTail()
   }
 
   /// Takes from the replica what this primary lost, and makes it durable.
   private func fetchTail(_ theirs: Hello) async throws(SessionEnd) {
     received = mine.position
+    beginTail(.fetchingTail)
     log(
       "fetching records \(received.number + 1) to \(theirs.position.number), which this node lost, "
         + "from node \(theirs.nodeID)")
@@ -178,6 +249,7 @@ extension Session {
     } catch {
       throw .stopped(error.words)
     }
+    await endTail()
   }
 
   /// Hands records to the array, which follow what came before; that their chain is right was seen

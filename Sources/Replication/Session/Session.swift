@@ -33,7 +33,11 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   private var rests: [WaitPoint] = []
   /// Counts signals, so that none is missed.
   private var signalCount: UInt64 = 0
-  private var runningTaskCount = 0
+  private(set) var runningTaskCount = 0
+  private var isGivenUp = false
+  /// Records go back to a primary that lost them, and a frame is being sent meanwhile.
+  var isTail = false
+  var isSendingAlone = false
 
   // A primary's side.
   var replica: ReplicaProgress?
@@ -43,11 +47,23 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var copyNumber: UInt64 = 0
   var nextUnit: UInt64 = 0
   var unitsDone: UInt64 = 0
+  var copyRate = WorkRate()
   var checksumAnswers: [UInt64: Checksums] = [:]
   var requestCount: UInt64 = 0
   var standingSent: Bool?
   var wantsToCount = false
   var handOverPosition: StreamPosition?
+  var verification: Verification?
+  var blocksAwaited: Set<UInt64> = []
+  var blockAnswers: [UInt64: (blocks: Blocks, slot: PayloadSlot?)] = [:]
+  /// Steps of copies and comparisons that are under way, and how long they rested for clients.
+  var stepCount = 0
+  var restedNanoseconds: UInt64 = 0
+  // For the watchdog: since when answers are awaited, and reads of this node are under way, by a number;
+  // when the replica said last that it has more.
+  var questionsSince: [UInt64: UInt64] = [:]
+  var readsSince: [UInt64: UInt64] = [:]
+  var progressNanoseconds: UInt64 = 0
 
   // A replica's side.
   var received = StreamPosition(number: 0, chain: 0)
@@ -60,6 +76,9 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var slots: [PayloadSlot] = []
   var slotsInUse: [PayloadSlot] = []
   var checksumsWanted: [(wanted: ChecksumsWanted, records: UInt64)] = []
+  var blocksWanted: [(wanted: BlocksWanted, records: UInt64)] = []
+  /// Blocks were mended since the log was flushed.
+  var hasMended = false
 
   struct Outgoing {
     var message: StreamMessage
@@ -145,7 +164,7 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   /// Returns when it is over and all of its tasks have ended.
   func waitForTasks() async {
     await wait { false }
-    while runningTaskCount > 0 {
+    while runningTaskCount > 0, !isGivenUp {
       let seen = signalCount
       // Safe: resumed once, by `signal`, or here.
       unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
@@ -155,6 +174,13 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
         rests.append(point)
       }
     }
+  }
+
+  /// Whoever has not ended by now is not waited for any more.
+  func giveUpTasks() {
+    guard runningTaskCount > 1 else { return }
+    isGivenUp = true
+    signal()
   }
 
   // MARK: Sending
@@ -253,6 +279,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
 /// What a session is doing.
 package enum SessionPhase: String, Sendable {
   case connecting = "connecting"
+  case fetchingTail = "fetching what it lost"
+  case givingTail = "giving back what the primary lost"
   case catchingUp = "catching up"
   case copying = "copying"
   case inStep = "in step"

@@ -7,14 +7,15 @@ import Units
 /// `ashlar replica ACTION NAME`.
 enum ReplicaCommand {
   private static let actions = [
-    "add", "remove", "diff", "export-diverged", "resync", "seed", "step-back",
+    "add", "remove", "verify", "diff", "export-diverged", "resync", "seed", "step-back",
   ]
 
   static let command = Command(
     name: "replica",
     summary: "mirror an array to another node, or no longer",
     usage: [
-      "add NAME ADDRESS [options]", "remove NAME REPLICA", "diff NAME",
+      "add NAME ADDRESS [options]", "remove NAME REPLICA",
+      "verify NAME [REPLICA] [--no-wait | --cancel]", "diff NAME",
       "export-diverged NAME FILE", "resync NAME --exported FILE | --discard BYTES",
       "seed NAME --discard NAME", "step-back NAME [--give-up | --follow]",
     ],
@@ -31,6 +32,12 @@ enum ReplicaCommand {
         + "that nothing is ever acknowledged that the replica lacks.",
       "remove: nobody waits for the replica any more, and nothing is kept for it. REPLICA is its "
         + "address or identity, as in 'ashlar status'.",
+      "verify: compares all that was ever written with what a replica has that is in step, by a hash of "
+        + "each block, while clients go on and within their latency budget. A block that one node cannot "
+        + "read, its own redundancy included, is mended from the other; one that both can read and that is "
+        + "not the same is reported, and nobody is overwritten. It returns at the end: with 0 when all is "
+        + "the same, 1 when something was not, mended or not, 2 when it did not come to its end, 3 when "
+        + "the array is not served. To interrupt the wait does not end it; --cancel does.",
       "diff, export-diverged, resync: when two nodes have written different things, because the link between them was "
         + "cut or somebody was promoted by force, neither takes anything from the other. 'diff' lists "
         + "what only this node has, and changes nothing. 'export-diverged' saves it in FILE, which the "
@@ -65,6 +72,8 @@ enum ReplicaCommand {
       Option("exported", "FILE", help: "with resync: where what is given up was saved"),
       .flag("give-up", help: "with step-back: go on, without a way back"),
       .flag("follow", help: "with step-back: follow the primary again"),
+      .flag("no-wait", help: "with verify: begin it, and return"),
+      .flag("cancel", help: "with verify: end one that is under way"),
       .flag("json", help: "print a JSON object"),
     ],
     run: run)
@@ -86,6 +95,9 @@ enum ReplicaCommand {
     }
     for name in ["give-up", "follow"] where options.flag(name) && action != "step-back" {
       throw UsageError("--\(name) goes with 'step-back' only")
+    }
+    for name in ["no-wait", "cancel"] where options.flag(name) && action != "verify" {
+      throw UsageError("--\(name) goes with 'verify' only")
     }
     switch (action, options.operands.count) {
     case ("add", 2), ("remove", 2): throw UsageError("say which REPLICA")
@@ -116,6 +128,7 @@ enum ReplicaCommand {
         lossPolicy: LossPolicy(name: policyName) ?? .goOn,
         timeoutMilliseconds: UInt32(clamping: timeout / 1_000_000))
     case "remove": order = .remove(options.operands[2])
+    case "verify": return try verify(name, options)
     case "diff": order = .diff
     case "export-diverged":
       order = .exportDiverged(
@@ -147,6 +160,55 @@ enum ReplicaCommand {
         "ACTION: '\(action)' is not one of \(actions.joined(separator: ", "))\(nearest)")
     }
     return runReplicaOrder("replica", name, order, wantsJSON: options.flag("json"))
+  }
+}
+
+extension ReplicaCommand {
+  private static func verify(
+    _ name: String, _ options: ParsedOptions
+  ) throws(UsageError) -> Int32 {
+    let which = options.operand(2)
+    let wantsJSON = options.flag("json")
+    guard !options.flag("cancel") else {
+      guard which == nil, !options.flag("no-wait") else {
+        throw UsageError("--cancel goes with nothing else")
+      }
+      return runReplicaOrder("replica", name, .cancelVerify, wantsJSON: wantsJSON)
+    }
+    guard !options.flag("no-wait") else {
+      return runReplicaOrder("replica", name, .verify(which), wantsJSON: wantsJSON)
+    }
+    return runUpkeep("replica", name, waits: true) { session throws(ControlError) in
+      let outcome = try session.order(.replica(.verify(which)))
+      let (standing, array) = try UpkeepWait(session).run { array in
+        report(array, which)?.standing
+          ?? .unfinished("the server has forgotten it: was it restarted?")
+      }
+      var text = "\(name): \(standing.words)\n"
+      if wantsJSON {
+        let document: JSONValue = [
+          "version": .integer(1), "name": .string(name), "done": .array([outcome.json]),
+          "standing": .string(standing.name), "words": .string(standing.words),
+          "verify": report(array, which)?.json ?? .null,
+        ]
+        text = document.text + "\n"
+      } else {
+        for finding in report(array, which)?.findings ?? [] {
+          let range = finding.range
+          text +=
+            "  bytes \(range.offsetBytes) to \(range.offsetBytes + range.byteCount - 1): "
+            + "\(finding.outcome)\n"
+        }
+      }
+      return Terminal.output.write(text) ? standing.exitCode : ExitCode.unfinished
+    }
+  }
+
+  /// The comparison with a replica, as the command line names it.
+  private static func report(_ array: ArrayReport, _ which: String?) -> VerificationReport? {
+    array.replication?.peers.first {
+      which == nil || $0.nodeID == which || $0.address == which
+    }?.verification
   }
 }
 

@@ -15,6 +15,8 @@ struct ArraySource: Sendable {
   let options: ArrayOptions
   /// Where other nodes with the same device are expected; nil for nowhere.
   let replicationAddress: ListenAddress?
+  /// The file of the arbiter between nodes; nil without one.
+  let arbiterPath: String?
   /// Where they find this one; empty when nobody said.
   let advertisedAddress: String
 
@@ -25,7 +27,7 @@ struct ArraySource: Sendable {
   /// The options of `serve` that are for arrays only.
   static let optionNames = [
     "force", "no-resync", "log-policy", "member-timeout", "spare-delay", "latency-budget",
-    "table-cache", "write-memory", "replication", "advertise", "undo", "undo-size",
+    "table-cache", "write-memory", "replication", "advertise", "arbiter", "undo", "undo-size",
   ]
 
   var registeredName: String? {
@@ -54,6 +56,9 @@ struct ArraySource: Sendable {
     replicationAddress = try options.value("replication", as: .listenAddress)
     guard replicationAddress != nil || !options.isGiven("advertise") else {
       throw UsageError("--advertise goes with --replication")
+    }
+    arbiterPath = try options.value("arbiter", as: .text).map { text throws(UsageError) in
+      try ArbiterDesk.path(text)
     }
     advertisedAddress =
       try options.value("advertise", as: .listenAddress)?.description

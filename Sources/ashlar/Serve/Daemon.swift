@@ -126,6 +126,12 @@ actor Daemon {
     let desk = ArrayDesk(
       engine, watch: watch, recorder: recorder, pauses: pauses, replicas: replicas,
       neededByteCount: array.neededByteCount, machine: machine, log: { log(.warning, $0) })
+    if let path = source.arbiterPath {
+      let arbiter = ArbiterDesk(
+        file: ArbiterFile(path), machine: machine,
+        nanosecondsMax: options.arbiterDeadlineNanoseconds, log: { log(.warning, $0) })
+      await engine.setArbiter { await arbiter.ask($0) }
+    }
     await replicas.node.start()
     for listener in doors.replication { await replicas.node.listen(at: listener) }
     let code = await serve(

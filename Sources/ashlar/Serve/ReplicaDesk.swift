@@ -43,14 +43,20 @@ struct ReplicaDesk: Sendable {
         "node \(nodeID) at \(address) is a replica, mode \(mode.name): it is being copied to, and "
           + "'ashlar status' shows when it is in step")
     case .remove(let text):
-      let peers = await node.connections.map(\.peer)
-      guard
-        let peer = peers.first(where: { $0.nodeID.description == text || $0.address == text })
-      else { throw .notNow("no replica is '\(text)': name it by its address or identity") }
+      let peer = try await peer(text)
       try await node.removeReplica(peer.nodeID)
       return OrderOutcome("node \(peer.nodeID) is no replica any more: nobody waits for it")
     case .promote(let isForced): return OrderOutcome(try await node.promote(isForced: isForced))
     case .demote: return OrderOutcome(try await node.demote())
+    case .verify(let text):
+      var nodeID: Identifier?
+      if let text { nodeID = try await peer(text).nodeID }
+      return OrderOutcome(
+        "everything is being compared with replica \(try await node.beginVerify(nodeID)): 'ashlar "
+          + "status' shows how far it is")
+    case .cancelVerify:
+      return OrderOutcome(
+        await node.cancelVerify() ? "the comparison has ended where it was" : "none is under way")
     case .diff: return try await diff()
     case .exportDiverged(let path): return try await diverged.save(to: path)
     case .resync(let word, let path):
@@ -80,6 +86,13 @@ struct ReplicaDesk: Sendable {
     }
   }
 
+  private func peer(_ text: String) async throws(ReplicaCommandError) -> Peer {
+    let peers = await node.connections.map(\.peer)
+    guard let peer = peers.first(where: { $0.nodeID.description == text || $0.address == text })
+    else { throw .notNow("no replica is '\(text)': name it by its address or identity") }
+    return peer
+  }
+
   private func diff() async throws(ReplicaCommandError) -> OrderOutcome {
     guard let data = try await node.divergedData() else {
       return OrderOutcome("no other history was met: nothing here differs from it by its history")
@@ -105,6 +118,9 @@ struct ReplicaDesk: Sendable {
       status.replication?.peers[index].lastEnd = connection.lastEnd ?? ""
       status.replication?.peers[index].copiedUnitCount = connection.copiedUnitCount
       status.replication?.peers[index].copyUnitCount = connection.copyUnitCount
+      status.replication?.peers[index].copyBytesPerSecond = connection.copyBytesPerSecond
+      status.replication?.peers[index].copySecondsLeft = connection.copySecondsLeft
+      status.replication?.peers[index].verification = connection.verification
     }
     return status
   }

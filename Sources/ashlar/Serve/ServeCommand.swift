@@ -67,6 +67,11 @@ let serveCommand = Command(
       "advertise", "ADDRESS",
       help: "what other nodes are told that they reach this one by; default: as --replication"),
     Option(
+      "arbiter", "file:PATH",
+      help:
+        "who decides between two nodes: a record that both have in a folder they share; without "
+        + "its yes, in time, neither goes on alone nor is promoted"),
+    Option(
       "undo", "FILE",
       help:
         "while this array is copied to as a replica, keep what is overwritten in FILE, so that the "
