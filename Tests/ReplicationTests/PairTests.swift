@@ -19,7 +19,7 @@ struct PairTests {
     "a planted bug is found by a drawn history",
     arguments: [
       (ReplicationBug.acknowledgesBeforeReplica, UInt64(1)...6), (.promotesOutdated, 1...6),
-      (.promotesWithoutTimeline, 6...12),
+      (.promotesWithoutTimeline, 33...39),
     ])
   func planted(bug: ReplicationBug, seeds: ClosedRange<UInt64>) {
     #expect(seeds.contains { PairHistory(seed: $0, bug: bug).play().violation != nil })
