@@ -57,6 +57,10 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var unpinnableSequence: UInt64 = 0
   /// Whoever waits for replicas is told that they are lost, without any being set aside.
   var isAbandoned = false
+  /// A client flushes after each write: replicas are asked for durability with the record, and it is made
+  /// durable here while they are waited for.
+  var isFlushExpected = false
+  var batchesSinceFlush = 0
   /// Records that were handed over since the start, and those of them that were published.
   package internal(set) var enqueuedCount: UInt64 = 0
   package internal(set) var publishedCount: UInt64 = 0

@@ -450,7 +450,7 @@ extension ArrayEngine {
     }
   }
 
-  private func checkFollows(isTail: Bool) throws(ArrayError) {
+  func checkFollows(isTail: Bool) throws(ArrayError) {
     if isTail {
       guard membership.replication.role == .primary, !nodes.isHeard else {
         throw .refused("it serves already")
@@ -480,6 +480,7 @@ extension ArrayEngine {
   /// The copy is complete and durable: this node is a prefix of its primary again (rule C3).
   package func endCopy() async throws(ArrayError) {
     try await parts.log.flush()
+    try await parts.flushDirect()
     try await record {
       $0.isConsistent = true
       $0.canStepBack = false

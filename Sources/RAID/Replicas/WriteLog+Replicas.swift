@@ -151,61 +151,16 @@ extension WriteLog {
     return since
   }
 
-  // MARK: Flush
-
-  /// Asks the replicas that count to make durable what is acknowledged by now.
-  ///
-  /// - Returns: what to wait for by `waitForReplicas`.
-  package func requestReplicaFlush() -> UInt64 {
-    let number = published.number
-    askReplicas(durable: number)
-    return number
-  }
-
-  private func askReplicas(durable number: UInt64) {
-    for replica in replicas where replica.counts && replica.mode != .a {
-      guard replica.durable < number, replica.flushWanted < number else { continue }
-      if replica.flushWanted <= replica.durable {
-        replica.flushWantedNanoseconds = machine.nowNanoseconds
-      }
-      replica.flushWanted = number
-      replica.signal()
-    }
-  }
-
-  /// Returns when every replica that counts has everything up to a number durably.
-  package func waitForReplicas(durable number: UInt64) async throws(ArrayError) {
-    while replicas.contains(where: { $0.counts && $0.mode != .a && $0.durable < number }) {
-      try checkRunning()
-      if isAbandoned { throw .replicaLost }
-      // One that counts since, or whose session is a new one, has not been asked.
-      askReplicas(durable: number)
-      // Safe: resumed once, by `resumeDurableWaiters`, or here.
-      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
-        if stopReason != nil || isAbandoned {
-          unsafe waiter.resume()
-        } else {
-          unsafe durableWaiters.append(waiter)
-        }
-      }
-    }
-    try checkRunning()
-  }
-
-  func resumeDurableWaiters() {
-    let waiters = unsafe durableWaiters
-    unsafe durableWaiters.removeAll(keepingCapacity: true)
-    for index in unsafe waiters.indices { unsafe waiters[index].resume() }
-  }
-
   // MARK: The feed
 
   /// A batch has its number: replicas are sent it while it is being written here.
   func offerToReplicas(_ batch: PendingBatch) {
     guard batch.hasNumbered, !replicas.isEmpty else { return }
+    noteFlushable()
     for replica in replicas where replica.pinnedSequence == nil { movePin(of: replica) }
     guard replicas.contains(where: \.isConnected) else { return }
     window.append(batch.streamBatch(batchMemories))
+    if isFlushExpected { askReplicas(durable: batch.end.number) }
     for replica in replicas where replica.isConnected { replica.signal() }
   }
 

@@ -278,6 +278,9 @@ extension Session {
         list.append(StreamBatch.Record(isTrim: true, run: run, payloadIndex: 0))
       }
     }
+    if !copiesPending.isEmpty {
+      for record in list { await waitForCopies(of: record.run) }
+    }
     try await keepOld(list.map { ($0.run, $0.isTrim) })
     received = records.end
     signal()
