@@ -18,7 +18,7 @@ struct PairTests {
   @Test(
     "a planted bug is found by a drawn history",
     arguments: [
-      (ReplicationBug.acknowledgesBeforeReplica, UInt64(1)...6), (.promotesOutdated, 1...6),
+      (ReplicationBug.acknowledgesBeforeReplica, UInt64(13)...18), (.promotesOutdated, 1...6),
       (.promotesWithoutTimeline, 33...39),
     ])
   func planted(bug: ReplicationBug, seeds: ClosedRange<UInt64>) {
