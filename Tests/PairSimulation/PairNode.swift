@@ -13,14 +13,18 @@ package final class PairNode: @unchecked Sendable {
   package let name: String
   let simulation: Simulation
   let network: SimulatedNetwork
-  let media: [SimulatedMedium]
+  package let media: [SimulatedMedium]
   /// Where what a copy overwrites is kept; nil for nowhere.
   package var undoMedium: SimulatedMedium?
   let level: RAIDLevel
   package var options = ArrayOptions()
   package private(set) var machine: SimulatedMachine?
+  /// The present machine's disks: the members, and where the undo region is.
+  package private(set) var disks: [SimulatedDisk] = []
+  package private(set) var undoDisk: SimulatedDisk?
   /// Nil while it is down, or has not come up yet.
   package private(set) var host: PairHost?
+  private(set) var isCreated = true
   private(set) var startFailure: String?
   var lifeCount = 0
 
@@ -52,6 +56,28 @@ package final class PairNode: @unchecked Sendable {
 
   /// Makes its array.
   func create() throws {
+    let (machine, members, creation) = try makeCreation()
+    try simulation.run(on: machine) {
+      try await creation.write(to: members)
+      for member in members { await member.disk.close() }
+    }
+    machine.crash(.kill)
+  }
+
+  /// Makes it anew, while the simulation runs; what was there before is gone.
+  func beginCreation() {
+    isCreated = false
+    guard let (machine, members, creation) = try? makeCreation() else { return }
+    machine.start {
+      guard (try? await creation.write(to: members)) != nil else { return }
+      for member in members { await member.disk.close() }
+      self.isCreated = true
+    }
+  }
+
+  private func makeCreation() throws -> (
+    SimulatedMachine, [MemberHandle<SimulatedDisk>], ArrayCreation
+  ) {
     let machine = SimulatedMachine(simulation, name: "\(name)-create")
     let members = handles(machine)
     let settings = CreationSettings(
@@ -60,11 +86,7 @@ package final class PairNode: @unchecked Sendable {
     let creation = try ArrayCreation(
       settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
       randomNumber: { machine.randomNumber() })
-    try simulation.run(on: machine) {
-      try await creation.write(to: members)
-      for member in members { await member.disk.close() }
-    }
-    machine.crash(.kill)
+    return (machine, members, creation)
   }
 
   /// Starts a machine; the array is up some time later.
@@ -80,18 +102,21 @@ package final class PairNode: @unchecked Sendable {
 
   private func start(_ machine: SimulatedMachine) async {
     do throws(ArrayStartError) {
+      let members = handles(machine)
+      disks = members.map(\.disk)
       let volume = try await ArrayEngine.start(
-        members: handles(machine), machine: machine, options: options,
+        members: members, machine: machine, options: options,
         log: { [name, simulation] in
           unsafe PairNode.tell("\(simulation.nowNanoseconds / 1_000_000) ms \(name): \($1)")
         })
       var undo: UndoRegion<SimulatedDisk>?
       if let undoMedium {
         let nodeID = await volume.engine.nodeView.nodeID
+        let disk = SimulatedDisk(machine, undoMedium)
+        undoDisk = disk
         do throws(UndoError) {
           undo = try await UndoRegion(
-            SimulatedDisk(machine, undoMedium), byteCount: undoMedium.live.byteCount,
-            arrayID: nodeID)
+            disk, byteCount: undoMedium.live.byteCount, arrayID: nodeID)
         } catch {
           startFailure = error.words
           return

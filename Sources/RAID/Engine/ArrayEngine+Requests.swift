@@ -166,6 +166,8 @@ extension ArrayEngine {
     // the hold and waits for room.
     let hold = isHeld ? nil : await reservations.reserve(range, isExclusive: false)
     defer { if let hold { reservations.release(hold) } }
+    // The role may have been given up between two pieces of a request.
+    if !isHeld { try checkWritable() }
     guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
     // When it fails, the array has stopped, and so has the budget.
     try await parts.log.append(
@@ -181,6 +183,7 @@ extension ArrayEngine {
       firstBlock: blocks.offsetBytes / 4096, blockCount: blocks.byteCount / 4096)
     let hold = isHeld ? nil : await reservations.reserve(blocks, isExclusive: blocks != range)
     defer { if let hold { reservations.release(hold) } }
+    if !isHeld { try checkWritable() }
     guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
     let isAligned = blocks == range && buffer.isAligned(to: 16)
     do throws(ArrayError) {
@@ -263,6 +266,7 @@ extension ArrayEngine {
         from: run.firstBlock * 4096, to: (run.firstBlock + run.blockCount) * 4096)
       let hold = await reservations.reserve(bytes, isExclusive: false)
       defer { reservations.release(hold) }
+      try checkWritable()
       try await parts.log.append(trim: run, unsettledBlockCount: partialBlockCount(run))
     }
   }

@@ -57,6 +57,8 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var unpinnableSequence: UInt64 = 0
   /// Whoever waits for replicas is told that they are lost, without any being set aside.
   var isAbandoned = false
+  /// Called when somebody is told so.
+  package var onReplicaLost: () -> Void = {}
   /// Records that were handed over since the start, and those of them that were published.
   package internal(set) var enqueuedCount: UInt64 = 0
   package internal(set) var publishedCount: UInt64 = 0
@@ -247,7 +249,10 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
       enqueue(record)
     }
     // Without having stopped, only `abandonAwaiting` says no.
-    guard isLogged else { throw stopReason ?? .replicaLost }
+    guard isLogged else {
+      if stopReason == nil { onReplicaLost() }
+      throw stopReason ?? .replicaLost
+    }
   }
 
   func enqueue(_ record: PendingBatch.Record) {

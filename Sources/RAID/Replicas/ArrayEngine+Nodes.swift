@@ -160,7 +160,10 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
-    if isLast { forgetNodes() }
+    if isLast {
+      forgetNodes()
+      parts.log.endAbandoning()
+    }
     parts.log.removeReplica(nodeID)
     parts.events.note("node \(nodeID) is no longer a replica")
   }
@@ -274,6 +277,8 @@ extension ArrayEngine {
       // Without a configuration that says so nobody goes on: the array has stopped.
       return
     }
+    // It may have come in step again meanwhile, which is recorded behind this.
+    guard let index = peerIndex(nodeID), !membership.replication.peers[index].counts else { return }
     parts.log.setCounts(replica, false)
     parts.events.note(
       "replica \(nodeID) is set aside: it \(reason); the data is not mirrored", .warning)
@@ -316,14 +321,19 @@ extension ArrayEngine {
 
   /// Becomes, or stays, the replica of a node whose history begins with this one's.
   ///
+  /// `role`: what this node was when it told the primary what it has: it may be another by now.
   /// `timelines`: the primary's; those that begin behind what is here are taken when records
   ///     come that far.
   /// `copyBase`: a copy begins, which makes this node inconsistent until `endCopy`: records count
   ///     from there.
   package func follow(
-    _ primary: Identifier, address: String, mode: ReplicaMode, lossPolicy: LossPolicy,
-    timeoutMilliseconds: UInt32, timelines: [Timeline], copyBase: StreamPosition?
+    _ primary: Identifier, from role: NodeRole, address: String, mode: ReplicaMode,
+    lossPolicy: LossPolicy, timeoutMilliseconds: UInt32, timelines: [Timeline],
+    copyBase: StreamPosition?
   ) async throws(ArrayError) {
+    guard membership.replication.role == role else {
+      throw .refused("its role has changed meanwhile")
+    }
     let position = copyBase ?? parts.log.position
     nodes.timelinesAhead = timelines.filter { $0.start.number > position.number }
     let reached = timelines.filter { $0.start.number <= position.number }
@@ -420,9 +430,11 @@ extension ArrayEngine {
     endNumber: UInt64
   ) async throws(ArrayError) {
     try checkFollows(isTail: isTail)
-    if let next = nodes.timelinesAhead.first, next.start.number < endNumber, !isCopy {
-      nodes.timelinesAhead.removeFirst()
-      membership.timelines = Self.newest(membership.timelines + [next])
+    // Several may begin at one number.
+    let reached = nodes.timelinesAhead.prefix { $0.start.number < endNumber }
+    if !reached.isEmpty, !isCopy {
+      nodes.timelinesAhead.removeFirst(reached.count)
+      membership.timelines = Self.newest(membership.timelines + reached)
       try await record { _ in }
     }
     let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }

@@ -50,14 +50,15 @@ extension WriteLog {
   /// A session serves it from now on, beginning behind what it has durably; or, when a copy is made,
   /// behind where that begins.
   ///
-  /// That may be less than it said before: its power may have failed.
+  /// That may be less than it said before: its power may have failed. Where its log ends may be on its
+  /// way to the disk only: what it has logged, and durably, is what it acknowledges (rule C2).
   package func connect(
     _ replica: ReplicaProgress, at number: UInt64, sentThrough sent: UInt64
   ) {
     replica.isConnected = true
-    replica.received = number
-    replica.logged = number
-    replica.durable = number
+    replica.received = min(replica.received, number)
+    replica.logged = min(replica.logged, number)
+    replica.durable = min(replica.durable, number)
     replica.sent = sent
     replica.flushWanted = 0
     movePin(of: replica)
@@ -177,7 +178,10 @@ extension WriteLog {
   package func waitForReplicas(durable number: UInt64) async throws(ArrayError) {
     while replicas.contains(where: { $0.counts && $0.mode != .a && $0.durable < number }) {
       try checkRunning()
-      if isAbandoned { throw .replicaLost }
+      if isAbandoned {
+        onReplicaLost()
+        throw .replicaLost
+      }
       // One that counts since, or whose session is a new one, has not been asked.
       askReplicas(durable: number)
       // Safe: resumed once, by `resumeDurableWaiters`, or here.

@@ -19,7 +19,7 @@ extension Session {
     received = mine.position
     log("the primary \(theirs.nodeID) is connected: this node has records up to \(received.number)")
     phase = .following
-    try await beginFollowing(theirs, theirs.timelines, copyBase: nil)
+    try await beginFollowing(theirs, from: mine.role, theirs.timelines, copyBase: nil)
     onArray { array in
       array.watchPublished { [weak self] in self?.signal() }
     }
@@ -40,11 +40,11 @@ extension Session {
   }
 
   private func beginFollowing(
-    _ theirs: Hello, _ timelines: [Timeline], copyBase: StreamPosition?
+    _ theirs: Hello, from role: NodeRole, _ timelines: [Timeline], copyBase: StreamPosition?
   ) async throws(SessionEnd) {
     do throws(ArrayError) {
       try await engine.follow(
-        theirs.nodeID, address: theirs.address, mode: theirs.mode,
+        theirs.nodeID, from: role, address: theirs.address, mode: theirs.mode,
         lossPolicy: theirs.lossPolicy, timeoutMilliseconds: theirs.peerTimeoutMilliseconds,
         timelines: timelines, copyBase: copyBase)
     } catch {
@@ -77,7 +77,8 @@ extension Session {
       case .copyBegin(let begin):
         phase = .receivingCopy
         try await beginUndo()
-        try await beginFollowing(theirs, begin.timelines, copyBase: begin.position)
+        try await beginFollowing(
+          theirs, from: .replica, begin.timelines, copyBase: begin.position)
         received = begin.position
         durable = 0
         isCopying = true

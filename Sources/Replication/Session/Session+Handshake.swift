@@ -110,7 +110,10 @@ extension Session {
       try? await channel.send(.refusal(refusal), timelineID: timelineID)
       throw .refused(refusal)
     case .feed: try await feed(theirs)
-    case .follow: try await follow(theirs)
+    case .follow:
+      // A primary has its clients' records on their way, and looks itself whether it may give way.
+      if mine.role == .replica { try await settleLog() }
+      try await follow(theirs)
     case .fetchTail where chainIsUnknown, .giveTail where chainIsUnknown:
       throw .refused(
         Refusal(
@@ -120,13 +123,31 @@ extension Session {
             "the replica has records that the primary lost, and it cannot be told whether they "
             + "follow the primary's"))
     case .giveTail:
+      try await settleLog()
       try await giveTail(theirs)
       try await follow(theirs)
     case .fetchTail:
+      try await settleLog()
       try await fetchTail(theirs)
       mine.position = theirs.position
       try await feed(theirs)
     }
+  }
+
+  /// Waits until what the connection before left on its way to the log has its place there.
+  ///
+  /// When that is more than was said in the hello, it would come again, and be logged twice: the hello
+  /// has to be said anew.
+  private func settleLog() async throws(SessionEnd) {
+    do throws(ArrayError) {
+      try await engine.waitUntilPublished(onArray { $0.enqueuedRecordCount })
+    } catch {
+      throw .stopped(error.words)
+    }
+    let now = view
+    guard now.position == mine.position,
+      now.replication.isConsistent == mine.flags.contains(.isConsistent)
+    else { throw .lost("what it had was still on its way to the log: it is told of that") }
   }
 
   /// Sends the primary what it lost.
