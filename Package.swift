@@ -92,7 +92,7 @@ let package = Package(
       ],
       path: "Tests/PairSimulation", swiftSettings: settings),
     .executableTarget(
-      name: "simulate-pair", dependencies: ["PairSimulation", "RAID"],
+      name: "simulate-pair", dependencies: ["PairSimulation", "Simulator", "RAID"],
       path: "Tests/SimulatePair", swiftSettings: settings),
     tests("UnitsTests", "Units"),
     tests("ParityTests", "Parity"),

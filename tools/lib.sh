@@ -174,7 +174,7 @@ PACKAGES_DEMO=(postgresql libnbd-bin fuse3 e2fsprogs util-linux mount jq python3
 PACKAGES_TEST=("${PACKAGES_SERVE[@]}" nbdkit nbd-client fio xfsprogs qemu-utils qemu-block-extra
   socat strace sqlite3 python3 busybox-static cpio kmod iproute2 procps postgresql)
 PACKAGES_BENCHMARKS=(fio nbdkit nbd-server qemu-utils libnbd-bin linux-perf util-linux mdadm python3
-  btrfs-progs qemu-system-common)
+  btrfs-progs qemu-system-common drbd-utils busybox-static cpio iproute2)
 
 # --- The program --------------------------------------------------------------------------------
 

@@ -7,6 +7,11 @@ struct EventQueue {
     let machine: SimulatedMachine?
     let action: () -> Void
 
+    /// The same, later.
+    func delayed(to nanoseconds: UInt64) -> Event {
+      Event(atNanoseconds: nanoseconds, sequence: sequence, machine: machine, action: action)
+    }
+
     func comes(before other: Event) -> Bool {
       (atNanoseconds, sequence) < (other.atNanoseconds, other.sequence)
     }

@@ -34,6 +34,11 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
   ///
   /// Such a machine never runs again: build a new one.
   package private(set) var crashKind: CrashKind?
+  /// Told of the crash when its media are as it left them; must not wait.
+  package var onCrash: @Sendable (CrashKind) -> Void = { _ in }
+  /// Until when it does nothing: see `stall`.
+  private(set) var stalledUntilNanoseconds: UInt64 = 0
+  private var heldJobs: [UnownedJob] = []
   let number: UInt64
   private var random: RandomSource
   private var attachments: [Attachment] = []
@@ -126,7 +131,34 @@ package final class SimulatedMachine: Machine, SerialExecutor, TaskExecutor, @un
     let parts = attachments.compactMap(\.part)
     attachments = []
     for part in parts { part.machineCrashed(kind) }
+    heldJobs.removeAll()
+    onCrash(kind)
   }
+
+  /// Does nothing for so long, as a stopped process or a paused guest: then it goes on, and its clock
+  /// has gone on meanwhile.
+  ///
+  /// What it has sent arrives, and what is sent to it waits; its disks rest as well.
+  package func stall(nanoseconds: UInt64) {
+    simulation.confine()
+    guard crashKind == nil else { return }
+    stalledUntilNanoseconds = max(
+      stalledUntilNanoseconds, simulation.nowNanoseconds.addingSaturating(nanoseconds))
+    heldJobs += simulation.takeReadyJobs(of: self)
+    simulation.schedule(after: nanoseconds, on: nil) { self.goOn() }
+  }
+
+  var isStalled: Bool { simulation.nowNanoseconds < stalledUntilNanoseconds }
+
+  private func goOn() {
+    guard !isStalled else { return }
+    let jobs = heldJobs
+    heldJobs.removeAll()
+    for job in jobs { simulation.enqueue(job, on: self) }
+  }
+
+  /// Keeps a job until a stall ends.
+  func hold(_ job: UnownedJob) { heldJobs.append(job) }
 
   // MARK: For the parts
 

@@ -121,7 +121,7 @@ package final class Simulation: @unchecked Sendable {
       if let first = events.firstNanoseconds, first <= nowNanoseconds || ready.isEmpty {
         guard first <= deadline else { return .deadlinePassed }
         nowNanoseconds = max(nowNanoseconds, first)
-        events.popFirst()?.action()
+        fire(events.popFirst())
       } else if !ready.isEmpty {
         runOneJob()
       } else {
@@ -129,6 +129,15 @@ package final class Simulation: @unchecked Sendable {
       }
     }
     return nil
+  }
+
+  private func fire(_ event: EventQueue.Event?) {
+    guard let event else { return }
+    if let machine = event.machine, machine.isStalled {
+      events.insert(event.delayed(to: machine.stalledUntilNanoseconds))
+    } else {
+      event.action()
+    }
   }
 
   private func runOneJob() {
@@ -160,6 +169,7 @@ package final class Simulation: @unchecked Sendable {
     confine()
     // What a crashed machine still had to do never happens.
     guard machine.crashKind == nil else { return }
+    guard !machine.isStalled else { return machine.hold(job) }
     jobSequence += 1
     ready.append(ReadyJob(job: job, machine: machine, sequence: jobSequence))
   }
@@ -184,6 +194,13 @@ package final class Simulation: @unchecked Sendable {
   func forget(_ machine: SimulatedMachine) {
     ready.removeAll { $0.machine === machine }
     events.removeAll(of: machine)
+  }
+
+  /// Takes the ready jobs of a machine that stalls.
+  func takeReadyJobs(of machine: SimulatedMachine) -> [UnownedJob] {
+    let taken = ready.filter { $0.machine === machine }
+    ready.removeAll { $0.machine === machine }
+    return taken.map { $0.job }
   }
 
   /// Traps when something runs that this simulation did not start.

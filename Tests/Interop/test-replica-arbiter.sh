@@ -21,6 +21,9 @@ put left 1 0 64k || fail "write to left"
 # Not to be asked: nobody is promoted, although the primary is dead.
 kill -KILL "${NODE[left]}"
 { wait "${NODE[left]}" || true; } 2>/dev/null
+# The replica has to notice first: until then its primary is called connected.
+is_alone() { [[ $(node_fact right '.peers[0].connection') == "" ]]; }
+wait_until 10 is_alone || fail "right does not notice that its primary is dead"
 mv "$WORK/shared" "$WORK/away"
 expect_refusal "arbiter" "$ASHLAR" promote right
 mv "$WORK/away" "$WORK/shared"

@@ -16,16 +16,16 @@ package final class PairArbiter: @unchecked Sendable {
   package init() {}
 
   func ask(
-    _ request: ArbiterRequest, of node: PairNode, on machine: SimulatedMachine
+    _ request: ArbiterRequest, of node: String, on machine: SimulatedMachine
   ) async -> Bool {
-    guard !unreachable.contains(node.name) else {
+    guard !unreachable.contains(node) else {
       await machine.sleep(nanoseconds: 60_000_000_000)
       return false
     }
     await machine.sleep(nanoseconds: 1 + machine.randomNumber() % delayNanoseconds)
     guard let next = ArbiterRecord.answer(request, record) else { return false }
     record = next
-    grants.append((node.name, request.question))
+    grants.append((node, request.question))
     await machine.sleep(nanoseconds: 1 + machine.randomNumber() % delayNanoseconds)
     return true
   }

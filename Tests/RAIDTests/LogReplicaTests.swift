@@ -40,6 +40,30 @@ struct LogReplicaTests {
     }
     world.simulation.end()
   }
+
+  @Test(
+    "who flushes after each write has replicas asked with the record, and who does not has not",
+    arguments: [1, 3])
+  func flushIsExpected(batchCount: Int) throws {
+    let world = try LogWorld(seed: 22, level: .raid1, memberCount: 2)
+    let host = world.openHost()
+    try host.machine.run {
+      _ = try await host.open()
+      _ = await host.beginReplica(counts: true)
+      for _ in 0..<batchCount { await host.appendConfirmed() }
+      let flushed = await host.requestReplicaFlush()
+      await host.noteDurable(flushed)
+      let append = host.machine.start { _ = try? await host.append() }
+      await host.machine.sleep(nanoseconds: 10_000_000)
+      let isExpected = batchCount == 1
+      #expect(await host.flushWanted == (isExpected ? flushed + 1 : flushed))
+      // Here as well, while the replica is waited for.
+      #expect(await host.isDurable(flushed + 1) == isExpected)
+      await host.confirm()
+      await append.value
+    }
+    world.simulation.end()
+  }
 }
 
 extension LogHost {
@@ -61,6 +85,24 @@ extension LogHost {
     log.connect(replica, at: 0, sentThrough: number)
     log.note(replica, received: number, logged: number, durable: 0)
   }
+
+  /// Appends a batch, which the replica confirms.
+  func appendConfirmed() async {
+    let append = machine.start { _ = try? await self.append() }
+    await machine.sleep(nanoseconds: 10_000_000)
+    confirm()
+    await append.value
+  }
+
+  /// The replica has everything in its log.
+  func confirm() {
+    guard let replica else { return }
+    let number = log.position.number
+    replica.sent = number
+    log.note(replica, received: number, logged: number, durable: 0)
+  }
+
+  func isDurable(_ number: UInt64) -> Bool { log.durablePosition.number >= number }
 
   func count() {
     if let replica { log.setCounts(replica, true) }

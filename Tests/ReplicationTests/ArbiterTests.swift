@@ -59,14 +59,14 @@ struct ArbiterRuleTests {
 
 @Suite("Replication: two nodes with an arbiter")
 struct ArbiterTests {
-  private func lab(_ seed: UInt64) throws -> (PairLab, PairArbiter) {
-    let lab = try PairLab(seed: seed)
+  private func lab(_ seed: UInt64) throws -> (PairStage, PairArbiter) {
+    let lab = try PairStage(seed: seed)
     let arbiter = PairArbiter()
     for node in [lab.a, lab.b] { node.arbiter = arbiter }
     return (lab, arbiter)
   }
 
-  private func beginKnown(_ lab: PairLab, _ arbiter: PairArbiter) async throws {
+  private func beginKnown(_ lab: PairStage, _ arbiter: PairArbiter) async throws {
     try await lab.beginInStep(.goOn)
     try await lab.wait(for: "the arbiter knows") { arbiter.record?.inSync.count == 2 }
     #expect(try await lab.write(lab.a, 1, 1))

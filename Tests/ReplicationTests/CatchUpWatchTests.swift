@@ -53,7 +53,7 @@ struct CatchUpWatchTests {
 
   @Test("a replica that is away is named after a minute, and one in step never is")
   func away() throws {
-    let lab = try PairLab(seed: 41)
+    let lab = try PairStage(seed: 41)
     try lab.play { lab in
       try await lab.beginInStep(.goOn)
       await lab.rest(milliseconds: 70_000)

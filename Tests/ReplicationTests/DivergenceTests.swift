@@ -7,7 +7,7 @@ import Testing
 @Suite("Replication: what only one node has")
 struct DivergenceTests {
   /// A went on alone, then b was promoted by force, and they have met: what only a has.
-  private func diverge(_ lab: PairLab) async throws -> DivergedData {
+  private func diverge(_ lab: PairStage) async throws -> DivergedData {
     try await lab.beginInStep(.goOn)
     #expect(try await lab.write(lab.a, 1, 1))
     lab.cut()
@@ -25,7 +25,7 @@ struct DivergenceTests {
     "nothing is given up without a word, for another number, or for what was saved of another state"
   )
   func refused() throws {
-    let lab = try PairLab(seed: 21)
+    let lab = try PairStage(seed: 21)
     try lab.play { lab in
       let data = try await diverge(lab)
       let arrayID = try await lab.nodeID(lab.a)
@@ -55,7 +55,7 @@ struct DivergenceTests {
 
   @Test("what was saved at exactly this state is given up: the node has the other's data then")
   func exported() throws {
-    let lab = try PairLab(seed: 22)
+    let lab = try PairStage(seed: 22)
     try lab.play { lab in
       let data = try await diverge(lab)
       // What was logged and never acknowledged is there as well.

@@ -11,7 +11,7 @@ struct StepBackTests {
 
   /// A copy to b is under way, which was in step once and then away for longer than the log of a
   /// reaches back: then each block held 1, now 2, except for some that were trimmed or never written.
-  private func beginCopy(_ lab: PairLab, undoByteCount: UInt64? = 8 << 20) async throws {
+  private func beginCopy(_ lab: PairStage, undoByteCount: UInt64? = 8 << 20) async throws {
     if let undoByteCount { lab.b.undoMedium = SimulatedMedium(byteCount: undoByteCount) }
     try await lab.beginInStep(.goOn)
     for block in Self.blocks where block != 7 { #expect(try await lab.write(lab.a, block, 1)) }
@@ -27,14 +27,14 @@ struct StepBackTests {
     try await waitForCopy(lab)
   }
 
-  private func waitForCopy(_ lab: PairLab) async throws {
+  private func waitForCopy(_ lab: PairStage) async throws {
     try await lab.wait(for: "a copy") {
       guard case .none? = try? await lab.access(lab.b) else { return false }
       return true
     }
   }
 
-  private func expectOld(_ lab: PairLab) async throws {
+  private func expectOld(_ lab: PairStage) async throws {
     for block in Self.blocks {
       #expect(try await lab.read(lab.b, block) == (block == 7 ? 0 : 1), "block \(block)")
     }
@@ -44,7 +44,7 @@ struct StepBackTests {
     "the primary dies amid the copy: the replica returns to where it was, and is promoted by force",
     arguments: [0, 100, 180, 200, 210, 220, 230, 240] as [UInt64])
   func primaryDies(milliseconds: UInt64) throws {
-    let lab = try PairLab(seed: 21 + milliseconds)
+    let lab = try PairStage(seed: 21 + milliseconds)
     try lab.play { lab in
       try await self.beginCopy(lab)
       await lab.rest(milliseconds: milliseconds)
@@ -65,7 +65,7 @@ struct StepBackTests {
     }
   }
 
-  private func expectAfterRestart(_ lab: PairLab) async throws {
+  private func expectAfterRestart(_ lab: PairStage) async throws {
     lab.b.crash(.kill)
     try await lab.boot(lab.b)
     #expect(try await lab.promote(lab.b, isForced: true) == nil)
@@ -76,7 +76,7 @@ struct StepBackTests {
     "both lose power amid the copy, and the replica once more amid the way back",
     arguments: [0, 100, 200, 220, 240, 250, 260, 280] as [UInt64])
   func bothDie(milliseconds: UInt64) throws {
-    let lab = try PairLab(seed: 41 + milliseconds)
+    let lab = try PairStage(seed: 41 + milliseconds)
     try lab.play { lab in
       try await self.beginCopy(lab)
       await lab.rest(milliseconds: milliseconds)
@@ -104,7 +104,7 @@ struct StepBackTests {
 
   @Test("without a file there is no way back, and the refusal says how to have one")
   func withoutFile() throws {
-    let lab = try PairLab(seed: 51)
+    let lab = try PairStage(seed: 51)
     try lab.play { lab in
       try await self.beginCopy(lab, undoByteCount: nil)
       guard case .failure(let refusal) = try await lab.stepBack(lab.b) else {
@@ -117,7 +117,7 @@ struct StepBackTests {
 
   @Test("a copy of which a part was not kept cannot be taken back, though the file is there again")
   func unkeptPart() throws {
-    let lab = try PairLab(seed: 52)
+    let lab = try PairStage(seed: 52)
     try lab.play { lab in
       try await self.beginCopy(lab)
       let medium = lab.b.undoMedium
@@ -140,7 +140,7 @@ struct StepBackTests {
 
   @Test("a copy goes on after a restart, ends, and leaves nothing to take back")
   func completes() throws {
-    let lab = try PairLab(seed: 53)
+    let lab = try PairStage(seed: 53)
     try lab.play { lab in
       try await self.beginCopy(lab)
       lab.b.crash(.powerLoss)
@@ -153,7 +153,7 @@ struct StepBackTests {
 
   @Test("a step back, and then the primary is there after all: the copy begins anew and ends")
   func followsAgain() throws {
-    let lab = try PairLab(seed: 54)
+    let lab = try PairStage(seed: 54)
     try lab.play { lab in
       try await self.beginCopy(lab)
       _ = try await lab.stepBack(lab.b).get()
@@ -172,7 +172,7 @@ struct StepBackTests {
 struct SeedTests {
   @Test("a seed becomes the same as its primary, and before that nothing is served")
   func seed() throws {
-    let lab = try PairLab(seed: 61)
+    let lab = try PairStage(seed: 61)
     try lab.play { lab in
       try await lab.boot(lab.a)
       try await lab.boot(lab.b)
@@ -181,7 +181,7 @@ struct SeedTests {
         // Two are older there, and one was never written at the primary.
         #expect(try await lab.write(lab.b, block + (block == 39 ? 20 : 0), block < 2 ? 8 : 1))
       }
-      await #expect(throws: PairLab.Late.self) { try await lab.addReplica(.goOn) }
+      await #expect(throws: PairStage.Late.self) { try await lab.addReplica(.goOn) }
       #expect(try await lab.becomeSeed(lab.b) == nil)
       #expect(try await lab.read(lab.b, 3) == nil)
       #expect(try await lab.promote(lab.b, isForced: true) != nil)

@@ -67,7 +67,7 @@ struct VerifyTests {
   private static let blocks: [UInt64] = [3, 4, 5, 70, 200]
 
   /// In step, with content that is at home on both nodes.
-  private func begin(_ lab: PairLab) async throws {
+  private func begin(_ lab: PairStage) async throws {
     try await lab.beginInStep(.goOn)
     for block in Self.blocks { #expect(try await lab.write(lab.a, block, 100 + block)) }
     #expect(try await lab.write(lab.a, 250, 0))
@@ -77,7 +77,7 @@ struct VerifyTests {
 
   @Test("nodes that are the same are found so, while clients write")
   func same() throws {
-    let lab = try PairLab(seed: 31)
+    let lab = try PairStage(seed: 31)
     try lab.play { lab in
       try await begin(lab)
       lab.network.conditions.shortestNanoseconds = 40_000_000
@@ -99,7 +99,7 @@ struct VerifyTests {
 
   @Test("what a node's own redundancy heals is no difference")
   func healed() throws {
-    let lab = try PairLab(seed: 32)
+    let lab = try PairStage(seed: 32)
     try lab.play { lab in
       try await begin(lab)
       #expect(lab.a.damage(4, memberCount: 1) == 1)
@@ -112,7 +112,7 @@ struct VerifyTests {
 
   @Test("what the primary cannot read is fetched from the replica, and is read again")
   func mendedHere() throws {
-    let lab = try PairLab(seed: 33)
+    let lab = try PairStage(seed: 33)
     try lab.play { lab in
       try await begin(lab)
       #expect(lab.a.damage(4, memberCount: 2) == 2)
@@ -132,7 +132,7 @@ struct VerifyTests {
 
   @Test("what the replica cannot read is sent to it, and is there after its power has failed")
   func mendedThere() throws {
-    let lab = try PairLab(seed: 34)
+    let lab = try PairStage(seed: 34)
     try lab.play { lab in
       try await begin(lab)
       #expect(lab.b.damage(70, memberCount: 2) == 2)
@@ -151,7 +151,7 @@ struct VerifyTests {
 
   @Test("what neither can read is reported, and everything else is compared")
   func unreadable() throws {
-    let lab = try PairLab(seed: 35)
+    let lab = try PairStage(seed: 35)
     try lab.play { lab in
       try await begin(lab)
       for node in [lab.a, lab.b] { #expect(node.damage(3, memberCount: 2) == 2) }
@@ -167,7 +167,7 @@ struct VerifyTests {
 
   @Test("where both read and differ it is a fork: it is told, and neither is overwritten")
   func fork() throws {
-    let lab = try PairLab(seed: 36)
+    let lab = try PairStage(seed: 36)
     try lab.play { lab in
       try await begin(lab)
       try await lab.forge(lab.b, 200, 999)
@@ -186,7 +186,7 @@ struct VerifyTests {
 
   @Test("a cut link, and an operator, end it where it is; a later one begins anew")
   func interrupted() throws {
-    let lab = try PairLab(seed: 37)
+    let lab = try PairStage(seed: 37)
     try lab.play { lab in
       try await begin(lab)
       lab.network.conditions.shortestNanoseconds = 40_000_000

@@ -71,14 +71,14 @@ def _before_exec():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def start(command, folder, output=None, environment=None):
+def start(command, folder, output=None, environment=None, has_input=False):
     """Starts a child in a session of its own: a signal from the terminal reaches us alone."""
     try:
         return subprocess.Popen(
-            [str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL,
+            [str(word) for word in command], cwd=folder,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=output or subprocess.PIPE, stderr=output or subprocess.PIPE, text=True,
-            start_new_session=True, preexec_fn=_before_exec,
-            env={**os.environ, **(environment or {})})
+            start_new_session=True, preexec_fn=_before_exec, env={**os.environ, **(environment or {})})
     except OSError as error:
         raise Failure(f"cannot run {command[0]}: {error.strerror}") from error
 

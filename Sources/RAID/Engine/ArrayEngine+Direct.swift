@@ -89,7 +89,7 @@ extension ArrayEngine {
   }
 
   /// Requests of so many blocks as one round takes.
-  private func directRequests(
+  func directRequests(
     _ run: BlockRun, _ most: UInt64, _ content: (ByteRange) -> IOBuffer
   ) -> [DirectRequest] {
     var requests: [DirectRequest] = []

@@ -166,7 +166,9 @@ extension ArrayEngine {
     // the hold and waits for room.
     let hold = isHeld ? nil : await reservations.reserve(range, isExclusive: false)
     defer { if let hold { reservations.release(hold) } }
-    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    // The role may have been given up between two pieces of a request.
+    if !isHeld { try checkWritable() }
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw noRoomError }
     // When it fails, the array has stopped, and so has the budget.
     try await parts.log.append(
       longWrite: run, pieceBlockCount: Self.atomicBytes / 4096, payload: buffer)
@@ -181,7 +183,8 @@ extension ArrayEngine {
       firstBlock: blocks.offsetBytes / 4096, blockCount: blocks.byteCount / 4096)
     let hold = isHeld ? nil : await reservations.reserve(blocks, isExclusive: blocks != range)
     defer { if let hold { reservations.release(hold) } }
-    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw stoppedError }
+    if !isHeld { try checkWritable() }
+    guard await parts.payloads.reserve(Int(run.blockCount)) else { throw noRoomError }
     let isAligned = blocks == range && buffer.isAligned(to: 16)
     do throws(ArrayError) {
       if isAligned {
@@ -263,6 +266,7 @@ extension ArrayEngine {
         from: run.firstBlock * 4096, to: (run.firstBlock + run.blockCount) * 4096)
       let hold = await reservations.reserve(bytes, isExclusive: false)
       defer { reservations.release(hold) }
+      try checkWritable()
       try await parts.log.append(trim: run, unsettledBlockCount: partialBlockCount(run))
     }
   }
@@ -380,6 +384,12 @@ extension ArrayEngine {
   }
 
   // MARK: State
+
+  private var noRoomError: ArrayError {
+    isServing
+      ? .refused("its replica is lost, and what waits for it fills the memory for writes")
+      : stoppedError
+  }
 
   var stoppedError: ArrayError { .stopped(membership.stopReason ?? "the array is closed") }
 

@@ -247,6 +247,7 @@ extension ArrayEngine {
     let keeper = keeper
     log.publisher = publisher
     log.onSpaceWanted = { keeper.wake() }
+    log.onReplicaLost = { [unowned self] in nodes.hasFailedClients = true }
     parts.open(log)
     restoreReplicas()
   }

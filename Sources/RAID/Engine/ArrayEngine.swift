@@ -26,6 +26,8 @@ package actor ArrayEngine<M: Machine, D: Disk> {
   let reservations = RangeReservations()
   let buffers: OwnedBufferPool
   let longReads: LongReads
+  /// For what two nodes compare.
+  let copyBuffers: OwnedBufferPool
   var geometry: StripeGeometry { parts.geometry }
 
   // Tasks that live as long as the array.
@@ -114,6 +116,7 @@ package actor ArrayEngine<M: Machine, D: Disk> {
     buffers = OwnedBufferPool(byteCount: Self.shortReadBlockCountMax * 4096, idleCountMax: 64)
     longReads = LongReads(
       byteCount: BlockReader<M, D>.blockCountMax * 4096, countMax: Self.longReadCountMax)
+    copyBuffers = OwnedBufferPool(byteCount: Self.contentBlockCountMax * 4096, idleCountMax: 32)
     parts.wakeKeeper = { keeper.wake() }
     payloads.onShortage = { keeper.wake() }
   }

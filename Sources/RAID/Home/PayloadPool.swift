@@ -17,6 +17,10 @@ final class PayloadPool {
   private(set) var countInUse = 0
   private var waiters: [Waiter] = []
   private var isClosed = false
+  /// Nobody waits: what would make room waits for a replica that is lost.
+  var refusesWaiting = false {
+    didSet { if refusesWaiting { refuseWaiters() } }
+  }
   /// Called when a request has to wait.
   var onShortage: () -> Void = {}
 
@@ -39,7 +43,7 @@ final class PayloadPool {
 
   /// Waits until `count` slots are free, and sets them aside.
   ///
-  /// - Returns: false when the pool was closed.
+  /// - Returns: false when the pool was closed, or nobody waits now.
   func reserve(_ count: Int) async -> Bool {
     precondition(count <= slotCount)
     if isClosed { return false }
@@ -47,7 +51,8 @@ final class PayloadPool {
       countInUse += count
       return true
     }
-    // Safe: resumed once, by `admit` or `close`.
+    if refusesWaiting { return false }
+    // Safe: resumed once, by `admit`, `close` or `refuseWaiters`.
     return unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Bool, Never>) in
       unsafe waiters.append(Waiter(count: count, continuation: continuation))
       admit()
@@ -89,6 +94,10 @@ final class PayloadPool {
   /// Lets everybody who waits go, with nothing.
   func close() {
     isClosed = true
+    refuseWaiters()
+  }
+
+  private func refuseWaiters() {
     let all = waiters
     waiters = []
     for waiter in all { unsafe waiter.continuation.resume(returning: false) }

@@ -31,5 +31,5 @@ extension [BlockRun] {
 }
 
 extension BlockRun {
-  var endBlock: UInt64 { firstBlock + blockCount }
+  package var endBlock: UInt64 { firstBlock + blockCount }
 }

@@ -13,6 +13,7 @@ extension WriteLog {
         wakeWriter()
         await write(batch)
         complete(batch)
+        await flushAhead()
       } else {
         await restWriter()
       }

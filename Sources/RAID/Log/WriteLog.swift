@@ -57,6 +57,12 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
   var unpinnableSequence: UInt64 = 0
   /// Whoever waits for replicas is told that they are lost, without any being set aside.
   var isAbandoned = false
+  /// A client flushes after each write: replicas are asked for durability with the record, and it is made
+  /// durable here while they are waited for.
+  var isFlushExpected = false
+  var batchesSinceFlush = 0
+  /// Called when somebody is told so.
+  package var onReplicaLost: () -> Void = {}
   /// Records that were handed over since the start, and those of them that were published.
   package internal(set) var enqueuedCount: UInt64 = 0
   package internal(set) var publishedCount: UInt64 = 0
@@ -247,7 +253,10 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
       enqueue(record)
     }
     // Without having stopped, only `abandonAwaiting` says no.
-    guard isLogged else { throw stopReason ?? .replicaLost }
+    guard isLogged else {
+      if stopReason == nil { onReplicaLost() }
+      throw stopReason ?? .replicaLost
+    }
   }
 
   func enqueue(_ record: PendingBatch.Record) {
@@ -258,6 +267,7 @@ package final class WriteLog<M: Machine, D: Disk>: BatchLedger {
     }
     enqueuedCount += 1
     if waitingRecords.isEmpty, take(record) {
+      if isAbandoned { open?.resumeAll(returning: false) }
       wakeWriter()
     } else {
       waitingRecords.append(record)

@@ -66,6 +66,23 @@ extension ArrayEngine {
     return data
   }
 
+  /// Tells clients that wait for a replica that nobody knows what becomes of their writes, also those
+  /// that wait for the memory which such writes hold.
+  ///
+  /// - Returns: whether anybody was told of a write that is in the log.
+  @discardableResult
+  func abandonRequests() -> Bool {
+    let hasWaiters = parts.log.abandonAwaiting()
+    parts.payloads.refusesWaiting = true
+    return hasWaiters
+  }
+
+  /// Replicas are there again, or need not be.
+  func endAbandoningRequests() {
+    parts.log.endAbandoning()
+    parts.payloads.refusesWaiting = false
+  }
+
   /// It was given up what this array holds, and nobody has begun to copy to it.
   var isSeed: Bool {
     let state = membership.replication
@@ -126,7 +143,7 @@ extension ArrayEngine {
       // Nobody is served from here on, and what is under way ends first.
       let superseded = nodes.superseded
       nodes.superseded = "it is being made a replica of another history"
-      parts.log.abandonAwaiting()
+      abandonRequests()
       let everything = ByteRange(from: 0, to: geometry.byteCount)
       reservations.release(await reservations.reserve(everything, isExclusive: true))
       guard parts.log.position == data.end else {
@@ -143,7 +160,7 @@ extension ArrayEngine {
         membership.replication.peers[index].counts = false
       }
       try await membership.change()
-      parts.log.endAbandoning()
+      endAbandoningRequests()
       nodes.superseded = nil
       nodes.divergence = nil
       nodes.forkNumber = nil

@@ -12,8 +12,11 @@ extension ArrayEngine {
     return NodeView(
       nodeID: parts.arrayID, blockCount: geometry.blockCount,
       replication: membership.replication,
-      // A crash can have taken the records behind which the last of them began.
-      timelines: membership.timelines.filter { $0.start.number <= position.number },
+      // A crash can have taken the records behind which the last of them began; and one that is to be
+      // copied to has records of its own until then, as many perhaps, but others.
+      timelines: membership.timelines.filter {
+        $0.start.number < position.number || $0.start == position
+      },
       position: position, isOpen: isOpen && clientAccess == .readWrite,
       isEmpty: isSeed
         || position.number == 0 && parts.table.nextPresent(from: 0) == nil && parts.index.isEmpty)
@@ -81,7 +84,11 @@ extension ArrayEngine {
 
   /// What the log needs to know of replicas, from the configuration.
   func restoreReplicas() {
-    guard membership.replication.role == .primary, let log = parts.openLog else { return }
+    guard let log = parts.openLog else { return }
+    if membership.replication.role == .replica, let primary = membership.replication.peers.first {
+      keepForPrimary(primary.nodeID, behind: log.checkpointNumber)
+    }
+    guard membership.replication.role == .primary else { return }
     watchReplicas()
     for peer in membership.replication.peers where log.replica(peer.nodeID) == nil {
       _ = log.addReplica(
@@ -156,7 +163,10 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
-    if isLast { forgetNodes() }
+    if isLast {
+      forgetNodes()
+      endAbandoningRequests()
+    }
     parts.log.removeReplica(nodeID)
     parts.events.note("node \(nodeID) is no longer a replica")
   }
@@ -236,7 +246,7 @@ extension ArrayEngine {
 
   private func endPolicyStop(_ reason: String = "its replica is back") {
     guard nodes.stoppedSinceSeconds != nil, !nodes.hasFailedClients else { return }
-    parts.log.endAbandoning()
+    endAbandoningRequests()
     nodes.stoppedSinceSeconds = nil
     parts.events.note("\(reason): writes are accepted again")
     nodes.onChange()
@@ -271,6 +281,8 @@ extension ArrayEngine {
       // Without a configuration that says so nobody goes on: the array has stopped.
       return
     }
+    // It may have come in step again meanwhile, which is recorded behind this.
+    guard let index = peerIndex(nodeID), !membership.replication.peers[index].counts else { return }
     parts.log.setCounts(replica, false)
     // It may have been refused before.
     endPolicyStop("the arbiter lets this node go on alone")
@@ -281,7 +293,7 @@ extension ArrayEngine {
   private func stopByPolicy(_ words: String) {
     guard nodes.stoppedSinceSeconds == nil else { return }
     nodes.stoppedSinceSeconds = options.unixSeconds()
-    if parts.log.abandonAwaiting() { nodes.hasFailedClients = true }
+    if abandonRequests() { nodes.hasFailedClients = true }
     parts.events.note("writes are refused: \(words)", .error)
     nodes.onChange()
   }
@@ -316,14 +328,19 @@ extension ArrayEngine {
 
   /// Becomes, or stays, the replica of a node whose history begins with this one's.
   ///
+  /// `role`: what this node was when it told the primary what it has: it may be another by now.
   /// `timelines`: the primary's; those that begin behind what is here are taken when records
   ///     come that far.
   /// `copyBase`: a copy begins, which makes this node inconsistent until `endCopy`: records count
   ///     from there.
   package func follow(
-    _ primary: Identifier, address: String, mode: ReplicaMode, lossPolicy: LossPolicy,
-    timeoutMilliseconds: UInt32, timelines: [Timeline], copyBase: StreamPosition?
+    _ primary: Identifier, from role: NodeRole, address: String, mode: ReplicaMode,
+    lossPolicy: LossPolicy, timeoutMilliseconds: UInt32, timelines: [Timeline],
+    copyBase: StreamPosition?
   ) async throws(ArrayError) {
+    guard membership.replication.role == role else {
+      throw .refused("its role has changed meanwhile")
+    }
     let position = copyBase ?? parts.log.position
     nodes.timelinesAhead = timelines.filter { $0.start.number > position.number }
     let reached = timelines.filter { $0.start.number <= position.number }
@@ -348,8 +365,9 @@ extension ArrayEngine {
         address: address.isEmpty ? known?.address ?? "" : address)
     ]
     for peer in old.peers where peer.nodeID != primary { parts.log.removeReplica(peer.nodeID) }
-    parts.log.removeReplica(primary)
-    parts.log.endAbandoning()
+    if old.role != .replica || copyBase != nil { parts.log.removeReplica(primary) }
+    keepForPrimary(primary, behind: parts.log.checkpointNumber)
+    endAbandoningRequests()
     nodes.superseded = nil
     nodes.divergence = nil
     nodes.stoppedSinceSeconds = nil
@@ -359,7 +377,12 @@ extension ArrayEngine {
       membership.timelines = Self.newest(reached)
       try await record { $0 = state }
     }
-    if let copyBase, copyBase != parts.log.position { try await parts.log.begin(at: copyBase) }
+    if let copyBase {
+      if copyBase != parts.log.position { try await parts.log.begin(at: copyBase) }
+      // What this primary has durably ends no earlier: its copy begins behind a flush.
+      parts.log.removeReplica(primary)
+      keepForPrimary(primary, behind: copyBase.number)
+    }
     nodes.primaryIsConnected = true
   }
 
@@ -403,7 +426,7 @@ extension ArrayEngine {
     nodes.divergence = words
     if isSuperseded, membership.replication.role == .primary {
       nodes.superseded = words
-      parts.log.abandonAwaiting()
+      abandonRequests()
     }
     nodes.onChange()
   }
@@ -420,9 +443,11 @@ extension ArrayEngine {
     endNumber: UInt64
   ) async throws(ArrayError) {
     try checkFollows(isTail: isTail)
-    if let next = nodes.timelinesAhead.first, next.start.number < endNumber, !isCopy {
-      nodes.timelinesAhead.removeFirst()
-      membership.timelines = Self.newest(membership.timelines + [next])
+    // Several may begin at one number.
+    let reached = nodes.timelinesAhead.prefix { $0.start.number < endNumber }
+    if !reached.isEmpty, !isCopy {
+      nodes.timelinesAhead.removeFirst(reached.count)
+      membership.timelines = Self.newest(membership.timelines + reached)
       try await record { _ in }
     }
     let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
@@ -450,7 +475,7 @@ extension ArrayEngine {
     }
   }
 
-  private func checkFollows(isTail: Bool) throws(ArrayError) {
+  func checkFollows(isTail: Bool) throws(ArrayError) {
     if isTail {
       guard membership.replication.role == .primary, !nodes.isHeard else {
         throw .refused("it serves already")
@@ -469,7 +494,7 @@ extension ArrayEngine {
   package func giveWay(at position: StreamPosition, _ words: String) async -> Bool {
     nodes.superseded = words
     nodes.onChange()
-    parts.log.abandonAwaiting()
+    abandonRequests()
     // Who is under way ends first: nobody begins any more.
     let hold = await reservations.reserve(
       ByteRange(from: 0, to: geometry.byteCount), isExclusive: true)
@@ -479,7 +504,10 @@ extension ArrayEngine {
 
   /// The copy is complete and durable: this node is a prefix of its primary again (rule C3).
   package func endCopy() async throws(ArrayError) {
-    try await parts.log.flush()
+    if !options.plants(.copyEndsEarly) {
+      try await parts.log.flush()
+      try await parts.flushDirect()
+    }
     try await record {
       $0.isConsistent = true
       $0.canStepBack = false
@@ -614,7 +642,7 @@ extension ArrayEngine {
     } catch {
       throw .array(error)
     }
-    parts.log.endAbandoning()
+    endAbandoningRequests()
     nodes.isHeard = true
     nodes.superseded = nil
     nodes.divergence = nil

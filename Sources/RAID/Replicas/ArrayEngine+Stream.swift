@@ -1,6 +1,6 @@
 package import DiskFormat
 import Geometry
-package import IO
+import IO
 import Units
 import Volumes
 
@@ -78,6 +78,8 @@ extension ArrayEngine {
     parts.log.onPublished = onPublished
   }
 
+  /// Whether records that were handed over have no number yet: `streamPosition` does not tell of them.
+  package var hasUnnumbered: Bool { parts.log.hasUnnumbered }
   /// Records that were handed over since the start, and those of them that were published.
   package var enqueuedRecordCount: UInt64 { parts.log.enqueuedCount }
   package var publishedRecordCount: UInt64 { parts.log.publishedCount }
@@ -94,110 +96,15 @@ extension ArrayEngine {
   /// the primary may lose it in a crash, and fetches it back (rule C1).
   package func notePrimaryDurable(_ nodeID: Identifier, _ number: UInt64) {
     guard membership.replication.role == .replica else { return }
-    let primary =
-      parts.log.replica(nodeID)
-      ?? parts.log.addReplica(nodeID, mode: .a, counts: false, durable: number)
-    primary.sent = .max
+    keepForPrimary(nodeID, behind: number)
+    guard let primary = parts.log.replica(nodeID) else { return }
     parts.log.note(primary, received: number, logged: number, durable: number)
   }
 
-  // MARK: Copying by comparison
-
-  /// Keeps clients' writes out of a range, once those under way have ended.
-  package func holdRange(_ run: BlockRun) async -> RangeHold {
-    let range = ByteRange(
-      from: run.firstBlock * 4096, to: (run.firstBlock + run.blockCount) * 4096)
-    return RangeHold(await reservations.reserve(range, isExclusive: true))
+  /// Until it has said what it has durably, all that the log has stays for it.
+  func keepForPrimary(_ nodeID: Identifier, behind number: UInt64) {
+    guard parts.log.replica(nodeID) == nil else { return }
+    let primary = parts.log.addReplica(nodeID, mode: .a, counts: false, durable: number)
+    primary.sent = .max
   }
-
-  /// Lets clients write there again.
-  package func release(_ hold: RangeHold) { reservations.release(hold.reservation) }
-
-  /// What the blocks of a run hold, by the checksum table and the log.
-  ///
-  /// Checksum without a mask; nil where nothing was ever written.
-  package func blockStates(_ run: BlockRun) async throws(ArrayError) -> [BlockEntry] {
-    var states: [BlockEntry] = []
-    states.reserveCapacity(Int(run.blockCount))
-    for block in run.firstBlock..<run.firstBlock + run.blockCount {
-      states.append(try await blockState(block))
-    }
-    return states
-  }
-
-  private func blockState(_ block: UInt64) async throws(ArrayError) -> BlockEntry {
-    while true {
-      switch reader.look(block) {
-      case .pending(_, let checksum): return .written(checksum)
-      case .zeros: return .neverWritten
-      case .lost: return .lost
-      case .home(let row, let position, let entry):
-        return .written(
-          entry.checksum ^ parts.mask(geometry.place(ofRow: row, position: position)))
-      case .pageNeeded(let page): try await parts.load(page: page)
-      }
-    }
-  }
-
-  /// What blocks hold, for a comparison: for those that were written a hash of their content.
-  ///
-  /// What is read is verified, and healed where this node can; blocks that cannot be read count as
-  /// lost.
-  package func contents(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [BlockContent] {
-    var contents: [BlockContent] = []
-    guard mayHaveContent(run) else {
-      return Array(repeating: .neverWritten, count: Int(run.blockCount))
-    }
-    contents.reserveCapacity(Int(run.blockCount))
-    for (index, entry) in try await blockStates(run).enumerated() {
-      switch entry.state {
-      case .neverWritten: contents.append(.neverWritten)
-      case .lost: contents.append(.lost)
-      case .written:
-        contents.append(try await writtenContent(run.firstBlock + UInt64(index), salt: salt))
-      }
-    }
-    return contents
-  }
-
-  private func writtenContent(
-    _ block: UInt64, salt: UInt64
-  ) async throws(ArrayError) -> BlockContent {
-    guard let memory = buffers.take() else { throw .outOfMemory }
-    defer { buffers.give(memory) }
-    do throws(ArrayError) {
-      let found = try await reader.read(block, count: 1, into: memory)
-      defer { withExtendedLifetime(found) {} }
-      return .written(hash: ContentHash.hash(found.buffer.prefix(4096), salt: salt))
-    } catch {
-      guard case .unreadable = error else { throw error }
-      return .lost
-    }
-  }
-
-  /// Whether a run has a page that was ever written, or records that are not home.
-  package func mayHaveContent(in run: BlockRun) -> Bool { mayHaveContent(run) }
-
-  /// Reads blocks, verified, whatever clients may do.
-  package func readBlocks(_ run: BlockRun, into buffer: IOBuffer) async throws(ArrayError) {
-    var done: UInt64 = 0
-    while done < run.blockCount {
-      let count = min(run.blockCount - done, UInt64(Self.shortReadBlockCountMax))
-      guard let memory = buffers.take() else { throw .outOfMemory }
-      defer { buffers.give(memory) }
-      let found = try await reader.read(run.firstBlock + done, count: Int(count), into: memory)
-      let all = found.buffer
-      buffer.slice(Int(done) * 4096, Int(count) * 4096).copy(from: all.prefix(Int(count) * 4096))
-      withExtendedLifetime(found) {}
-      done += count
-    }
-  }
-}
-
-/// A range that is kept for one user.
-package struct RangeHold: Sendable {
-  /// As `RangeReservations` named it.
-  let reservation: Int
-
-  init(_ reservation: Int) { self.reservation = reservation }
 }

@@ -24,4 +24,6 @@ package enum ReplicationBug: String, CaseIterable, Sendable {
   case countsBeforeWaiting
   /// A replica acknowledges as durable what it has only logged.
   case durableBeforeFlush
+  /// A copy is called done before all of it is in the replica's log (rule C2).
+  case copyEndsEarly
 }

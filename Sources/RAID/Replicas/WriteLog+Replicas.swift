@@ -45,19 +45,22 @@ extension WriteLog {
     replica.isBeingSetAside = false
     openGate()
     resumeDurableWaiters()
+    // Its pin held the log for as long as it counted, whoever waited for room.
+    if !counts, needsSpace { onSpaceWanted() }
   }
 
   /// A session serves it from now on, beginning behind what it has durably; or, when a copy is made,
   /// behind where that begins.
   ///
-  /// That may be less than it said before: its power may have failed.
+  /// That may be less than it said before: its power may have failed. Where its log ends may be on its
+  /// way to the disk only: what it has logged, and durably, is what it acknowledges (rule C2).
   package func connect(
     _ replica: ReplicaProgress, at number: UInt64, sentThrough sent: UInt64
   ) {
     replica.isConnected = true
-    replica.received = number
-    replica.logged = number
-    replica.durable = number
+    replica.received = min(replica.received, number)
+    replica.logged = min(replica.logged, number)
+    replica.durable = min(replica.durable, number)
     replica.sent = sent
     replica.flushWanted = 0
     movePin(of: replica)
@@ -111,7 +114,7 @@ extension WriteLog {
     replica.logged = max(replica.logged, min(logged, bound))
     let wasDurable = replica.durable
     replica.durable = max(replica.durable, min(durable, bound))
-    if replica.durable > wasDurable {
+    if replica.durable > wasDurable || options.plants(.pinsFollowLogged) {
       movePin(of: replica)
       resumeDurableWaiters()
     }
@@ -128,6 +131,8 @@ extension WriteLog {
     let hasWaiters = unsafe !awaiting.isEmpty || !durableWaiters.isEmpty
     for index in 0..<awaiting.count { awaiting[index].resumeAll(returning: false) }
     isAbandoned = true
+    // What cannot be written waits for room, and that perhaps for the replica: its pin holds the log.
+    open?.resumeAll(returning: false)
     resumeDurableWaiters()
     return hasWaiters
   }
@@ -151,61 +156,16 @@ extension WriteLog {
     return since
   }
 
-  // MARK: Flush
-
-  /// Asks the replicas that count to make durable what is acknowledged by now.
-  ///
-  /// - Returns: what to wait for by `waitForReplicas`.
-  package func requestReplicaFlush() -> UInt64 {
-    let number = published.number
-    askReplicas(durable: number)
-    return number
-  }
-
-  private func askReplicas(durable number: UInt64) {
-    for replica in replicas where replica.counts && replica.mode != .a {
-      guard replica.durable < number, replica.flushWanted < number else { continue }
-      if replica.flushWanted <= replica.durable {
-        replica.flushWantedNanoseconds = machine.nowNanoseconds
-      }
-      replica.flushWanted = number
-      replica.signal()
-    }
-  }
-
-  /// Returns when every replica that counts has everything up to a number durably.
-  package func waitForReplicas(durable number: UInt64) async throws(ArrayError) {
-    while replicas.contains(where: { $0.counts && $0.mode != .a && $0.durable < number }) {
-      try checkRunning()
-      if isAbandoned { throw .replicaLost }
-      // One that counts since, or whose session is a new one, has not been asked.
-      askReplicas(durable: number)
-      // Safe: resumed once, by `resumeDurableWaiters`, or here.
-      unsafe await withUnsafeContinuation { (waiter: UnsafeContinuation<Void, Never>) in
-        if stopReason != nil || isAbandoned {
-          unsafe waiter.resume()
-        } else {
-          unsafe durableWaiters.append(waiter)
-        }
-      }
-    }
-    try checkRunning()
-  }
-
-  func resumeDurableWaiters() {
-    let waiters = unsafe durableWaiters
-    unsafe durableWaiters.removeAll(keepingCapacity: true)
-    for index in unsafe waiters.indices { unsafe waiters[index].resume() }
-  }
-
   // MARK: The feed
 
   /// A batch has its number: replicas are sent it while it is being written here.
   func offerToReplicas(_ batch: PendingBatch) {
     guard batch.hasNumbered, !replicas.isEmpty else { return }
+    noteFlushable()
     for replica in replicas where replica.pinnedSequence == nil { movePin(of: replica) }
     guard replicas.contains(where: \.isConnected) else { return }
     window.append(batch.streamBatch(batchMemories))
+    if isFlushExpected { askReplicas(durable: batch.end.number) }
     for replica in replicas where replica.isConnected { replica.signal() }
   }
 
@@ -364,6 +324,9 @@ extension WriteLog {
     record.isCopy = isCopy
     enqueue(record)
   }
+
+  /// Whether records wait for their batch.
+  var hasUnnumbered: Bool { !waitingRecords.isEmpty || open.map { !$0.isEmpty } ?? false }
 
   /// Client records count from another position from now on, durably.
   ///

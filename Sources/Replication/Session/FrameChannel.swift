@@ -14,6 +14,8 @@ final class FrameChannel<Stream: ByteStream> {
   private(set) var receivedNanoseconds: UInt64
   private(set) var sentNanoseconds: UInt64
   private let sendMemory: AlignedMemory
+  /// For a short frame that goes with another.
+  private let requestMemory: AlignedMemory
   private let receiveMemory: AlignedMemory
   private let sendPieces = ScatterList(capacity: 64)
   private let receivePieces = ScatterList(capacity: 2)
@@ -27,8 +29,10 @@ final class FrameChannel<Stream: ByteStream> {
     let frameBytes = StreamFrameHead.byteCount + StreamFrameHead.bodyBytesMax
     guard let sendMemory = AlignedMemory(byteCount: (frameBytes + 4095) & ~4095),
       let receiveMemory = AlignedMemory(byteCount: (frameBytes + 4095) & ~4095),
-      let aheadMemory = AlignedMemory(byteCount: Self.aheadBytesMax)
+      let aheadMemory = AlignedMemory(byteCount: Self.aheadBytesMax),
+      let requestMemory = AlignedMemory(byteCount: 4096)
     else { return nil }
+    self.requestMemory = requestMemory
     self.aheadMemory = aheadMemory
     self.stream = stream
     self.clock = clock
@@ -61,9 +65,9 @@ final class FrameChannel<Stream: ByteStream> {
     try await sendAll()
   }
 
-  /// Sends records from where they lie.
+  /// Sends records from where they lie, and in one go with them what is asked behind them.
   func send(
-    _ batch: StreamBatch, timelineID: Identifier
+    _ batch: StreamBatch, timelineID: Identifier, then request: FlushRequest? = nil
   ) async throws(SessionEnd) {
     sentCount += 1
     let buffer = sendMemory.buffer
@@ -95,6 +99,13 @@ final class FrameChannel<Stream: ByteStream> {
     for range in payload {
       sendPieces.append(batch.payload.slice(range.lowerBound * 4096, range.count * 4096))
       if sendPieces.vacantPieceCount == 0 { try await sendAll() }
+    }
+    if let request {
+      sentCount += 1
+      let place = requestMemory.buffer
+      let count = StreamMessage.flushRequest(request).encode(
+        into: place, timelineID: timelineID, frameNumber: sentCount)
+      sendPieces.append(place.prefix(count))
     }
     try await sendAll()
     withExtendedLifetime(batch) {}

@@ -221,7 +221,7 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     let isNews = lastEnds[theirs.nodeID] != end.words
     lastEnds[theirs.nodeID] = end.words
     if isNews { log("replication with node \(theirs.nodeID) ended: \(end.words)") }
-    if case .refused(let refusal) = end, refusal.code == .diverged {
+    if case .refused(let refusal) = end, refusal.code == .diverged, isAsInHello(session) {
       // Whose last timeline the other has, and more, was superseded.
       let last = session.mine.timelines.last?.timelineID
       let isSuperseded =
@@ -234,6 +234,15 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     if session.replica != nil, !isStopped {
       await engine.setAside(theirs.nodeID, because: "is not connected (\(end.words))")
     }
+  }
+
+  /// Whether this node is still what it said in a session that has ended: else what that came to says
+  /// nothing any more.
+  private func isAsInHello(_ session: Session<M, D>) -> Bool {
+    let view = engine.assumeIsolated { $0.nodeView }
+    return view.replication.role == session.mine.role
+      && view.replication.isConsistent == session.mine.flags.contains(.isConsistent)
+      && view.timelines.last == session.mine.timelines.last
   }
 
   private func hello(to nodeID: Identifier?) -> Hello {
@@ -329,7 +338,8 @@ package actor ReplicationNode<M: Machine, D: Disk> {
     let words = try await engine.promote(isForced: isForced)
     isHolding = false
     // Whoever still sends as a primary is refused; the peers are called anew.
-    for session in sessions where session.replica == nil {
+    for session in sessions
+    where session.replica == nil && !engine.options.plants(.takesSuperseded) {
       session.finish(.stopped("this node was promoted"))
     }
     noteChange()

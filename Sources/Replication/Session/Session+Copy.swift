@@ -21,11 +21,7 @@ extension Session {
 
   func startCopiers() {
     for _ in 0..<max(1, options.copyTaskCount) {
-      spawn { session throws(SessionEnd) in
-        try await session.runCopier()
-        // The others go on.
-        await session.wait { false }
-      }
+      spawn { session throws(SessionEnd) in try await session.runCopier() }
     }
   }
 
@@ -59,90 +55,112 @@ extension Session {
     let number = onArray { $0.streamPosition.number }
     requestCount &+= 1
     let request = requestCount
-    post(
-      .checksumsWanted(
-        ChecksumsWanted(
-          requestNumber: request, firstBlock: run.firstBlock, blockCount: Int(run.blockCount))),
-      afterNumber: number)
-    questionsSince[request] = machine.nowNanoseconds
-    await wait { self.checksumAnswers[request] != nil }
-    questionsSince[request] = nil
-    guard end == nil else { return }
-    guard let answer = checksumAnswers.removeValue(forKey: request),
-      answer.firstBlock == run.firstBlock, answer.blocks.count == Int(run.blockCount)
-    else { throw .protocolError("checksums of other blocks than were asked for") }
+    // Where all is different there is no use in asking, but now and then.
+    let isCompared = !lastUnitDiffered || unit % Self.comparedUnitPeriod == 0
+    if isCompared {
+      post(
+        .checksumsWanted(
+          ChecksumsWanted(
+            requestNumber: request, firstBlock: run.firstBlock, blockCount: Int(run.blockCount))),
+        afterNumber: number)
+      questionsSince[request] = machine.nowNanoseconds
+    } else {
+      await wait { self.replica.map { $0.sent >= number } ?? false }
+    }
+    defer { questionsSince[request] = nil }
     do throws(ArrayError) {
       readsSince[request] = machine.nowNanoseconds
       defer { readsSince[request] = nil }
-      let states = try await engine.contents(run, salt: request)
-      try await sendDifferences(run, states, answer.blocks)
+      let contents = try await read(run, salt: request)
+      readsSince[request] = nil
+      var theirs: [BlockContent]?
+      if isCompared {
+        await wait { self.checksumAnswers[request] != nil }
+        questionsSince[request] = nil
+        theirs = checksumAnswers.removeValue(forKey: request).map {
+          $0.firstBlock == run.firstBlock ? $0.blocks : []
+        }
+      }
+      guard end == nil else { return }
+      if let theirs, theirs.count != Int(run.blockCount) {
+        return finish(.protocolError("checksums of other blocks than were asked for"))
+      }
+      try await sendDifferences(contents, theirs)
     } catch {
       throw .stopped(error.words)
     }
   }
 
-  private func sendDifferences(
-    _ run: BlockRun, _ mine: [BlockContent], _ theirs: [BlockContent]
-  ) async throws(ArrayError) {
-    var lastPosted: UInt64 = 0
-    var index = 0
-    while index < mine.count, end == nil {
-      guard mine[index] != theirs[index] else {
-        index += 1
-        continue
-      }
-      var count = 1
-      while count < CopyBlocks.blockCountMax, index + count < mine.count,
-        mine[index + count] != theirs[index + count]
-      { count += 1 }
-      let part = BlockRun(firstBlock: run.firstBlock + UInt64(index), blockCount: UInt64(count))
-      lastPosted = try await send(part, try await engine.blockStates(part))
-      index += count
+  /// So often a unit is compared although the one before differed throughout.
+  private static var comparedUnitPeriod: UInt64 { 16 }
+
+  private func read(_ run: BlockRun, salt: UInt64) async throws(ArrayError) -> [CopyContent] {
+    var contents: [CopyContent] = []
+    var first = run.firstBlock
+    while first < run.endBlock, end == nil {
+      let count = min(UInt64(CopyBlocks.blockCountMax), run.endBlock - first)
+      contents.append(
+        try await engine.readContent(BlockRun(firstBlock: first, blockCount: count), salt: salt))
+      first += count
     }
-    // Until it is with the stream: what clients write next comes behind it.
-    await wait { self.copyFramesSent >= lastPosted }
+    return contents
   }
 
+  /// Sends what differs from what the other has; all, where that is not known.
+  private func sendDifferences(
+    _ contents: [CopyContent], _ theirs: [BlockContent]?
+  ) async throws(ArrayError) {
+    var lastPosted: UInt64 = 0
+    var differingCount = 0
+    var offset = 0
+    for content in contents {
+      let mine = content.hashes
+      var index = 0
+      while index < mine.count {
+        let start = index
+        let state = content.states[start].state
+        while index < mine.count, content.states[index].state == state,
+          theirs.map({ mine[index] != $0[offset + index] }) ?? true
+        { index += 1 }
+        if index > start {
+          lastPosted = try send(content, start..<index)
+          differingCount += index - start
+        } else {
+          index += 1
+        }
+      }
+      offset += mine.count
+    }
+    if theirs != nil { lastUnitDiffered = differingCount == offset }
+    // Until it is with the stream: what clients write next comes behind it.
+    await wait { self.copyFramesSent >= lastPosted }
+    guard end == nil else { return }
+    onArray { for content in contents { $0.giveBack(content) } }
+  }
+
+  /// Hands over blocks that are all written, or none of them.
+  ///
   /// - Returns: the number of the copy frame.
   private func send(
-    _ run: BlockRun, _ states: [BlockEntry]
-  ) async throws(ArrayError) -> UInt64 {
+    _ content: CopyContent, _ indices: Range<Int>
+  ) throws(ArrayError) -> UInt64 {
+    let states = content.states[indices]
     if let lost = states.firstIndex(where: { $0.state == .lost }) {
       // The replica would show something else there, and nobody could tell.
       throw .refused(
-        "block \(run.firstBlock + UInt64(lost)) of the primary is lost: write it again, and the copy "
-          + "goes on")
+        "block \(content.run.firstBlock + UInt64(lost)) of the primary is lost: write it again, and "
+          + "the copy goes on")
     }
-    let writtenCount = states.reduce(0) { $0 + ($1.state == .written ? 1 : 0) }
-    var slot: PayloadSlot?
-    if writtenCount > 0 {
-      guard let memory = PayloadSlot(byteCount: writtenCount * 4096) else { throw .outOfMemory }
-      slot = memory
-      var filled = 0
-      var index = 0
-      while index < states.count {
-        guard states[index].state == .written else {
-          index += 1
-          continue
-        }
-        var count = 1
-        while index + count < states.count, states[index + count].state == .written { count += 1 }
-        try await engine.readBlocks(
-          BlockRun(firstBlock: run.firstBlock + UInt64(index), blockCount: UInt64(count)),
-          into: memory.buffer.slice(filled * 4096, count * 4096))
-        filled += count
-        index += count
-      }
-    }
+    let isWritten = states.first?.state == .written
     copyNumber += 1
     post(
       .copyBlocks(
         CopyBlocks(
-          copyNumber: copyNumber, firstBlock: run.firstBlock,
+          copyNumber: copyNumber, firstBlock: content.run.firstBlock + UInt64(indices.lowerBound),
           blocks: states.map {
-            $0.state == .written ? .written(checksum: $0.checksum) : .neverWritten
+            isWritten ? .written(checksum: $0.checksum) : .neverWritten
           })),
-      payload: slot, payloadByteCount: writtenCount * 4096)
+      payload: isWritten ? content.payload(indices) : nil, owner: content)
     return copyNumber
   }
 }

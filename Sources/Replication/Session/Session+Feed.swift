@@ -44,6 +44,15 @@ extension Session {
     }
     // What is behind it is sent as records, whether it is shown here already or not.
     let base = onArray { $0.publishedPosition }
+    if !mayFollow {
+      // The replica's log begins there: what this node lost before it in a crash could not be fetched.
+      do throws(ArrayError) {
+        try await engine.flushLog()
+      } catch {
+        throw .stopped(error.words)
+      }
+      guard !replica.isConnected else { throw .lost("another connection serves it") }
+    }
     isCopying = !mayFollow
     log(
       "node \(theirs.nodeID) is connected: "
@@ -97,8 +106,15 @@ extension Session {
     guard let batch else {
       throw .lost("it fell so far behind that the log has no longer what it lacks")
     }
-    try await channel.send(batch, timelineID: timelineID)
+    var request: FlushRequest?
+    if replica.flushWanted > flushSent, replica.flushWanted <= batch.end.number {
+      flushSent = replica.flushWanted
+      request = FlushRequest(number: flushSent)
+    }
+    try await channel.send(batch, timelineID: timelineID, then: request)
     onArray { $0.noteSent(replica, batch.end.number) }
+    // Copies wait for what comes before them.
+    if isCopying { signal() }
   }
 
   // MARK: Receiving
@@ -152,7 +168,7 @@ extension Session {
         return self.handOverPosition != nil
           || (!self.isCopying && replica.sent == position && replica.logged >= replica.sent
             && self.standingSent != true)
-          || (self.standingSent == true && !replica.counts)
+          || (self.standingSent == true && (!replica.counts || replica.mode != self.modeTold))
           || (self.standingSent == true && replica.logged >= position
             && self.onArray { $0.isStoppedByPolicy })
       }
@@ -165,21 +181,28 @@ extension Session {
       if standingSent == true, !replica.counts {
         throw .lost("it was set aside, because it did not answer in time")
       }
-      do throws(ArrayError) {
-        try await engine.beginCounting(nodeID)
-      } catch {
-        throw .stopped(error.words)
+      if standingSent != true || replica.mode == modeTold {
+        do throws(ArrayError) {
+          try await engine.beginCounting(nodeID)
+        } catch {
+          throw .stopped(error.words)
+        }
+        standingSent = true
+        phase = .inStep
       }
-      standingSent = true
-      phase = .inStep
-      let state = view.replication
-      guard let peer = state.peers.first(where: { $0.nodeID == nodeID }) else {
-        throw .lost("it was removed from the list of replicas")
-      }
-      post(
-        .standing(
-          Standing(
-            number: replica.sent, counts: true, lossPolicy: state.lossPolicy, mode: peer.mode)))
+      try tellStanding(replica)
     }
+  }
+
+  private func tellStanding(_ replica: ReplicaProgress) throws(SessionEnd) {
+    let state = view.replication
+    guard let peer = state.peers.first(where: { $0.nodeID == replica.nodeID }) else {
+      throw .lost("it was removed from the list of replicas")
+    }
+    modeTold = replica.mode
+    post(
+      .standing(
+        Standing(
+          number: replica.sent, counts: true, lossPolicy: state.lossPolicy, mode: peer.mode)))
   }
 }

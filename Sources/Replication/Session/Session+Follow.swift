@@ -16,10 +16,12 @@ extension Session {
             words: "this node wrote more before it heard that another is the primary"))
       }
     }
+    try expectSettled()
     received = mine.position
+    primaryMode = theirs.mode
     log("the primary \(theirs.nodeID) is connected: this node has records up to \(received.number)")
     phase = .following
-    try await beginFollowing(theirs, theirs.timelines, copyBase: nil)
+    try await beginFollowing(theirs, from: mine.role, theirs.timelines, copyBase: nil)
     guard end == nil else {
       // It took longer than anybody waits for it.
       onArray { $0.notePrimaryLost() }
@@ -44,12 +46,19 @@ extension Session {
     await wait { false }
   }
 
+  /// Nothing came after the hello, by a connection before this one: it would be taken twice.
+  func expectSettled() throws(SessionEnd) {
+    guard onArray({ !$0.hasUnnumbered && $0.streamPosition == mine.position }) else {
+      throw .lost("what the last connection brought is on its way to the log still")
+    }
+  }
+
   private func beginFollowing(
-    _ theirs: Hello, _ timelines: [Timeline], copyBase: StreamPosition?
+    _ theirs: Hello, from role: NodeRole, _ timelines: [Timeline], copyBase: StreamPosition?
   ) async throws(SessionEnd) {
     do throws(ArrayError) {
       try await engine.follow(
-        theirs.nodeID, address: theirs.address, mode: theirs.mode,
+        theirs.nodeID, from: role, address: theirs.address, mode: theirs.mode,
         lossPolicy: theirs.lossPolicy, timeoutMilliseconds: theirs.peerTimeoutMilliseconds,
         timelines: timelines, copyBase: copyBase)
     } catch {
@@ -82,10 +91,11 @@ extension Session {
       case .copyBegin(let begin):
         phase = .receivingCopy
         try await beginUndo()
-        try await beginFollowing(theirs, begin.timelines, copyBase: begin.position)
+        try await beginFollowing(
+          theirs, from: .replica, begin.timelines, copyBase: begin.position)
         received = begin.position
         durable = 0
-        isCopying = true
+        beginReceivingCopy()
       case .copyBlocks(let copy): try await take(copy, frame.payload)
       case .copyEnd(let end):
         copyEnd = end
@@ -117,6 +127,7 @@ extension Session {
     } catch {
       throw .stopped(error.words)
     }
+    primaryMode = standing.mode
     post(.standingNoted(StandingNoted(number: standing.number)))
   }
 
@@ -136,6 +147,17 @@ extension Session {
     guard copy.firstBlock < mine.blockCount,
       UInt64(copy.blocks.count) <= mine.blockCount - copy.firstBlock
     else { throw .protocolError("copied blocks outside the device") }
+    await waitForCopies(of: copy.run)
+    if let slot, copy.blocks.count > StreamRecords.writeBlocksMax,
+      copy.payloadBlockCount == copy.blocks.count
+    {
+      try await keepOld([(copy.run, false)])
+      copiesPending.append(copy.run)
+      copiesWaiting.append(
+        ReceivedCopy(
+          run: copy.run, slot: slot, recordCount: onArray { $0.enqueuedRecordCount }))
+      return signal()
+    }
     var records: [StreamBatch.Record] = []
     var payloadIndex = 0
     for (index, block) in copy.blocks.enumerated() {
@@ -165,19 +187,72 @@ extension Session {
     keep(slot, through: onArray { $0.enqueuedRecordCount })
   }
 
+  /// Tasks that are there for the copy only: each signal wakes all that there are.
+  private func beginReceivingCopy() {
+    guard !isCopying else { return }
+    isCopying = true
+    for _ in 1..<max(2, options.copyTaskCount) {
+      spawn { session throws(SessionEnd) in
+        try await session.runAnswerer { !session.isCopying }
+      }
+    }
+    for _ in 0..<max(1, options.copyWriterCount) {
+      spawn { session throws(SessionEnd) in try await session.runCopyWriter() }
+    }
+  }
+
+  /// Writes what is copied in long pieces, to the end of the copy; several at once.
+  private func runCopyWriter() async throws(SessionEnd) {
+    while end == nil {
+      await wait { !self.copiesWaiting.isEmpty || !self.isCopying }
+      guard end == nil, !copiesWaiting.isEmpty else { return }
+      let copy = copiesWaiting.removeFirst()
+      do throws(ArrayError) {
+        // They come behind the records that came before.
+        try await engine.waitUntilPublished(copy.recordCount)
+        try await engine.writeCopy(
+          copy.run, from: copy.slot.buffer.prefix(Int(copy.run.blockCount) * 4096),
+          isWanted: { self.end == nil })
+      } catch {
+        throw .stopped(error.words)
+      }
+      copiesPending.removeAll { $0 == copy.run }
+      keep(copy.slot, through: onArray { $0.enqueuedRecordCount })
+      signal()
+    }
+  }
+
+  /// Returns when no copied block of a run is still to be written: what comes now comes behind it.
+  func waitForCopies(of run: BlockRun) async {
+    guard !copiesPending.isEmpty else { return }
+    await wait {
+      !self.copiesPending.contains {
+        $0.firstBlock < run.endBlock && run.firstBlock < $0.endBlock
+      }
+    }
+  }
+
   // MARK: Acknowledging
 
   private func runAcknowledger() async throws(SessionEnd) {
     while end == nil {
       if try await sendOutgoing(sent: .max) { continue }
       let now = acknowledgement
-      if now != acknowledged {
+      if isNews(now) {
         acknowledged = now
         try await channel.send(.acknowledgement(now), timelineID: timelineID)
         continue
       }
-      await wait { self.hasOutgoing || self.acknowledgement != self.acknowledged }
+      await wait { self.hasOutgoing || self.isNews(self.acknowledgement) }
     }
+  }
+
+  /// Whether the primary waits to hear it: that something was received it is told for itself in mode B
+  /// only, in the others with what follows.
+  private func isNews(_ now: Acknowledgement) -> Bool {
+    if primaryMode == .b, now.received != acknowledged.received { return true }
+    return now.logged != acknowledged.logged || now.durable != acknowledged.durable
+      || now.copied != acknowledged.copied
   }
 
   private var acknowledgement: Acknowledgement {
@@ -201,7 +276,9 @@ extension Session {
       do throws(ArrayError) {
         if let copyEnd {
           // It came in order: all blocks of the copy are with the log.
-          try await engine.waitUntilPublished(count)
+          if !engine.options.plants(.copyEndsEarly) {
+            try await engine.waitUntilPublished(count)
+          }
           try await engine.endCopy()
           self.copyEnd = nil
           copied = copyEnd.copyNumber
@@ -221,7 +298,7 @@ extension Session {
   }
 
   private var hasFlushWork: Bool {
-    if copyEnd != nil { return true }
+    if copyEnd != nil { return copiesPending.isEmpty }
     guard !isCopying else { return false }
     let published = onArray { $0.publishedPosition.number }
     if flushWanted > durable, published >= flushWanted { return true }
@@ -243,10 +320,12 @@ extension Session {
     }
   }
 
-  private func runAnswerer() async throws(SessionEnd) {
+  private func runAnswerer(
+    until isDone: () -> Bool = { false }
+  ) async throws(SessionEnd) {
     while end == nil {
-      await wait { !self.checksumsWanted.isEmpty || !self.blocksWanted.isEmpty }
-      guard end == nil else { return }
+      await wait { !self.checksumsWanted.isEmpty || !self.blocksWanted.isEmpty || isDone() }
+      guard end == nil, !(checksumsWanted.isEmpty && blocksWanted.isEmpty) else { return }
       if !blocksWanted.isEmpty {
         let (wanted, records) = blocksWanted.removeFirst()
         try await waitUntilPublished(records)
@@ -254,12 +333,12 @@ extension Session {
         continue
       }
       let (wanted, records) = checksumsWanted.removeFirst()
+      let run = BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount))
+      await waitForCopies(of: run)
       try await waitUntilPublished(records)
       let contents: [BlockContent]
       do throws(ArrayError) {
-        contents = try await engine.contents(
-          BlockRun(firstBlock: wanted.firstBlock, blockCount: UInt64(wanted.blockCount)),
-          salt: wanted.requestNumber)
+        contents = try await engine.contents(run, salt: wanted.requestNumber)
       } catch {
         throw .stopped(error.words)
       }

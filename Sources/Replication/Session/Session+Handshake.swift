@@ -24,6 +24,7 @@ extension Session {
       session.finish(.lost("it has ended"))
     }
     await waitForTasks()
+    lendSlots()
     if runningTaskCount > 0 {
       // Whoever is left may still use the stream: it stays as it is.
       log("a part of the connection does not come to its end, and is left behind")
@@ -83,6 +84,9 @@ extension Session {
     let comparison = TimelineComparison(mine: myHistory, theirs: theirHistory)
     let number = comparison.commonNumber ?? 0
     let myChain = try await myChain(at: number)
+    if myChain == nil, comparison.commonNumber != nil {
+      log("what record \(number) was is not known here any more: the log begins behind it")
+    }
     try await channel.send(
       .chainAnswer(ChainAnswer(number: number, chain: myChain)), timelineID: timelineID)
     guard case .chainAnswer(let answer) = try await receiveControl() else {
@@ -92,7 +96,9 @@ extension Session {
       throw .protocolError("it tells its chain at \(answer.number) instead of \(number)")
     }
     if engine.options.plants(.comparesNumbersOnly) {
-      return comparison.verdict(myChain: 0, theirChain: 0)
+      if mine.position.number == theirs.position.number { return .inStep }
+      return mine.position.number < theirs.position.number
+        ? .behind : .ahead(of: theirs.position)
     }
     guard let myChain, let theirChain = answer.chain, comparison.commonNumber != nil else {
       // A log does not reach back for ever. Within a timeline one node numbers records, and a crash
@@ -123,19 +129,25 @@ extension Session {
       try? await channel.send(.refusal(refusal), timelineID: timelineID)
       throw .refused(refusal)
     case .feed: try await feed(theirs)
-    case .follow: try await follow(theirs)
+    case .follow:
+      // A primary has its clients' records on their way, and looks itself whether it may give way.
+      if mine.role == .replica { try await settleLog() }
+      try await follow(theirs)
     case .fetchTail where chainIsUnknown, .giveTail where chainIsUnknown:
+      // What is behind the lesser number is the replica's alone.
       throw .refused(
         Refusal(
-          code: .diverged, firstNumber: mine.position.number,
-          secondNumber: theirs.position.number,
+          code: .diverged, firstNumber: min(mine.position.number, theirs.position.number),
+          secondNumber: max(mine.position.number, theirs.position.number),
           words:
             "the replica has records that the primary lost, and it cannot be told whether they "
             + "follow the primary's"))
     case .giveTail:
+      try await settleLog()
       try await giveTail(theirs)
       try await follow(theirs)
     case .fetchTail:
+      try await settleLog()
       try await fetchTail(theirs)
       mine.position = theirs.position
       try await feed(theirs)
@@ -193,6 +205,22 @@ extension Session {
     await wait { !self.isSendingAlone }
   }
 
+  /// Waits until what the connection before left on its way to the log has its place there.
+  ///
+  /// When that is more than was said in the hello, it would come again, and be logged twice: the hello
+  /// has to be said anew.
+  private func settleLog() async throws(SessionEnd) {
+    do throws(ArrayError) {
+      try await engine.waitUntilPublished(onArray { $0.enqueuedRecordCount })
+    } catch {
+      throw .stopped(error.words)
+    }
+    let now = view
+    guard now.position == mine.position,
+      now.replication.isConsistent == mine.flags.contains(.isConsistent)
+    else { throw .lost("what it had was still on its way to the log: it is told of that") }
+  }
+
   /// Sends the primary what it lost.
   private func giveTail(_ theirs: Hello) async throws(SessionEnd) {
     beginTail(.givingTail)
@@ -224,6 +252,7 @@ extension Session {
 
   /// Takes from the replica what this primary lost, and makes it durable.
   private func fetchTail(_ theirs: Hello) async throws(SessionEnd) {
+    try expectSettled()
     received = mine.position
     beginTail(.fetchingTail)
     log(
@@ -277,6 +306,9 @@ extension Session {
       case .trim(let run):
         list.append(StreamBatch.Record(isTrim: true, run: run, payloadIndex: 0))
       }
+    }
+    if !copiesPending.isEmpty {
+      for record in list { await waitForCopies(of: record.run) }
     }
     try await keepOld(list.map { ($0.run, $0.isTrim) })
     received = records.end

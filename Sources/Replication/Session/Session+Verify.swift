@@ -149,7 +149,7 @@ extension Session {
     }
     post(
       .blocks(Blocks(requestNumber: 0, firstBlock: run.firstBlock, blocks: found.blocks)),
-      payload: found.slot, payloadByteCount: found.blocks.writtenCount * 4096,
+      payload: found.slot?.buffer.prefix(found.blocks.writtenCount * 4096), owner: found.slot,
       afterNumber: onArray { $0.streamPosition.number })
     return try await isSame(run)
   }
@@ -268,7 +268,7 @@ extension Session {
         .blocks(
           Blocks(
             requestNumber: wanted.requestNumber, firstBlock: run.firstBlock, blocks: found.blocks)),
-        payload: found.slot, payloadByteCount: found.blocks.writtenCount * 4096)
+        payload: found.slot?.buffer.prefix(found.blocks.writtenCount * 4096), owner: found.slot)
     } catch {
       throw .stopped(error.words)
     }

@@ -50,7 +50,11 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var copyRate = WorkRate()
   var checksumAnswers: [UInt64: Checksums] = [:]
   var requestCount: UInt64 = 0
+  /// Of the unit that was compared last all was different.
+  var lastUnitDiffered = false
   var standingSent: Bool?
+  /// The mode that the replica has been told.
+  var modeTold: ReplicaMode?
   var wantsToCount = false
   var handOverPosition: StreamPosition?
   var verification: Verification?
@@ -68,6 +72,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   // A replica's side.
   var received = StreamPosition(number: 0, chain: 0)
   var flushWanted: UInt64 = 0
+  /// When the primary acknowledges its writes.
+  var primaryMode = ReplicaMode.c
   var acknowledged = Acknowledgement(received: 0, logged: 0, durable: 0, copied: 0)
   var durable: UInt64 = 0
   var copied: UInt64 = 0
@@ -75,15 +81,26 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   var standing: Standing?
   var slots: [PayloadSlot] = []
   var slotsInUse: [PayloadSlot] = []
+  /// Copied blocks that are to be written, and the runs of all that are not yet.
+  var copiesWaiting: [ReceivedCopy] = []
+  var copiesPending: [BlockRun] = []
   var checksumsWanted: [(wanted: ChecksumsWanted, records: UInt64)] = []
   var blocksWanted: [(wanted: BlocksWanted, records: UInt64)] = []
   /// Blocks were mended since the log was flushed.
   var hasMended = false
 
+  struct ReceivedCopy {
+    var run: BlockRun
+    var slot: PayloadSlot
+    /// The records that came before it.
+    var recordCount: UInt64
+  }
+
   struct Outgoing {
     var message: StreamMessage
-    var payload: PayloadSlot?
-    var payloadByteCount = 0
+    var payload: IOBuffer?
+    /// Whose memory that is.
+    var owner: AnyObject?
     /// Records up to here are sent before it.
     var afterNumber: UInt64 = 0
   }
@@ -187,14 +204,13 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
 
   /// Hands over a frame to be sent.
   func post(
-    _ message: StreamMessage, payload: PayloadSlot? = nil, payloadByteCount: Int = 0,
+    _ message: StreamMessage, payload: IOBuffer? = nil, owner: AnyObject? = nil,
     afterNumber: UInt64 = 0
   ) {
     if message.kind == .copyBlocks || message.kind == .copyEnd { waitingCopyCount += 1 }
     outbox.append(
       Outgoing(
-        message: message, payload: payload, payloadByteCount: payloadByteCount,
-        afterNumber: afterNumber))
+        message: message, payload: payload, owner: owner, afterNumber: afterNumber))
     signal()
   }
 
@@ -208,9 +224,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
   func sendOutgoing(sent: UInt64) async throws(SessionEnd) -> Bool {
     guard let index = outbox.firstIndex(where: { $0.afterNumber <= sent }) else { return false }
     let next = outbox.remove(at: index)
-    let payload = next.payload.map { $0.buffer.prefix(next.payloadByteCount) }
-    try await channel.send(next.message, payload: payload, timelineID: timelineID)
-    withExtendedLifetime(next.payload) {}
+    try await channel.send(next.message, payload: next.payload, timelineID: timelineID)
+    withExtendedLifetime(next.owner) {}
     if next.message.kind == .copyBlocks || next.message.kind == .copyEnd { waitingCopyCount -= 1 }
     signal()
     return true
@@ -242,10 +257,12 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
     let countMax = max(2, options.receiveBytesMax >> 20)
     while end == nil {
       reclaimSlots()
-      if slotsInUse.count < countMax { break }
+      let pendingCount = copiesPending.count
+      if slotsInUse.count + pendingCount < countMax { break }
       await wait {
         let published = onArray { $0.publishedRecordCount }
         return self.slotsInUse.contains { $0.neededThrough <= published }
+          || self.copiesPending.count < pendingCount
       }
     }
     guard end == nil else { return nil }
@@ -269,6 +286,16 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
     guard let slot else { return }
     slot.neededThrough = count
     slotsInUse.append(slot)
+  }
+
+  /// It is over, but a log that hangs has not copied every payload yet: their memory stays until then.
+  func lendSlots() {
+    guard let count = slotsInUse.map(\.neededThrough).max() else { return }
+    let (engine, slots) = (engine, slotsInUse)
+    Task(executorPreference: machine) {
+      do throws(ArrayError) { try await engine.waitUntilPublished(count) } catch {}
+      withExtendedLifetime(slots) {}
+    }
   }
 
   func giveBack(_ slot: PayloadSlot?) {

@@ -10,9 +10,11 @@ package struct SessionOptions: Sendable {
   package var backoffNanosecondsMin: UInt64 = 100_000_000
   package var backoffNanosecondsMax: UInt64 = 10_000_000_000
   /// Payload that was received and is not logged yet.
-  package var receiveBytesMax = 16 << 20
+  package var receiveBytesMax = 32 << 20
   /// Units of a copy that are compared at once.
   package var copyTaskCount = 4
+  /// Frames of a copy that are written at once.
+  package var copyWriterCount = 24
 
   package init() {}
 }

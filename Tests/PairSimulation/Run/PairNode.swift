@@ -13,7 +13,7 @@ package final class PairNode: @unchecked Sendable {
   package let name: String
   let simulation: Simulation
   let network: SimulatedNetwork
-  let media: [SimulatedMedium]
+  package let media: [SimulatedMedium]
   /// Where what a copy overwrites is kept; nil for nowhere.
   package var undoMedium: SimulatedMedium?
   let level: RAIDLevel
@@ -21,10 +21,18 @@ package final class PairNode: @unchecked Sendable {
   /// Who decides between the nodes, where one does.
   package var arbiter: PairArbiter?
   package private(set) var machine: SimulatedMachine?
+  /// The present machine's disks: the members, and where the undo region is.
+  package private(set) var disks: [SimulatedDisk] = []
+  package private(set) var undoDisk: SimulatedDisk?
   /// Nil while it is down, or has not come up yet.
   package private(set) var host: PairHost?
+  private(set) var isCreated = true
   private(set) var startFailure: String?
-  var lifeCount = 0
+  /// Told of each crash of its machines.
+  var onCrash: @Sendable (CrashKind) -> Void = { _ in }
+  private var lifeCount = 0
+  /// The machine of its next life crashes at this operation.
+  var plannedCrash: (operation: Int, kind: CrashKind)?
 
   init(
     _ name: String, _ simulation: Simulation, _ network: SimulatedNetwork, level: RAIDLevel
@@ -45,15 +53,54 @@ package final class PairNode: @unchecked Sendable {
   package var isUp: Bool { host != nil && machine?.crashKind == nil }
 
   private func handles(_ machine: SimulatedMachine) -> [MemberHandle<SimulatedDisk>] {
-    media.enumerated().map { index, medium in
-      MemberHandle(
-        name: "\(name)\(index)", disk: SimulatedDisk(machine, medium),
-        byteCount: medium.live.byteCount)
+    disks = media.map { SimulatedDisk(machine, $0) }
+    return disks.enumerated().map { index, disk in
+      MemberHandle(name: "\(name)\(index)", disk: disk, byteCount: media[index].live.byteCount)
     }
   }
 
+  /// A disk does not answer until it is released.
+  func hangDisk(_ index: Int) {
+    if machine?.crashKind == nil { disks[index].isStuck = true }
+  }
+
+  func releaseDisks() {
+    for disk in disks where disk.isStuck { disk.release() }
+  }
+
+  /// The machine crashes at one of its next operations.
+  func planCrash(in operations: Int, _ kind: CrashKind) {
+    guard let machine, machine.crashKind == nil else { return }
+    machine.faultPlan.fail(
+      operation: machine.faultPlan.operationCount + operations, with: .crash(kind))
+  }
+
+  func forgetPlannedCrashes() { machine?.faultPlan.removeAll() }
+
   /// Makes its array.
   func create() throws {
+    let (machine, members, creation) = try makeCreation()
+    try simulation.run(on: machine) {
+      try await creation.write(to: members)
+      for member in members { await member.disk.close() }
+    }
+    machine.crash(.kill)
+  }
+
+  /// Makes it anew, while the simulation runs; what was there before is gone.
+  func beginCreation() {
+    isCreated = false
+    guard let (machine, members, creation) = try? makeCreation() else { return }
+    machine.start {
+      guard (try? await creation.write(to: members)) != nil else { return }
+      for member in members { await member.disk.close() }
+      self.isCreated = true
+    }
+  }
+
+  private func makeCreation() throws -> (
+    SimulatedMachine, [MemberHandle<SimulatedDisk>], ArrayCreation
+  ) {
     let machine = SimulatedMachine(simulation, name: "\(name)-create")
     let members = handles(machine)
     let settings = CreationSettings(
@@ -62,11 +109,7 @@ package final class PairNode: @unchecked Sendable {
     let creation = try ArrayCreation(
       settings, members.map { CreationCandidate(name: $0.name, byteCount: $0.byteCount) },
       randomNumber: { machine.randomNumber() })
-    try simulation.run(on: machine) {
-      try await creation.write(to: members)
-      for member in members { await member.disk.close() }
-    }
-    machine.crash(.kill)
+    return (machine, members, creation)
   }
 
   /// Starts a machine; the array is up some time later.
@@ -75,6 +118,14 @@ package final class PairNode: @unchecked Sendable {
     lifeCount += 1
     let machine = SimulatedMachine(simulation, name: "\(name)\(lifeCount)")
     self.machine = machine
+    machine.onCrash = { [weak self] kind in
+      self?.host = nil
+      self?.onCrash(kind)
+    }
+    if let planned = plannedCrash {
+      machine.faultPlan.fail(operation: planned.operation, with: .crash(planned.kind))
+      plannedCrash = nil
+    }
     host = nil
     startFailure = nil
     machine.start { await self.start(machine) }
@@ -82,18 +133,20 @@ package final class PairNode: @unchecked Sendable {
 
   private func start(_ machine: SimulatedMachine) async {
     do throws(ArrayStartError) {
+      let members = handles(machine)
       let volume = try await ArrayEngine.start(
-        members: handles(machine), machine: machine, options: options,
+        members: members, machine: machine, options: options,
         log: { [name, simulation] in
           unsafe PairNode.tell("\(simulation.nowNanoseconds / 1_000_000) ms \(name): \($1)")
         })
       var undo: UndoRegion<SimulatedDisk>?
       if let undoMedium {
         let nodeID = await volume.engine.nodeView.nodeID
+        let disk = SimulatedDisk(machine, undoMedium)
+        undoDisk = disk
         do throws(UndoError) {
           undo = try await UndoRegion(
-            SimulatedDisk(machine, undoMedium), byteCount: undoMedium.live.byteCount,
-            arrayID: nodeID)
+            disk, byteCount: undoMedium.live.byteCount, arrayID: nodeID)
         } catch {
           startFailure = error.words
           return
@@ -108,8 +161,16 @@ package final class PairNode: @unchecked Sendable {
   }
 
   /// Whether its newest configuration on disk waits for its replica.
-  var replicaCountsOnDisk: Bool {
-    guard let memory = AlignedMemory(byteCount: 4096) else { return false }
+  var replicaCountsOnDisk: Bool { newestSuperblock?.replication.peers.first?.counts ?? false }
+
+  /// Whether that says that it is a replica, with nothing missing or amid a copy.
+  func isReplicaOnDisk(isConsistent: Bool) -> Bool {
+    guard let state = newestSuperblock?.replication else { return false }
+    return state.role == .replica && state.isConsistent == isConsistent
+  }
+
+  private var newestSuperblock: Superblock? {
+    guard let memory = AlignedMemory(byteCount: 4096) else { return nil }
     defer { withExtendedLifetime(memory) {} }
     let buffer = memory.buffer
     var newest: Superblock?
@@ -120,14 +181,11 @@ package final class PairNode: @unchecked Sendable {
         if found.eventCount >= newest?.eventCount ?? 0 { newest = found }
       }
     }
-    return newest?.replication.peers.first?.counts ?? false
+    return newest
   }
 
   /// Ends the machine at once.
-  package func crash(_ kind: CrashKind) {
-    machine?.crash(kind)
-    host = nil
-  }
+  package func crash(_ kind: CrashKind) { machine?.crash(kind) }
 }
 
 /// What runs on a machine: the array, and its node.
@@ -141,7 +199,10 @@ package actor PairHost {
   let volume: ArrayVolume<SimulatedMachine, SimulatedDisk>
   nonisolated let engine: ArrayEngine<SimulatedMachine, SimulatedDisk>
   nonisolated let node: ReplicationNode<SimulatedMachine, SimulatedDisk>
-  private let owner: PairNode
+  private let address: String
+  private let network: SimulatedNetwork
+  private let name: String
+  private let arbiter: PairArbiter?
 
   init(
     _ machine: SimulatedMachine,
@@ -149,7 +210,10 @@ package actor PairHost {
     undo: UndoRegion<SimulatedDisk>?
   ) {
     self.machine = machine
-    self.owner = owner
+    address = owner.address
+    network = owner.network
+    name = owner.name
+    arbiter = owner.arbiter
     engine = volume.engine
     self.volume = volume
     var options = SessionOptions()
@@ -173,17 +237,15 @@ package actor PairHost {
   }
 
   func open() async {
-    if let arbiter = owner.arbiter {
-      let (machine, owner) = (machine, owner)
-      await engine.setArbiter { await arbiter.ask($0, of: owner, on: machine) }
+    if let arbiter {
+      let (machine, name) = (machine, name)
+      await engine.setArbiter { await arbiter.ask($0, of: name, on: machine) }
     }
     await node.start()
-    if let listener = owner.network.listen(on: machine, at: owner.address) {
+    if let listener = network.listen(on: machine, at: address) {
       await node.listen(at: listener)
     }
   }
-
-  var byteCount: UInt64 { volume.traits.byteCount }
 
   func write(_ block: UInt64, _ count: Int, stamp: UInt64, durably: Bool) async -> Bool {
     guard let memory = AlignedMemory(byteCount: count * 4096) else { return false }
@@ -194,6 +256,16 @@ package actor PairHost {
       try await volume.write(
         ByteRange(from: block * 4096, to: (block + UInt64(count)) * 4096), from: buffer,
         durably: durably)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  func trim(_ block: UInt64, _ count: Int) async -> Bool {
+    do throws(VolumeError) {
+      try await volume.trim(
+        ByteRange(from: block * 4096, to: (block + UInt64(count)) * 4096), durably: false)
       return true
     } catch {
       return false
@@ -225,13 +297,12 @@ package actor PairHost {
     return first
   }
 
-  nonisolated var view: NodeView { onArray { $0.nodeView } }
-  nonisolated var access: ClientAccess { onArray { $0.clientAccess } }
-  nonisolated var status: ArrayStatus { onArray { $0.status } }
-
-  private nonisolated func onArray<Answer: Sendable>(
-    _ body: @Sendable (isolated ArrayEngine<SimulatedMachine, SimulatedDisk>) -> Answer
-  ) -> Answer { engine.assumeIsolated(body) }
+  /// The same of all blocks, one by one.
+  func readAll(_ count: Int) async -> [UInt64?] {
+    var stamps: [UInt64?] = []
+    for block in 0..<UInt64(count) { stamps.append(await read(block)) }
+    return stamps
+  }
 }
 
 extension PairNode {

@@ -7,7 +7,7 @@ package import Simulator
 
 /// Two nodes, a and b, and the network between them, for histories that are told step by step.
 // Safe: a simulation runs on one thread.
-package final class PairLab: @unchecked Sendable {
+package final class PairStage: @unchecked Sendable {
   package let simulation: Simulation
   package let network: SimulatedNetwork
   package let a: PairNode
@@ -31,7 +31,7 @@ package final class PairLab: @unchecked Sendable {
   }
 
   /// Plays a history.
-  package func play(_ history: @escaping @Sendable (PairLab) async throws -> Void) throws {
+  package func play(_ history: @escaping @Sendable (PairStage) async throws -> Void) throws {
     try simulation.run(
       on: driver, within: Simulation.Limits(virtualNanoseconds: 600_000_000_000)
     ) { try await history(self) }

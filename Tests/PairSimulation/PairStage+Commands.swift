@@ -6,7 +6,7 @@ import Simulator
 import Units
 
 // What operators order, beside promotion; and what disks do to them.
-extension PairLab {
+extension PairStage {
   package func nodeID(_ node: PairNode) async throws -> Identifier {
     try await ask(node) { await $0.engine.nodeView.nodeID }
   }
@@ -53,7 +53,7 @@ extension PairLab {
   }
 
   package func events(_ node: PairNode) async throws -> [String] {
-    try await ask(node) { $0.status.events.map(\.text) }
+    try await ask(node) { await $0.engine.status.events.map(\.text) }
   }
 
   /// Puts content on one node that no client wrote and that verifies.
