@@ -45,7 +45,9 @@ struct ReplicaDesk: Sendable {
     case .remove(let text):
       let peer = try await peer(text)
       try await node.removeReplica(peer.nodeID)
-      return OrderOutcome("node \(peer.nodeID) is no replica any more: nobody waits for it")
+      return OrderOutcome(
+        "node \(peer.nodeID) is no replica any more: nobody waits for it. It is not told: it must not be "
+          + "promoted")
     case .promote(let isForced): return OrderOutcome(try await node.promote(isForced: isForced))
     case .demote: return OrderOutcome(try await node.demote())
     case .verify(let text):
