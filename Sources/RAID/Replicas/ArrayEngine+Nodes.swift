@@ -117,6 +117,7 @@ extension ArrayEngine {
       sinceSeconds: options.unixSeconds(), address: address)
     do throws(ArrayError) {
       if let index = peerIndex(nodeID) {
+        try state.checkTerms(of: state.peers[index], mode, lossPolicy)
         try await record {
           $0.peers[index].mode = mode
           $0.peers[index].address = address
