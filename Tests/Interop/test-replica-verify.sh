@@ -16,6 +16,13 @@ expect_in_step left 30
 verify() { # verify STATUS ARGUMENT...: compare, and expect that exit status
   local expected=$1 status=0; shift
   timeout 60 "$ASHLAR" replica verify left "$@" --json >"$WORK/verify.json" 2>"$WORK/verify.err" || status=$?
+  # A node that was just started may be called twice: the comparison says that it was interrupted.
+  if [[ $status == 2 && $expected != 2 ]]; then
+    sleep 3
+    expect_in_step left 30
+    status=0
+    timeout 60 "$ASHLAR" replica verify left "$@" --json >"$WORK/verify.json" 2>"$WORK/verify.err" || status=$?
+  fi
   [[ $status == "$expected" ]] || { cat "$WORK/verify.json" "$WORK/verify.err"; fail "verify ends with $status, not $expected"; }
 }
 fact() { jq -r "$1" "$WORK/verify.json"; }
@@ -55,4 +62,4 @@ stop_node right
 verify 2
 stop_node left
 verify 3
-for node in left right; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done
+for node in left right; do expect_whole $node "$DATA/$node.0" "$DATA/$node.1"; done
