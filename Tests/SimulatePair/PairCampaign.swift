@@ -1,5 +1,4 @@
 import PairSimulation
-import Simulator
 
 /// What is simulated: drawn histories, each crash of short ones, or told ones.
 enum PairMode: String {

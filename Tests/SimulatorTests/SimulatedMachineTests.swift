@@ -209,6 +209,27 @@ struct SimulatedMachineTests {
     #expect(freed == nil)
   }
 
+  @Test("a machine that stalls does nothing until it goes on, late; another does not notice")
+  func stalls() throws {
+    let simulation = Simulation(seed: 10)
+    let (stalled, other) = (SimulatedMachine(simulation), SimulatedMachine(simulation))
+    let ticks = Counter(stalled)
+    stalled.start {
+      for _ in 0..<10 {
+        await stalled.sleep(nanoseconds: 1_000_000)
+        await ticks.add(0, times: 1)
+      }
+    }
+    try simulation.run(on: other) {
+      await other.sleep(nanoseconds: 2_500_000)
+      stalled.stall(nanoseconds: 20_000_000)
+      await other.sleep(nanoseconds: 19_000_000)
+    }
+    try simulation.runUntilQuiet()
+    #expect(try stalled.run { ticks.orderCountNow } == 10)
+    #expect(stalled.nowNanoseconds > 1_000_000_000 + 22_500_000 + 7_000_000)
+  }
+
   @Test("code that has left its machine traps", .timeLimit(.minutes(1)))
   func leavingTraps() async {
     await #expect(processExitsWith: .failure) {

@@ -1,4 +1,5 @@
 import DiskFormat
+import RAID
 import Simulator
 
 /// The clients of one node, who write and read until they are told to stop.
@@ -73,10 +74,16 @@ final class PairClients: @unchecked Sendable {
     let stamp = isTrim ? 0 : stamps.next()
     let isDurable = !isTrim && random.next() % 8 == 0
     let request = line.begin(run, stamp: stamp, at: pair.nowNanoseconds)
+    let host = pair.nodes[node].host
     let isDone = await pair.ask(node) { host in
       isTrim
         ? await host.trim(UInt64(first), count)
         : await host.write(UInt64(first), count, stamp: stamp, durably: isDurable)
+    }
+    if isDone == nil, let host, pair.nodes[node].host === host,
+      await pair.access(node) == .readWrite
+    {
+      complaint = complaint ?? "a write at \(pair.nodes[node].name) has no end (promise P9)"
     }
     line.release(run)
     // Told after it has died is not told.

@@ -157,6 +157,8 @@ package final class PairHistory: @unchecked Sendable {
   private func noteCrash(_ index: Int, _ kind: CrashKind) {
     outcome.crashCount += 1
     note("\(name(index)): \(kind)")
+    // Told at its last instant is not told: the client's machine has not heard it yet.
+    stopClients(of: index)
     let isReplica = index != primary
     // What a replica in mode B has received need not be logged.
     guard kind == .powerLoss || (isReplica && mode != .c) else { return }

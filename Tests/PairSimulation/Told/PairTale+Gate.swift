@@ -80,7 +80,10 @@ extension PairTale {
     PairTale(
       "C2: a record that waits for the log when its connection ends is not taken twice", []
     ) { lab in
+      // Its log goes back to what the replica has.
+      lab.pair.nodes[lab.a].options.destageDelayNanoseconds = 600_000_000_000
       try await lab.beginInStep(.goOn, mode: .a)
+      await lab.rest(milliseconds: 200)
       let replica = lab.pair.nodes[lab.b]
       for disk in replica.media.indices { replica.hangDisk(disk) }
       for round in UInt64(1)...30 { try await lab.mustWrite(lab.a, 3..<5, round) }
@@ -89,7 +92,7 @@ extension PairTale {
       lab.pair.cut()
       await lab.rest(milliseconds: 700)
       lab.pair.network.heal()
-      await lab.rest(milliseconds: 500)
+      await lab.rest(milliseconds: 1500)
       replica.releaseDisks()
       try await lab.waitInStep()
       try await lab.mustWrite(lab.a, 5..<6, 31)

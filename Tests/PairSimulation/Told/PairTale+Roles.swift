@@ -49,16 +49,6 @@ extension PairTale {
         "what the primary leaves behind says that its replica lacks something")
     },
     PairTale(
-      "P9: a full log goes on when the replica that it was kept for is set aside", []
-    ) { lab in
-      try await lab.beginInStep(.goOn)
-      lab.pair.cut()
-      // More than the log has room for, before anybody knows that the replica is lost.
-      let begun = (0..<400).map { lab.beginWrite(lab.a, UInt64($0), 1) }
-      await lab.rest(milliseconds: 5000)
-      try lab.expect(begun.allSatisfy(\.isDone), "every write is acknowledged")
-    },
-    PairTale(
       "P8: with 'stop', who was told that a write failed is not served again before a start", []
     ) { lab in
       try await lab.beginInStep(.stop)
