@@ -42,10 +42,3 @@ expect_clean() {
   timeout 30 "$ASHLAR" examine "$@" >"$WORK/examined" 2>&1 || { cat "$WORK/examined"; fail "examine refuses $name"; }
   grep -q "can start, all $# members in sync, clean" "$WORK/examined" || { cat "$WORK/examined"; fail "$name is not clean"; }
 }
-# expect_whole NAME MEMBER...: after a stop, all members are in sync. A replica keeps in its log what its primary
-# has not called durable yet, and is not clean then.
-expect_whole() {
-  local name=$1; shift
-  timeout 30 "$ASHLAR" examine "$@" >"$WORK/examined" 2>&1 || { cat "$WORK/examined"; fail "examine refuses $name"; }
-  grep -q "can start, all $# members in sync" "$WORK/examined" || { cat "$WORK/examined"; fail "$name is not whole"; }
-}

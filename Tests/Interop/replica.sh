@@ -27,3 +27,6 @@ is_in_step() {
 expect_in_step() { # expect_in_step PRIMARY SECONDS
   wait_until "$2" is_in_step "$1" || { timeout 10 "$ASHLAR" status "$1"; fail "the replica of $1 does not come in step"; }
 }
+# let_primary_speak: a replica keeps in its log what its primary has not called durable (rule C1), and is not clean
+# when it is stopped before that. The primary says it four times in two seconds.
+let_primary_speak() { sleep 2; }

@@ -47,5 +47,6 @@ expect_in_step right 30
 wait_until 10 in_sync 2 || fail "the arbiter does not know that left is in sync"
 for node in left right; do nbdcopy "$(socket_uri $node)" "$WORK/$node.image" || fail "nbdcopy of $node"; done
 cmp "$WORK/left.image" "$WORK/right.image" || fail "the nodes differ"
+let_primary_speak
 for node in right left; do stop_node $node; done
-for node in left right; do expect_whole $node "$DATA/$node.0" "$DATA/$node.1"; done
+for node in left right; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done

@@ -54,5 +54,6 @@ expect_in_step right 60
 for node in left right; do nbdcopy "$(socket_uri $node)" "$node.image" || fail "nbdcopy of $node"; done
 cmp left.image right.image || fail "the nodes differ"
 [[ $(od -v -An -tx1 -w1 -j4096 -N12288 left.image | sort | uniq -c | tr -s ' \n' ' ') == ' 4096 01 8192 02 ' ]] || fail "left does not have right's data"
+let_primary_speak
 for node in left right; do stop_node $node; done
-for node in left right; do expect_whole $node "$DATA/$node.0" "$DATA/$node.1"; done
+for node in left right; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done

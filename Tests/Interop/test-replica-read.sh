@@ -61,6 +61,7 @@ umount "$WORK/copy"
 nbdcopy "$(socket_uri left)" "$WORK/primary.img" || fail "nbdcopy of the primary"
 cmp "$WORK/primary.img" "$WORK/copy.img" || fail "the nodes differ"
 expect_in_step left 10
+let_primary_speak
 stop_node left
 stop_node right
-for node in left right; do expect_whole $node "$DATA/$node.0" "$DATA/$node.1"; done
+for node in left right; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done

@@ -78,5 +78,6 @@ expect_failure "--discard lone" "$ASHLAR" replica seed lone
 "$ASHLAR" replica add near "unix:$WORK/lone.repl" >/dev/null || fail "add the seed"
 expect_in_step near 60
 expect_byte lone 3
+let_primary_speak
 for node in near lone; do stop_node $node; done
 for node in near lone; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done

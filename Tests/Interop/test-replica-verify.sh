@@ -16,7 +16,7 @@ expect_in_step left 30
 verify() { # verify STATUS ARGUMENT...: compare, and expect that exit status
   local expected=$1 status=0; shift
   timeout 60 "$ASHLAR" replica verify left "$@" --json >"$WORK/verify.json" 2>"$WORK/verify.err" || status=$?
-  # A node that was just started may be called twice: the comparison says that it was interrupted.
+  # On a busy machine a connection may fall silent for two seconds: the comparison says that it was interrupted.
   if [[ $status == 2 && $expected != 2 ]]; then
     sleep 3
     expect_in_step left 30
@@ -58,8 +58,9 @@ for node in left right; do nbdcopy "$(socket_uri $node)" "$WORK/$node.image" || 
 cmp "$WORK/left.image" "$WORK/right.image" || fail "the nodes differ"
 "$ASHLAR" replica verify left --no-wait >/dev/null
 "$ASHLAR" replica verify left --cancel >/dev/null
+let_primary_speak
 stop_node right
 verify 2
 stop_node left
 verify 3
-for node in left right; do expect_whole $node "$DATA/$node.0" "$DATA/$node.1"; done
+for node in left right; do expect_clean $node "$DATA/$node.0" "$DATA/$node.1"; done

@@ -34,8 +34,8 @@ struct PairTests {
 
   @Test("drawn histories: what clients were told is there, and both nodes have the same in the end")
   func drawn() throws {
-    // Behind the first: what were findings.
-    for seed in Array(UInt64(1)...12) + [0x74, 0xd1, 0x1fa] {
+    // Behind those: what were findings.
+    for seed in Array(UInt64(1)...24) + [0x74, 0xd1, 0x1fa] {
       let outcome = try PairHistory(seed: seed).play()
       #expect(outcome.violation == nil, "seed \(seed)")
     }
