@@ -74,7 +74,6 @@ extension ReplicationState {
   private enum Flag {
     static let inconsistent: UInt8 = 1
     static let handedOver: UInt8 = 2
-    static let undoable: UInt8 = 4
   }
 
   func encode(into bytes: IOBuffer) {
@@ -82,10 +81,10 @@ extension ReplicationState {
     bytes.storeUInt8(role.rawValue, at: Field.role.offset)
     bytes.storeUInt8(lossPolicy.rawValue, at: Field.lossPolicy.offset)
     bytes.storeUInt8(
-      (isConsistent ? 0 : Flag.inconsistent) | (isHandedOver ? Flag.handedOver : 0)
-        | (canStepBack ? Flag.undoable : 0),
+      (isConsistent ? 0 : Flag.inconsistent) | (isHandedOver ? Flag.handedOver : 0),
       at: Field.replicationFlags.offset)
     bytes.storeUInt8(UInt8(truncatingIfNeeded: peers.count), at: Field.peerCount.offset)
+    bytes.storeIdentifier(undoID, at: Field.undoID.offset)
     // An array that is alone is written as before there was replication.
     if self != .alone {
       bytes.storeUInt32(peerTimeoutMilliseconds, at: Field.peerTimeoutMilliseconds.offset)
@@ -107,7 +106,7 @@ extension ReplicationState {
       throw .field(name: "lossPolicy", value: UInt64(byte(.lossPolicy)))
     }
     let flags = byte(.replicationFlags)
-    guard flags <= Flag.inconsistent | Flag.handedOver | Flag.undoable else {
+    guard flags <= Flag.inconsistent | Flag.handedOver else {
       throw .field(name: "replicationFlags", value: UInt64(flags))
     }
     let count = Int(byte(.peerCount))
@@ -116,7 +115,7 @@ extension ReplicationState {
     state.lossPolicy = policy
     state.isConsistent = flags & Flag.inconsistent == 0
     state.isHandedOver = flags & Flag.handedOver != 0
-    state.canStepBack = flags & Flag.undoable != 0
+    state.undoID = bytes.loadIdentifier(at: Field.undoID.offset)
     let timeout = bytes.loadUInt32(at: Field.peerTimeoutMilliseconds.offset)
     if timeout != 0 { state.peerTimeoutMilliseconds = timeout }
     for index in 0..<count {

@@ -129,8 +129,8 @@ package struct ReplicationState: Equatable, Sendable {
   package var isConsistent = true
   /// The role was given up in good order: everything is on both nodes.
   package var isHandedOver = false
-  /// It is inconsistent, and what the copy has overwritten is in an undo region, all of it.
-  package var canStepBack = false
+  /// It is inconsistent, and all that the copy has overwritten is in this undo region; `none` when it is in none.
+  package var undoID = Identifier.none
   /// A peer that does not answer for so long is set aside.
   package var peerTimeoutMilliseconds: UInt32 = 2000
   package var peers: [Peer] = []

@@ -13,7 +13,7 @@ extension Superblock {
     case name, memberStates, memberIDs, timelines, configurationHistory
     case reserveIDs, reserveTargets
     case timelineChains, role, lossPolicy, replicationFlags, peerCount, peerTimeoutMilliseconds,
-      peers
+      peers, undoID
     case reserved3
 
     package var byteRange: Range<Int> {
@@ -69,7 +69,8 @@ extension Superblock {
       case .peerCount: 1963..<1964
       case .peerTimeoutMilliseconds: 1964..<1968
       case .peers: 1968..<2736
-      case .reserved3: 2736..<4096
+      case .undoID: 2736..<2752
+      case .reserved3: 2752..<4096
       }
     }
   }

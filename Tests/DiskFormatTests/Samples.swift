@@ -75,7 +75,7 @@ struct Samples {
     state.lossPolicy = LossPolicy.allCases[below(2)]
     state.isConsistent = below(2) == 0
     state.isHandedOver = below(2) == 0
-    state.canStepBack = below(2) == 0
+    state.undoID = below(2) == 0 ? .none : identifier()
     state.peerTimeoutMilliseconds = 1 + checksum() >> 1
     for _ in 0..<below(ReplicationState.peerCountMax + 1) {
       state.peers.append(

@@ -385,7 +385,7 @@ extension ArrayEngine {
 
   // MARK: State
 
-  private var noRoomError: ArrayError {
+  var noRoomError: ArrayError {
     isServing
       ? .refused("its replica is lost, and what waits for it fills the memory for writes")
       : stoppedError

@@ -154,7 +154,7 @@ extension ArrayEngine {
       for peer in membership.replication.peers { parts.log.removeReplica(peer.nodeID) }
       membership.replication.role = .replica
       membership.replication.isConsistent = false
-      membership.replication.canStepBack = false
+      membership.replication.undoID = .none
       membership.replication.isHandedOver = false
       for index in membership.replication.peers.indices {
         membership.replication.peers[index].counts = false

@@ -31,7 +31,7 @@ extension ArrayEngine {
       guard state.isConsistent else {
         return .none(
           "it is a replica, and the copy that it is being made is not complete"
-            + (state.canStepBack
+            + (state.undoID != .none
               ? " ('ashlar replica step-back NAME' returns to the state before it)" : ""))
       }
       return .readOnly(
@@ -351,7 +351,7 @@ extension ArrayEngine {
     state.lossPolicy = lossPolicy
     state.peerTimeoutMilliseconds = timeoutMilliseconds
     state.isConsistent = old.isConsistent && copyBase == nil
-    state.canStepBack = copyBase == nil ? old.canStepBack : nodes.keepsUndo
+    state.undoID = copyBase == nil ? old.undoID : nodes.undoID
     let known = old.peers.first { $0.nodeID == primary }
     // In another timeline the primary may have gone on without this node: what it said before holds
     // no longer.
@@ -451,28 +451,9 @@ extension ArrayEngine {
       membership.timelines = Self.newest(membership.timelines + reached)
       try await record { _ in }
     }
-    let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
-    if blockCount > 0 {
-      guard await parts.payloads.reserve(blockCount) else { throw stoppedError }
-    }
-    do throws(ArrayError) {
+    try await logReplicated(records, payload, isCopy: isCopy) { () throws(ArrayError) in
       // It may have been promoted meanwhile.
       try checkFollows(isTail: isTail)
-      try parts.log.checkRunning()
-    } catch {
-      parts.payloads.cancelReservation(blockCount)
-      throw error
-    }
-    for record in records {
-      if record.isTrim {
-        parts.log.enqueueReplicated(
-          trim: record.run, unsettledBlockCount: partialBlockCount(record.run), isCopy: isCopy)
-      } else {
-        parts.log.enqueueReplicated(
-          write: record.run,
-          payload: payload.slice(record.payloadIndex * 4096, Int(record.run.blockCount) * 4096),
-          isCopy: isCopy)
-      }
     }
   }
 
@@ -511,7 +492,7 @@ extension ArrayEngine {
     }
     try await record {
       $0.isConsistent = true
-      $0.canStepBack = false
+      $0.undoID = .none
     }
     parts.events.note("the copy is complete: this node has all of its primary's data")
   }

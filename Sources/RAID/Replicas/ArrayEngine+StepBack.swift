@@ -4,10 +4,10 @@ package import IO
 
 // Taking a copy back: the replica returns to the last position at which it was consistent (rule C3).
 extension ArrayEngine {
-  /// Whether what a copy overwrites from now on is kept, so that the copy can be taken back.
+  /// The undo region that keeps what a copy overwrites from now on; `none` for none.
   ///
   /// It becomes durable with the beginning of the copy.
-  package func noteKeepsUndo(_ keepsUndo: Bool) { nodes.keepsUndo = keepsUndo }
+  package func noteUndo(_ undoID: Identifier) { nodes.undoID = undoID }
 
   /// Says why this node cannot be taken back; nil when it can.
   package var stepBackRefusal: String? {
@@ -16,7 +16,7 @@ extension ArrayEngine {
     guard !state.isConsistent else {
       return "it is consistent: no copy is under way that could be taken back"
     }
-    guard state.canStepBack else {
+    guard state.undoID != .none else {
       return
         "what the copy has overwritten was not kept: 'serve --undo FILE' does that for copies that "
         + "begin then"
@@ -31,27 +31,8 @@ extension ArrayEngine {
   package func putBack(
     _ records: [StreamBatch.Record], payload: IOBuffer
   ) async throws(ArrayError) {
-    if let words = stepBackRefusal { throw .refused(words) }
-    let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
-    if blockCount > 0 {
-      guard await parts.payloads.reserve(blockCount) else { throw stoppedError }
-    }
-    do throws(ArrayError) {
-      try parts.log.checkRunning()
-    } catch {
-      parts.payloads.cancelReservation(blockCount)
-      throw error
-    }
-    for record in records {
-      if record.isTrim {
-        parts.log.enqueueReplicated(
-          trim: record.run, unsettledBlockCount: partialBlockCount(record.run), isCopy: true)
-      } else {
-        parts.log.enqueueReplicated(
-          write: record.run,
-          payload: payload.slice(record.payloadIndex * 4096, Int(record.run.blockCount) * 4096),
-          isCopy: true)
-      }
+    try await logReplicated(records, payload, isCopy: true) { () throws(ArrayError) in
+      if let words = stepBackRefusal { throw .refused(words) }
     }
   }
 
@@ -66,7 +47,7 @@ extension ArrayEngine {
     if position != parts.log.position { try await parts.log.begin(at: position) }
     membership.timelines = Self.newest(timelines)
     membership.replication.isConsistent = true
-    membership.replication.canStepBack = false
+    membership.replication.undoID = .none
     for index in membership.replication.peers.indices {
       membership.replication.peers[index].counts = false
       membership.replication.peers[index].position = position

@@ -107,4 +107,35 @@ extension ArrayEngine {
     let primary = parts.log.addReplica(nodeID, mode: .a, counts: false, durable: number)
     primary.sent = .max
   }
+
+  // MARK: Records that are given
+
+  /// Hands records to the log when there is room for their payload, and `check` finds nothing against it then.
+  func logReplicated(
+    _ records: [StreamBatch.Record], _ payload: IOBuffer, isCopy: Bool,
+    _ check: () throws(ArrayError) -> Void
+  ) async throws(ArrayError) {
+    let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
+    if blockCount > 0 {
+      guard await parts.payloads.reserve(blockCount) else { throw noRoomError }
+    }
+    do throws(ArrayError) {
+      try check()
+      try parts.log.checkRunning()
+    } catch {
+      parts.payloads.cancelReservation(blockCount)
+      throw error
+    }
+    for record in records {
+      if record.isTrim {
+        parts.log.enqueueReplicated(
+          trim: record.run, unsettledBlockCount: partialBlockCount(record.run), isCopy: isCopy)
+      } else {
+        parts.log.enqueueReplicated(
+          write: record.run,
+          payload: payload.slice(record.payloadIndex * 4096, Int(record.run.blockCount) * 4096),
+          isCopy: isCopy)
+      }
+    }
+  }
 }

@@ -9,34 +9,7 @@ extension ArrayEngine {
   package func mend(
     _ records: [StreamBatch.Record], payload: IOBuffer
   ) async throws(ArrayError) {
-    let blockCount = records.reduce(0) { $0 + ($1.isTrim ? 0 : Int($1.run.blockCount)) }
-    if blockCount > 0 {
-      guard await parts.payloads.reserve(blockCount) else { throw stoppedError }
-    }
-    do throws(ArrayError) {
-      try parts.log.checkRunning()
-    } catch {
-      parts.payloads.cancelReservation(blockCount)
-      throw error
-    }
-    enqueueCopies(records, payload: payload)
-  }
-
-  /// Hands records without numbers to the log.
-  ///
-  /// - Precondition: room for their payload has been reserved.
-  private func enqueueCopies(_ records: [StreamBatch.Record], payload: IOBuffer) {
-    for record in records {
-      guard record.isTrim else {
-        parts.log.enqueueReplicated(
-          write: record.run,
-          payload: payload.slice(record.payloadIndex * 4096, Int(record.run.blockCount) * 4096),
-          isCopy: true)
-        continue
-      }
-      parts.log.enqueueReplicated(
-        trim: record.run, unsettledBlockCount: partialBlockCount(record.run), isCopy: true)
-    }
+    try await logReplicated(records, payload, isCopy: true) { () throws(ArrayError) in }
   }
 
   /// Writes are refused, or were: what clients wrote last may be shown later.

@@ -26,8 +26,8 @@ struct NodeKnowledge {
   var standingIsKnown = false
   /// A replica: its primary is connected.
   var primaryIsConnected = false
-  /// A replica: what the copy overwrites is kept, and the copy can be taken back.
-  var keepsUndo = false
+  /// A replica: the undo region that keeps what the copy overwrites; `none` for none.
+  var undoID = Identifier.none
   /// The histories are a fork; what an operator is told.
   var divergence: String?
   /// Behind which record they differ.

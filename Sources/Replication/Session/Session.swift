@@ -243,7 +243,8 @@ final class Session<M: Machine, D: Disk>: @unchecked Sendable {
         throw .lost("it has been silent for \(options.silenceNanoseconds / 1_000_000) ms")
       }
       guard onArray({ $0.isServing }) else { throw .stopped("the array has stopped") }
-      if !hasOutgoing {
+      // What waits for records says nothing meanwhile.
+      if !outbox.contains(where: { $0.message.kind == .keepAlive }) {
         let durable = onArray { $0.durablePosition.number }
         post(.keepAlive(KeepAlive(number: replica?.sent ?? 0, durable: durable)))
       }

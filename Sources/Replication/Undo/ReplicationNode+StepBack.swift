@@ -20,6 +20,10 @@ extension ReplicationNode {
     do throws(ReplicaCommandError) {
       if let words = await engine.stepBackRefusal { throw .notNow(words) }
       guard undo.isOpen else { throw .notNow("it was given up that the copy can be taken back") }
+      guard await engine.nodeView.replication.undoID == undo.undoID else {
+        throw .notNow(
+          "the undo file is that of another copy: serve it with the one that it was begun with")
+      }
       do throws(UndoError) {
         try await undo.forEachGroup { (group, contents) async throws(UndoError) in
           try await self.putBack(group, contents)

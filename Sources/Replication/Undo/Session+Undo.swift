@@ -6,12 +6,12 @@ import RAID
 extension Session {
   /// A copy is about to begin.
   func beginUndo() async throws(SessionEnd) {
-    guard let undo else { return onArray { $0.noteKeepsUndo(false) } }
+    guard let undo else { return onArray { $0.noteUndo(.none) } }
     await undo.turn.acquire()
     defer { undo.turn.release() }
     let state = view.replication
-    if !state.canStepBack {
-      // Of an earlier copy, part of which was not kept.
+    if undo.undoID != state.undoID {
+      // Of an earlier copy, or of one of which a part was not kept.
       try await orStop { () async throws(UndoError) in try await undo.close() }
     }
     if state.isConsistent, !view.isEmpty {
@@ -31,7 +31,7 @@ extension Session {
         "what the copy overwrites is kept: 'ashlar replica step-back' returns to record "
           + "\(position.number)")
     }
-    onArray { $0.noteKeepsUndo(undo.isOpen) }
+    onArray { $0.noteUndo(undo.undoID) }
   }
 
   /// Runs are about to be overwritten.
@@ -53,29 +53,30 @@ extension Session {
   }
 
   private func keepOld(_ run: BlockRun, _ undo: UndoRegion<D>) async throws(SessionEnd) {
-    let blocks = (run.firstBlock..<run.firstBlock + run.blockCount).filter { !undo.keeps($0) }
-    guard !blocks.isEmpty else { return }
-    var entries: [UndoGroup.Entry] = []
-    var lost: UInt64?
+    let blocks = run.firstBlock..<run.firstBlock + run.blockCount
+    guard blocks.contains(where: { !undo.keeps($0) }) else { return }
+    let states: [BlockEntry]
     do throws(ArrayError) {
-      for block in blocks {
-        let state = try await engine.blockStates(BlockRun(firstBlock: block, blockCount: 1))[0]
-        if state.state == .lost { lost = block }
-        entries.append(
-          UndoGroup.Entry(block: block, checksum: state.state == .written ? state.checksum : nil))
-      }
+      states = try await engine.blockStates(run)
     } catch {
       throw .stopped(error.words)
+    }
+    var entries: [UndoGroup.Entry] = []
+    var lost: UInt64?
+    for (block, state) in zip(blocks, states) where !undo.keeps(block) {
+      if state.state == .lost { lost = block }
+      entries.append(
+        UndoGroup.Entry(block: block, checksum: state.state == .written ? state.checksum : nil))
     }
     if let lost { return try await giveUpUndo("block \(lost) was lost before", undo) }
     let engine = engine
     do throws(UndoError) {
       try await undo.keep(entries) { (buffer) async throws(ArrayError) in
         var offset = 0
-        for entry in entries where entry.checksum != nil {
-          try await engine.readBlocks(
-            BlockRun(firstBlock: entry.block, blockCount: 1), into: buffer.slice(offset, 4096))
-          offset += 4096
+        for run in Self.writtenRuns(entries) {
+          let byteCount = Int(run.blockCount) * 4096
+          try await engine.readBlocks(run, into: buffer.slice(offset, byteCount))
+          offset += byteCount
         }
       }
     } catch {
@@ -87,6 +88,18 @@ extension Session {
       await wait { !self.hasOutgoing }
       throw .stopped(words)
     }
+  }
+
+  private static func writtenRuns(_ entries: [UndoGroup.Entry]) -> [BlockRun] {
+    var runs: [BlockRun] = []
+    for entry in entries where entry.checksum != nil {
+      if let last = runs.last, last.firstBlock + last.blockCount == entry.block {
+        runs[runs.count - 1].blockCount += 1
+      } else {
+        runs.append(BlockRun(firstBlock: entry.block, blockCount: 1))
+      }
+    }
+    return runs
   }
 
   private func giveUpUndo(_ words: String, _ undo: UndoRegion<D>) async throws(SessionEnd) {

@@ -21,6 +21,7 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
   let turn = TurnLock()
   private let disk: D
   private let byteCount: UInt64
+  /// For a group, and behind it for a header.
   private let memory: AlignedMemory
   private var header: UndoHeader
   private var groupCount: UInt64 = 0
@@ -33,6 +34,8 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
 
   /// Whether a copy is under way that can be taken back.
   var isOpen: Bool { header.isOpen }
+  /// Of the copy; `none` when it is not open.
+  var undoID: Identifier { header.isOpen ? header.undoID : .none }
   /// What it leads back to.
   var position: StreamPosition { header.position }
   var timelines: [Timeline] { header.timelines }
@@ -46,7 +49,7 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
     guard byteCount >= Self.byteCountMin else {
       throw UndoError("it has \(byteCount) bytes; \(Self.byteCountMin) are the least")
     }
-    guard let memory = AlignedMemory(byteCount: (UndoGroup.entryCountMax + 1) * 4096) else {
+    guard let memory = AlignedMemory(byteCount: (UndoGroup.entryCountMax + 2) * 4096) else {
       throw UndoError("there is no memory for it")
     }
     self.disk = disk
@@ -91,8 +94,8 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
 
   /// Finds what was kept before a crash.
   ///
-  /// The last group may be torn: nothing was overwritten for its
-  /// sake yet. Any before it is known to be durable.
+  /// Of the last group there may be no descriptor: nothing was overwritten for its sake yet. Any before it
+  /// is known to be durable.
   private func findGroups() async throws(UndoError) {
     while let group = try await descriptor(at: endOffset) {
       guard fits(group) else { break }
@@ -177,7 +180,14 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
     } catch {
       throw UndoError(error.words)
     }
-    try await write(at: endOffset, from: bytes)
+    // The descriptor says that the contents are there: so it comes behind them, or a power loss would leave
+    // it alone, which looks like rot.
+    let contents = bytes.dropFirst(UndoGroup.descriptorBytes)
+    if contents.byteCount > 0 {
+      try await write(at: endOffset + UInt64(UndoGroup.descriptorBytes), from: contents)
+      try await synchronize()
+    }
+    try await write(at: endOffset, from: bytes.prefix(UndoGroup.descriptorBytes))
     // The groups before this one are durable: that is told beside it.
     header.durableGroupCount = groupCount
     try await writeHeader()
@@ -223,16 +233,18 @@ package final class UndoRegion<D: Disk>: @unchecked Sendable {
 
   private func writeHeader() async throws(UndoError) {
     if let failure { throw failure }
-    guard let page = AlignedMemory(byteCount: UndoHeader.byteCount) else {
-      throw UndoError("there is no memory for it")
-    }
+    let all = memory.buffer
+    let page = all.slice((UndoGroup.entryCountMax + 1) * 4096, UndoHeader.byteCount)
     header.sequence += 1
-    header.encode(into: page.buffer)
+    header.encode(into: page)
     // The other of the two is durable.
     try await write(
       at: header.sequence % 2 * UInt64(UndoHeader.byteCount),
-      from: page.buffer.prefix(UndoHeader.byteCount))
-    withExtendedLifetime(page) {}
+      from: page)
+    try await synchronize()
+  }
+
+  private func synchronize() async throws(UndoError) {
     do throws(DiskError) {
       try await disk.synchronize()
     } catch {
