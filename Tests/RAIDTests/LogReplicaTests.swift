@@ -41,6 +41,38 @@ struct LogReplicaTests {
     world.simulation.end()
   }
 
+  @Test("who waits for records to be shown goes on when the gate opens, not with the next write")
+  func gateWakes() throws {
+    let world = try LogWorld(seed: 23, level: .raid1, memberCount: 2)
+    let host = world.openHost()
+    try host.machine.run {
+      _ = try await host.open()
+      _ = await host.beginReplica(counts: true)
+      let append = host.machine.start { _ = try? await host.append() }
+      await host.machine.sleep(nanoseconds: 10_000_000)
+      let ended = Flag()
+      let waiter = host.machine.start {
+        try? await host.waitUntilAllPublished()
+        await ended.set(host)
+      }
+      await host.machine.sleep(nanoseconds: 10_000_000)
+      #expect(await !ended.isSet(host))
+      await host.confirm()
+      await append.value
+      await host.machine.sleep(nanoseconds: 10_000_000)
+      try #require(await ended.isSet(host))
+      await waiter.value
+    }
+    world.simulation.end()
+  }
+
+  // Safe: read and set on the host's machine.
+  private final class Flag: @unchecked Sendable {
+    private var value = false
+    func set(_ host: isolated LogHost) { value = true }
+    func isSet(_ host: isolated LogHost) -> Bool { value }
+  }
+
   @Test(
     "who flushes after each write has replicas asked with the record, and who does not has not",
     arguments: [1, 3])
@@ -85,6 +117,8 @@ extension LogHost {
     log.connect(replica, at: 0, sentThrough: number)
     log.note(replica, received: number, logged: number, durable: 0)
   }
+
+  func waitUntilAllPublished() async throws { try await log.waitUntilPublished(log.enqueuedCount) }
 
   /// Appends a batch, which the replica confirms.
   func appendConfirmed() async {

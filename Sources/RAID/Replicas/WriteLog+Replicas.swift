@@ -101,6 +101,7 @@ extension WriteLog {
       // The publisher has pinned it where it has to keep it.
       ledger.unpin(sequence)
     }
+    resumeWrittenWaiters()
     retryBlocked()
     onPublished()
   }
