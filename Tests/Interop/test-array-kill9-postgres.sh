@@ -10,7 +10,7 @@
 
 require_mounts
 postgres=$(find /usr/lib/postgresql -maxdepth 1 -mindepth 1 2>/dev/null | sort -V | tail -n 1)/bin
-[[ -x $postgres/initdb ]] || skip "PostgreSQL is not installed"
+[[ -x $postgres/initdb ]] || fail "PostgreSQL is not installed: tools/test does that"
 mnt=$WORK/mnt port=5498 postmaster=''
 mkdir -p "$mnt"
 install -d -o postgres -g postgres "$WORK/pg"

@@ -12,11 +12,11 @@
 
 require_root
 require_mounts
-command -v ip >/dev/null || skip "ip (iproute2) is not installed"
+command -v ip >/dev/null || fail "ip (iproute2) is not installed: tools/test does that"
 ip netns add "ashlar-probe-$$" 2>/dev/null || skip "network namespaces cannot be made here"
 ip netns del "ashlar-probe-$$"
 postgres=$(find /usr/lib/postgresql -maxdepth 1 -mindepth 1 2>/dev/null | sort -V | tail -n 1)/bin
-[[ -x $postgres/initdb ]] || skip "PostgreSQL is not installed"
+[[ -x $postgres/initdb ]] || fail "PostgreSQL is not installed: tools/test does that"
 mnt=$WORK/mnt port=5499 postmaster=''
 mkdir -p "$mnt"
 install -d -o postgres -g postgres "$WORK/pg"
